@@ -1,0 +1,31 @@
+"""The one door to an engine.
+
+Screens and commands hold an `EngineClient` and nothing else of the engine. In
+process it is the engine itself: `CompletionEngine` has exactly this shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ksi_tui.engine.events import Event, Subscription
+from ksi_tui.engine.views import Snapshot, SnapshotQuery
+
+__all__ = ["EngineClient", "Event", "Snapshot", "SnapshotQuery", "Subscription"]
+
+
+class EngineClient(Protocol):
+    """Drives an engine and looks at it."""
+
+    async def emit(self, name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send a named event and return its reply; a refusal is `{"error": …, "code": …}`."""
+        ...
+
+    def subscribe(self, pattern: str = "*") -> Subscription:
+        """Return the notifications that fit `pattern` (`*` per segment), a snapshot first."""
+        ...
+
+    def snapshot(self, query: SnapshotQuery | None = None) -> Snapshot:
+        """Return the engine as it is now; never waits."""
+        ...

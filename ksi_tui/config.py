@@ -1,0 +1,314 @@
+"""Settings: one TOML file, validated once, frozen afterwards.
+
+`Config.model_validate` takes what the TOML would hold; `load_config` finds and reads
+the file. Nothing here opens a database or calls a provider. Keys never pass through
+here: a provider names the environment variable that holds its key.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ksi_tui import paths
+from ksi_tui.engine.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class EngineSettings(_Section):
+    """`[engine]`: limits and clocks; times in seconds."""
+
+    database: Path | None = None
+    responses_dir: Path | None = None
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    max_concurrency: Count = 32
+    default_model: str | None = None
+    timeout_s: Positive = 900
+    first_token_timeout_s: Positive = 60
+    idle_timeout_s: Positive = 60
+    reply_timeout_s: Positive = 300
+    max_queue_depth: Count = 100_000
+    max_session_depth: Count = 10_000
+    lock_timeout_s: Positive = 300
+    session_idle_minutes: Positive = 60
+    retention_days: Positive = 30
+    on_broken_stream: Literal["restart", "fail"] = "restart"
+    high_usage_tokens: Count = 10_000
+    shutdown_grace_s: NotNegative = 10
+
+    @property
+    def database_path(self) -> Path:
+        """The database file, by default in the platform's state folder."""
+        return self.database or paths.state_dir() / "ksi.db"
+
+
+class RetrySettings(_Section):
+    """`[retry]`: exponential backoff with jitter."""
+
+    max_attempts: Count = 3
+    initial_delay_s: NotNegative = 2
+    max_delay_s: NotNegative = 60
+    multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class CircuitSettings(_Section):
+    """`[circuit]`, or a provider's own `circuit`."""
+
+    fail_max: Count = 5
+    reset_timeout_s: Positive = 30
+    max_reset_timeout_s: Positive = 300
+    max_cooldown_s: Positive = 300
+    failure_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    window_s: Positive = 60
+    min_calls: Count = 20
+
+
+class ProviderSettings(_Section):
+    """One `[[providers]]` entry. `priority` 1 is tried before 2."""
+
+    name: Name
+    kind: Literal["litellm", "simulated"] = "litellm"
+    models: Annotated[tuple[str, ...], Field(min_length=1)] = ("gpt-*",)
+    model: Annotated[str, Field(min_length=1)] = "openai/{model}"
+    api_base: str | None = None
+    api_key_env: str | None = None
+    priority: int = 1
+    max_concurrency: Count | None = None
+    supports_streaming: bool = True
+    supports_mcp: bool = False
+    params: dict[str, Any] = Field(default_factory=dict)
+    circuit: CircuitSettings | None = None
+
+    @model_validator(mode="after")
+    def _known_placeholders(self) -> Self:
+        try:
+            self.model.format(model="m")
+        except (KeyError, IndexError, ValueError):
+            raise ValueError(
+                f"model = {self.model!r}: only the placeholder {{model}} is allowed"
+            ) from None
+        for secret in ("api_key", "authorization", "password", "token"):
+            if secret in {key.lower() for key in self.params}:
+                raise ValueError(
+                    f"params.{secret}: keys come from the environment only; use api_key_env"
+                )
+        return self
+
+
+class PriceSettings(_Section):
+    """`[prices."model"]`: dollars per million tokens of each bucket."""
+
+    input: NotNegative = 0
+    cache_read: NotNegative | None = None
+    cache_write: NotNegative | None = None
+    output: NotNegative = 0
+    reasoning: NotNegative | None = None
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "operator"
+
+
+class UiSettings(_Section):
+    """`[ui]`: how the dashboard looks and what it records."""
+
+    theme: str | None = None
+    keymap: dict[str, str] = Field(default_factory=dict)
+    ascii: bool = False
+    refresh_hz: Annotated[float, Field(ge=0.5, le=30)] = 10
+    operator: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        default_factory=_login_name
+    )
+    text: Literal["on_open", "always", "never"] = "on_open"
+    alert: str | None = None
+
+
+SIMULATED = ProviderSettings(name="simulated", kind="simulated", models=("sim/*",), model="{model}")
+
+_KEY_VARIABLES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
+    ("openai", "OPENAI_API_KEY", ("gpt-*", "o1*", "o3*", "o4*"), "gpt-4o-mini"),
+    ("anthropic", "ANTHROPIC_API_KEY", ("claude-*",), "claude-haiku-4-5"),
+    ("gemini", "GEMINI_API_KEY", ("gemini-*",), "gemini-2.5-flash"),
+    ("mistral", "MISTRAL_API_KEY", ("mistral-*", "codestral-*"), "mistral-small-latest"),
+    ("deepseek", "DEEPSEEK_API_KEY", ("deepseek-*",), "deepseek-chat"),
+)
+"""Provider, the variable that holds its key, the models it serves, and the one to begin with."""
+
+
+def found_providers(environ: Mapping[str, str]) -> tuple[tuple[ProviderSettings, ...], str]:
+    """Return the providers whose keys are in the environment, and a default model.
+
+    Without any key: the simulated provider and `sim/echo`, so that a first run works anywhere.
+    """
+    found = [
+        (
+            ProviderSettings(
+                name=name, models=models, model=f"{name}/{{model}}", api_key_env=variable
+            ),
+            default,
+        )
+        for name, variable, models, default in _KEY_VARIABLES
+        if environ.get(variable)
+    ]
+    if not found:
+        return (SIMULATED,), "sim/echo"
+    return tuple(provider for provider, _ in found), found[0][1]
+
+
+def _first_model(provider: ProviderSettings) -> str:
+    """Return a model name that the provider serves: its first pattern, when that is no pattern."""
+    first = provider.models[0]
+    if not any(mark in first for mark in "*?["):
+        return first
+    if provider.kind == "simulated":
+        return "sim/echo"
+    if "{model}" not in provider.model:
+        return provider.model.rpartition("/")[2]
+    for _, _, models, default in _KEY_VARIABLES:
+        if first in models:
+            return default
+    return first.replace("*", "") or "default"
+
+
+class Config(_Section):
+    """All settings. No `providers` means those found in the environment, else the simulated one."""
+
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    retry: RetrySettings = Field(default_factory=RetrySettings)
+    circuit: CircuitSettings = Field(default_factory=CircuitSettings)
+    providers: tuple[ProviderSettings, ...] = ()
+    prices: dict[str, PriceSettings] = Field(default_factory=dict)
+    ui: UiSettings = Field(default_factory=UiSettings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _find_providers(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and not data.get("providers"):
+            providers, default = found_providers(os.environ)
+            engine = dict(data.get("engine") or {}) if _is_table(data.get("engine")) else None
+            if engine is not None:
+                engine.setdefault("default_model", default)
+                return {**data, "providers": providers, "engine": engine}
+            return {**data, "providers": providers}
+        return data
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> Self:
+        names = [provider.name for provider in self.providers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"providers: the name {name!r} is used twice; names are unique")
+        return self
+
+    @property
+    def default_model(self) -> str:
+        """The model of a request that names none: the setting, else the first provider's first."""
+        return self.engine.default_model or _first_model(self.providers[0])
+
+    @property
+    def simulated_only(self) -> bool:
+        """Whether no provider reaches a network."""
+        return all(provider.kind == "simulated" for provider in self.providers)
+
+    def circuit_of(self, provider: ProviderSettings) -> CircuitSettings:
+        """Return the provider's own circuit settings, else the common ones."""
+        return provider.circuit or self.circuit
+
+
+def _is_table(value: Any) -> bool:
+    return value is None or isinstance(value, Mapping)
+
+
+def config_file(explicit: Path | None = None) -> Path | None:
+    """Return the settings file that applies, or None when there is none.
+
+    In this order: the given path, `$KSI_TUI_CONFIG`, `ksi-tui.toml` in this folder,
+    the user's config folder. One that was named has to exist (ConfigError).
+    """
+    named = explicit or (Path(env) if (env := os.environ.get("KSI_TUI_CONFIG")) else None)
+    if named is not None:
+        if not named.is_file():
+            raise ConfigError(f"{named}: no such settings file; `ksi-tui config init` writes one")
+        return named
+    for candidate in (Path("ksi-tui.toml"), paths.user_config_file()):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def load_config(path: Path | str | None = None) -> Config:
+    """Read and validate the settings file that applies (`config_file`); without one, the defaults.
+
+    Raises ConfigError that names the file, the line or key, what was found and what is allowed.
+    """
+    file = config_file(Path(path) if path is not None else None)
+    if file is None:
+        return validated({}, "the defaults")
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    return validated(data, str(file))
+
+
+def validated(data: Mapping[str, Any], source: str) -> Config:
+    """Return the settings that `data` holds; ConfigError names `source` and every wrong key."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors(include_url=False)]
+        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from None
+
+
+def _explain(item: Any) -> str:
+    where = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]
+    ).lstrip(".")
+    if item["type"] == "extra_forbidden":
+        section = _section_keys(item["loc"])
+        allowed = f"; allowed here: {', '.join(section)}" if section else ""
+        return f"{where}: unknown key{allowed}"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] in ("value_error", "missing"):
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message}; found {item['input']!r}"
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "engine": EngineSettings,
+    "retry": RetrySettings,
+    "circuit": CircuitSettings,
+    "providers": ProviderSettings,
+    "prices": PriceSettings,
+    "ui": UiSettings,
+}
+
+
+def _section_keys(loc: tuple[int | str, ...]) -> list[str]:
+    if len(loc) == 1:
+        return list(Config.model_fields)
+    section = "circuit" if "circuit" in loc[:-1] else str(loc[0])
+    model = _SECTIONS.get(section)
+    return list(model.model_fields) if model else []

@@ -1,0 +1,179 @@
+"""Event names, the router and its subscriptions.
+
+The router knows nothing of completions: it finds the handler of a name, hands
+notifications to subscribers and never lets a slow one hold the engine up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+Data = Mapping[str, Any]
+Reply = dict[str, Any]
+Handler = Callable[[Data], Awaitable[Reply]]
+
+SNAPSHOT = "engine:snapshot"
+"""First event of every subscription: the state at the moment of subscribing."""
+LOST = "engine:lost"
+"""Handed to a subscriber that was too slow: `{"lost": count}` of events it missed."""
+
+QUEUED = "completion:queued"
+PROGRESS = "completion:progress"
+RETRYING = "completion:retrying"
+RESULT = "completion:result"
+ERROR = "completion:error"
+CANCELLED = "completion:cancelled"
+UPSTREAM_CLOSED = "completion:upstream_closed"
+LOCKED = "conversation:locked"
+UNLOCKED = "conversation:unlocked"
+CIRCUIT = "provider:circuit"
+QUEUE_PAUSED = "queue:paused"
+QUEUE_RESUMED = "queue:resumed"
+HIGH_USAGE = "tokens:high_usage"
+WORKER_STARTED = "worker:started"
+WORKER_LOST = "worker:lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One notification. `seq` rises by one per event of an engine's life; `at` is epoch seconds."""
+
+    seq: int
+    name: str
+    data: Data
+    at: float
+
+
+@lru_cache(maxsize=4096)
+def matches(pattern: str, name: str) -> bool:
+    """Return whether `name` fits `pattern`, where `*` stands for one whole `:` segment.
+
+    A pattern that is `*` alone fits every name.
+    """
+    if pattern == "*":
+        return True
+    wanted, found = pattern.split(":"), name.split(":")
+    return len(wanted) == len(found) and all(
+        w in ("*", f) for w, f in zip(wanted, found, strict=True)
+    )
+
+
+class Subscription:
+    """An asynchronous iterator over events; close it with `aclose` or leave its `async with`.
+
+    It keeps at most `capacity` events; over that the oldest are lost, and the next
+    event handed out is `engine:lost` with their count.
+    """
+
+    def __init__(self, pattern: str, capacity: int, on_close: Callable[[Subscription], None]):
+        self.pattern = pattern
+        self._buffer: deque[Event] = deque()
+        self._capacity = capacity
+        self._lost = 0
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._on_close = on_close
+
+    def push(self, event: Event) -> None:
+        """Take an event; never waits."""
+        if len(self._buffer) >= self._capacity:
+            self._buffer.popleft()
+            self._lost += 1
+        self._buffer.append(event)
+        self._wake.set()
+
+    def drain(self) -> list[Event]:
+        """Return what has gathered, at once and without waiting."""
+        events: list[Event] = []
+        while (event := self._next_buffered()) is not None:
+            events.append(event)
+        return events
+
+    def _next_buffered(self) -> Event | None:
+        if self._lost and self._buffer:
+            lost, self._lost = self._lost, 0
+            head = self._buffer[0]
+            return Event(head.seq - 1, LOST, {"lost": lost}, head.at)
+        return self._buffer.popleft() if self._buffer else None
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        while True:
+            event = self._next_buffered()
+            if event is not None:
+                return event
+            if self._closed:
+                raise StopAsyncIteration
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def __aenter__(self) -> Subscription:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the subscription; what is buffered can still be read."""
+        self.end()
+
+    def end(self) -> None:
+        """As `aclose`, for callers that are not asynchronous."""
+        if not self._closed:
+            self._closed = True
+            self._on_close(self)
+            self._wake.set()
+
+
+class Router:
+    """Finds handlers by event name and hands notifications to subscribers."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._handlers: dict[str, Handler] = {}
+        self._subscriptions: list[Subscription] = []
+        self._seq = 0
+
+    def register(self, name: str, handler: Handler) -> None:
+        """Let `handler` answer `name`; one handler a name."""
+        if name in self._handlers:
+            raise ValueError(f"{name} already has a handler")
+        self._handlers[name] = handler
+
+    def handler(self, name: str) -> Handler | None:
+        """Return who answers `name`, or None."""
+        return self._handlers.get(name)
+
+    @property
+    def names(self) -> list[str]:
+        """The names that have a handler, sorted."""
+        return sorted(self._handlers)
+
+    def publish(self, name: str, data: Data) -> None:
+        """Hand a notification to every subscriber whose pattern fits."""
+        self._seq += 1
+        if not self._subscriptions:
+            return
+        event = Event(self._seq, name, data, self._clock())
+        for subscription in self._subscriptions:
+            if matches(subscription.pattern, name):
+                subscription.push(event)
+
+    def subscribe(self, pattern: str, snapshot: Data, capacity: int = 10_000) -> Subscription:
+        """Return a new subscription whose first event is the given snapshot."""
+        subscription = Subscription(pattern, capacity, self._subscriptions.remove)
+        subscription.push(Event(self._seq, SNAPSHOT, snapshot, self._clock()))
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def close(self) -> None:
+        """End every subscription."""
+        for subscription in list(self._subscriptions):
+            subscription.end()

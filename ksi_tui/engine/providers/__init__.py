@@ -1,0 +1,1 @@
+"""Providers: everything that answers a completion, behind the one seam of `base`."""

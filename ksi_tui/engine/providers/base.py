@@ -1,0 +1,95 @@
+"""The seam between the engine and whatever answers a completion.
+
+A provider performs single calls. It knows nothing of sessions, attempts, retries,
+circuits or clocks: those are the engine's, and an engine clock ends a call by
+cancelling the task that awaits it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ksi_tui.engine.models import Message, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSpec:
+    """One call, ready to send.
+
+    `model` is the provider's own name for the model (for litellm: with its route
+    prefix). `history` are the earlier turns of the session, oldest first; a provider
+    drops the oldest pairs of them where the model's window asks for it. `messages`
+    are sent whole. `params` are call parameters under their OpenAI names.
+    """
+
+    request_id: str
+    provider: str
+    model: str
+    messages: Sequence[Message]
+    history: Sequence[Message] = ()
+    stream: bool = True
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallResult:
+    """A whole answer.
+
+    `response` is the chat.completion object as it came or was put together from its
+    stream. `cost` in dollars, None when no price is known.
+    """
+
+    response: Mapping[str, Any]
+    text: str
+    usage: Usage
+    raw_usage: Mapping[str, Any] | None = None
+    cost: float | None = None
+    price_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """What became of a call that was cancelled.
+
+    `after_ms` runs from the cancel to the upstream's close; `confirmed` is False when
+    nobody could confirm the close (the upstream may still bill). `usage` and `cost`
+    are what was consumed until then (estimated), None when nothing is known.
+    """
+
+    after_ms: float
+    confirmed: bool
+    usage: Usage | None = None
+    cost: float | None = None
+    price_version: str | None = None
+
+
+class CallObserver(Protocol):
+    """Who listens to a call while it runs. Both methods return at once and never raise."""
+
+    def on_text(self, text: str, tokens: int) -> None:
+        """Take the next piece of the answer; `tokens` is how many it is believed to hold."""
+
+    def on_closed(self, closed: Closed) -> None:
+        """Learn that a cancelled call's upstream connection is closed."""
+
+
+class Provider(Protocol):
+    """One configured provider.
+
+    `call` returns the answer or raises `ProviderFault`. When the task that awaits it
+    is cancelled it starts closing the upstream, raises CancelledError at once and,
+    sooner or later but exactly once, tells `observer.on_closed`; it does not do so
+    for calls that ended in any other way.
+    """
+
+    name: str
+
+    async def call(self, spec: CallSpec, observer: CallObserver) -> CallResult:
+        """Perform one call."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release what the provider holds; open calls are closed."""
+        ...

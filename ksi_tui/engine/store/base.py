@@ -1,0 +1,379 @@
+"""The seam between the engine and its durable memory.
+
+Writes are values, handed over in order; what is handed over in one moment shares one
+transaction (group commit). `Store.write` returns at once with a future that is done
+when the write is on disk, and the order of writes is the order on disk. Reads are
+for what is not kept in memory: payloads, history, reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.models import (
+    Action,
+    AttemptRecord,
+    CallRecord,
+    Lock,
+    Message,
+    RequestSpec,
+    State,
+    Usage,
+)
+
+# --- writes -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A new request. `place` is its position in the order of arrival, unique and rising.
+
+    The only write that is refused when the disk cannot take it: its future then
+    raises StoreUnavailable and the request is as if never sent. `next_number` is the
+    number that the next generated request id will carry.
+    """
+
+    spec: RequestSpec
+    place: int
+    at: float
+    next_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A change of state that is not final, of a request that was `was`.
+
+    `attempts` counts the attempts spent, `walks` every walk that called somebody,
+    `spent_s` is the part of its deadline that has run, `retry_at` the end of a backoff.
+    A changed `place`, `model`, `max_attempts` or `avoid` comes with a retry by hand;
+    `queued_at` too, which also forgets started_at, finished_at, error and result.
+    """
+
+    request_id: str
+    was: State
+    state: State
+    at: float
+    attempts: int
+    walks: int
+    interruptions: int
+    spent_s: float
+    started_at: float | None = None
+    retry_at: float | None = None
+    error_kind: ErrorKind | None = None
+    error_message: str | None = None
+    place: int | None = None
+    model: str | None = None
+    max_attempts: int | None = None
+    avoid: tuple[str, ...] | None = None
+    queued_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A final state. `finish_seq` rises with every final state of the database.
+
+    `result` is the standard envelope of a completed request; `text` what arrived
+    (all of it, or the part before a failure or cancel). `turn` adds the pair of the
+    last user message and the reply to the session's transcript (completed only).
+    """
+
+    request_id: str
+    session_id: str
+    was: State
+    state: State
+    at: float
+    finish_seq: int
+    attempts: int
+    walks: int
+    interruptions: int
+    spent_s: float
+    started_at: float | None = None
+    ttft_ms: float | None = None
+    provider: str | None = None
+    answered_model: str | None = None
+    result: Mapping[str, Any] | None = None
+    text: str | None = None
+    error_kind: ErrorKind | None = None
+    error_message: str | None = None
+    by: str | None = None
+    reason: str | None = None
+    turn: tuple[Message, Message] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptBooked:
+    """A walk ended (or, for one that an interruption cut short, what is known of it)."""
+
+    attempt: AttemptRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallBooked:
+    """A call ended. Also feeds the usage rollups and the session's running totals."""
+
+    call: CallRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockSaved:
+    """A conversation lock was granted, extended or taken over."""
+
+    lock: Lock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockGone:
+    """A conversation lock was released, forced or expired."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSaved:
+    """A provider's circuit, cooldowns and statistics, as plain JSON the provider manager wrote."""
+
+    provider: str
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionTaken:
+    """Somebody acted; kept for the timeline."""
+
+    action: Action
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSeen:
+    """A session was created or used; `ended_at` when it idled out. Agents are added, never removed."""
+
+    session_id: str
+    created_at: float
+    last_activity: float
+    agent_id: str | None = None
+    ended_at: float | None = None
+
+
+Write = (
+    Accepted
+    | Moved
+    | Finished
+    | AttemptBooked
+    | CallBooked
+    | LockSaved
+    | LockGone
+    | ProviderSaved
+    | ActionTaken
+    | SessionSeen
+)
+
+# --- what reads return --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """An unfinished request as found at start; its payload stays on disk."""
+
+    request_id: str
+    session_id: str
+    agent_id: str | None
+    model: str
+    state: State
+    rank: int
+    level: int
+    place: int
+    queued_at: float
+    started_at: float | None
+    retry_at: float | None
+    attempts: int
+    walks: int
+    interruptions: int
+    max_attempts: int
+    timeout_s: float
+    spent_s: float
+    stream: bool | None
+    needs_mcp: bool
+    lock_timeout_s: float | None
+    lock_fails: bool
+    avoid: tuple[str, ...]
+    error_kind: ErrorKind | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFound:
+    """A session as found at start (those with unfinished requests or a lock) or on request."""
+
+    session_id: str
+    created_at: float
+    last_activity: float
+    request_count: int
+    turn_count: int
+    agents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageTotals:
+    """Sums over calls. `requests` counts answered requests; `unpriced` calls without a price."""
+
+    usage: Usage = field(default_factory=Usage)
+    requests: int = 0
+    calls: int = 0
+    cost: float = 0.0
+    unpriced: int = 0
+    estimated: int = 0
+    waste_tokens: int = 0
+    waste_cost: float = 0.0
+    waste_calls: int = 0
+    waste_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """Everything a new engine needs of the last one's memory."""
+
+    unfinished: Sequence[Unfinished]
+    sessions: Sequence[SessionFound]
+    locks: Sequence[Lock]
+    providers: Mapping[str, Mapping[str, Any]]
+    counts: Mapping[State, int]
+    next_place: int
+    next_number: int
+    next_finish_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRequest:
+    """Everything the store knows of one request."""
+
+    spec: RequestSpec
+    state: State
+    place: int
+    queued_at: float
+    started_at: float | None
+    finished_at: float | None
+    finish_seq: int | None
+    retry_at: float | None
+    attempts: int
+    walks: int
+    interruptions: int
+    max_attempts: int
+    spent_s: float
+    model: str
+    avoid: tuple[str, ...]
+    provider: str | None
+    answered_model: str | None
+    ttft_ms: float | None
+    text: str | None
+    result: Mapping[str, Any] | None
+    error_kind: ErrorKind | None
+    error_message: str | None
+    by: str | None
+    reason: str | None
+    attempt_records: Sequence[AttemptRecord] = ()
+    calls: Sequence[CallRecord] = ()
+    actions: Sequence[Action] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageQuery:
+    """Which calls to sum: everything when no selector is set.
+
+    `since` and `until` in epoch seconds, `by` one of agent, model, provider, session,
+    day or None for one sum, `bucket_s` for a trend (whole minutes).
+    """
+
+    agent_id: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    session_id: str | None = None
+    since: float | None = None
+    until: float | None = None
+    by: str | None = None
+    bucket_s: int | None = None
+
+
+class Reader(Protocol):
+    """Questions to the store. Each answers from an index, never by a scan of the history."""
+
+    async def request(self, request_id: str) -> StoredRequest | None:
+        """Return everything known of one request, or None."""
+        ...
+
+    async def states(self, request_ids: Sequence[str]) -> Mapping[str, State]:
+        """Return the states of those of the given requests that exist."""
+        ...
+
+    async def session_requests(self, session_id: str, limit: int) -> Sequence[StoredRequest]:
+        """Return a session's newest requests, oldest first, without attempts and calls."""
+        ...
+
+    async def session(self, session_id: str) -> SessionFound | None:
+        """Return a session, or None."""
+        ...
+
+    async def results(
+        self,
+        *,
+        after: int = 0,
+        session_id: str | None = None,
+        state: State | None = None,
+        limit: int = 500,
+    ) -> Sequence[tuple[int, Mapping[str, Any]]]:
+        """Return final requests by rising finish_seq above `after`, each as `run` prints it (section 10)."""
+        ...
+
+    async def counts(self) -> Mapping[State, int]:
+        """Return how many requests the store holds, by state."""
+        ...
+
+    async def usage(self, query: UsageQuery) -> Sequence[tuple[str, UsageTotals]]:
+        """Return sums keyed by the group of `by`, the bucket's epoch second as text, or ""."""
+        ...
+
+    async def usage_records(
+        self, query: UsageQuery, after: int, limit: int
+    ) -> Sequence[tuple[int, CallRecord]]:
+        """Return single calls with their row number, by rising number above `after`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release the connection."""
+        ...
+
+
+class Store(Reader, Protocol):
+    """The engine's durable memory; one engine owns it at a time."""
+
+    @property
+    def fault(self) -> str | None:
+        """Why writes are failing now, in words; None when they are not."""
+        ...
+
+    async def load(self) -> Recovery:
+        """Return what an engine needs to go on. Changes nothing."""
+        ...
+
+    def write(self, *writes: Write) -> asyncio.Future[None]:
+        """Hand over writes that belong together; the future is done when they are on disk.
+
+        It may be dropped. While the disk fails, everything but `Accepted` is kept and
+        tried again, so the future of such writes only waits longer.
+        """
+        ...
+
+    async def specs(self, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
+        """Return the payloads of the given requests."""
+        ...
+
+    async def unfinished(self, request_ids: Sequence[str]) -> Sequence[Unfinished]:
+        """Return those of the given requests that are unfinished, as `load` would."""
+        ...
+
+    async def turns(self, session_id: str, max_chars: int) -> Sequence[Message]:
+        """Return the session's newest whole pairs of turns within `max_chars`, oldest first."""
+        ...

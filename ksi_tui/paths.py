@@ -1,0 +1,36 @@
+"""Where files live on this platform. Creates nothing by itself except through `private_dir`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from platformdirs import PlatformDirs
+
+from ksi_tui.engine.errors import ConfigError
+
+_DIRS = PlatformDirs("ksi-tui", appauthor=False)
+
+
+def state_dir() -> Path:
+    """Return the folder of database, responses and logs."""
+    return Path(_DIRS.user_state_dir)
+
+
+def user_config_file() -> Path:
+    """Return the user's own settings file, which need not exist."""
+    return Path(_DIRS.user_config_dir) / "ksi-tui.toml"
+
+
+def private_dir(path: Path) -> Path:
+    """Create a folder that only its owner can enter (0700) and return it.
+
+    An existing folder is left as it is. Raises ConfigError when it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot create the folder {path}: {error.strerror}") from None
+    if not os.access(path, os.X_OK):
+        raise ConfigError(f"cannot enter the folder {path}: permission denied")
+    return path
