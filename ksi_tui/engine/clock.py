@@ -1,0 +1,27 @@
+"""The engine's one clock: epoch seconds that never jump.
+
+Anchored at the wall clock when the engine starts and driven by the monotonic one, so
+that a corrected wall clock neither ends a backoff early nor stretches a lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], float]
+
+
+def steady_clock() -> Clock:
+    """Return a clock of epoch seconds that advances with the monotonic clock."""
+    offset = time.time() - time.monotonic()
+    monotonic = time.monotonic
+    return lambda: offset + monotonic()
+
+
+def iso(at: float | None) -> str | None:
+    """Return epoch seconds as ISO 8601 UTC with milliseconds, None as None."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,273 @@
+"""The edge: what events may carry, validated and turned into the engine's own values.
+
+Unknown keys are refused by name, spellings of the older service are understood.
+Nothing here decides anything: defaults come from the settings, rules from the managers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from ksi_tui.engine.errors import InvalidRequest
+from ksi_tui.engine.models import LockTerms, OnConflict, Priority, RequestSpec
+
+MAX_ID_CHARS = 200
+
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+Note = Annotated[str, Field(max_length=2_000)]
+CallerPriority = Literal["critical", "high", "normal", "low", "background"]
+
+
+class Payload(BaseModel):
+    """Base of all event data: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Nothing(Payload):
+    """Data of events that take none."""
+
+
+class ConversationLock(Payload):
+    """`conversation_lock` of a request. `timeout` is the older spelling of `timeout_s`."""
+
+    enabled: bool = True
+    timeout_s: Seconds | None = Field(
+        default=None, validation_alias=AliasChoices("timeout_s", "timeout")
+    )
+    on_conflict: OnConflict = OnConflict.WAIT
+
+
+class Completion(Payload):
+    """Data of `completion:async` and `completion:inject`."""
+
+    prompt: Annotated[str, Field(min_length=1)] | None = None
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
+    model: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)] | None = None
+    session_id: Id | None = Field(
+        default=None, validation_alias=AliasChoices("session_id", "conversation_id")
+    )
+    agent_id: Id | None = Field(
+        default=None, validation_alias=AliasChoices("agent_id", "originator_id")
+    )
+    request_id: Id | None = None
+    client_id: Id | None = None
+    priority: CallerPriority = "normal"
+    stream: bool | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    timeout_s: Seconds | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=100)] | None = None
+    history: Literal["session", "none"] = "session"
+    conversation_lock: ConversationLock | None = None
+    tools: list[dict[str, Any]] | None = None
+    extra_body: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+    @field_validator("messages")
+    @classmethod
+    def _messages_have_roles(
+        cls, messages: list[dict[str, Any]] | None
+    ) -> list[dict[str, Any]] | None:
+        for index, message in enumerate(messages or ()):
+            if not isinstance(message.get("role"), str):
+                raise ValueError(  # noqa: TRY004 - pydantic reports ValueError only
+                    f"message {index} has no role; allowed: system, user, assistant, tool, developer"
+                )
+        return messages
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give exactly one of prompt and messages")
+        lock = self.conversation_lock
+        if lock is not None and lock.enabled and self.agent_id is None:
+            raise ValueError("conversation_lock needs agent_id: the agent that will hold the lock")
+        return self
+
+    def params(self) -> dict[str, Any]:
+        """Return the call parameters under their OpenAI names, without those that are unset."""
+        given = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "tools": self.tools,
+            "extra_body": self.extra_body,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def spec(
+        self,
+        *,
+        request_id: str,
+        default_model: str,
+        timeout_s: float,
+        max_attempts: int,
+        lock_timeout_s: float,
+        inject: bool,
+    ) -> RequestSpec:
+        """Return the request as the engine keeps it, defaults filled in."""
+        lock = self.conversation_lock
+        terms = None
+        if lock is not None and lock.enabled:
+            terms = LockTerms(
+                timeout_s=lock.timeout_s or lock_timeout_s, on_conflict=lock.on_conflict
+            )
+        return RequestSpec(
+            request_id=request_id,
+            session_id=self.session_id or request_id,
+            model=self.model or default_model,
+            prompt=self.prompt,
+            messages=tuple(self.messages) if self.messages is not None else None,
+            agent_id=self.agent_id,
+            client_id=self.client_id,
+            priority=Priority.INJECT if inject else Priority(self.priority),
+            stream=self.stream,
+            history=self.history == "session",
+            timeout_s=self.timeout_s or timeout_s,
+            max_attempts=self.max_attempts or max_attempts,
+            lock=terms,
+            params=self.params(),
+            metadata=self.metadata or {},
+        )
+
+
+class Batch(Payload):
+    """Data of `completion:batch`: requests that go to disk together before any of them runs."""
+
+    requests: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100_000)]
+
+
+class _OneOrSession(Payload):
+    request_id: Id | None = None
+    session_id: Id | None = None
+    reason: Note | None = None
+    by: Id | None = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.request_id is None) == (self.session_id is None):
+            raise ValueError("give exactly one of request_id and session_id")
+        return self
+
+
+class Cancel(_OneOrSession):
+    """Data of `completion:cancel`."""
+
+
+class Retry(_OneOrSession):
+    """Data of `completion:retry`."""
+
+    avoid: list[Id] | None = None
+    model: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)] | None = None
+    in_place: bool = False
+
+
+class OneRequest(Payload):
+    """Data of events about one request."""
+
+    request_id: Id
+
+
+class OneSession(Payload):
+    """Data of events about one session."""
+
+    session_id: Id = Field(validation_alias=AliasChoices("session_id", "conversation_id"))
+
+
+class MaybeProvider(Payload):
+    """Data of `completion:provider_status`."""
+
+    provider: Id | None = None
+
+
+class Results(Payload):
+    """Data of `completion:results`."""
+
+    after: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 500
+    session_id: Id | None = None
+    status: Literal["completed", "failed", "cancelled"] | None = None
+    request_ids: Annotated[list[Id], Field(max_length=10_000)] | None = None
+
+
+class TokenUsage(Payload):
+    """Data of `completion:token_usage`."""
+
+    agent_id: Id | None = None
+    model: Id | None = None
+    session_id: Id | None = None
+    provider: Id | None = None
+    hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    bucket_minutes: Annotated[int, Field(ge=1, le=44_640)] | None = None
+
+
+class AcquireLock(OneSession):
+    """Data of `conversation:acquire_lock`."""
+
+    agent_id: Id = Field(validation_alias=AliasChoices("agent_id", "originator_id"))
+    timeout_s: Seconds | None = Field(
+        default=None, validation_alias=AliasChoices("timeout_s", "timeout")
+    )
+
+
+class ReleaseLock(OneSession):
+    """Data of `conversation:release_lock`. `force` frees it from whoever holds it."""
+
+    agent_id: Id | None = Field(
+        default=None, validation_alias=AliasChoices("agent_id", "originator_id")
+    )
+    force: bool = False
+    reason: Note | None = None
+    by: Id | None = None
+
+    @model_validator(mode="after")
+    def _who(self) -> Self:
+        if self.agent_id is None and not self.force:
+            raise ValueError("give agent_id (the holder), or force: true")
+        return self
+
+
+class Shutdown(Payload):
+    """Data of `system:shutdown`."""
+
+    grace_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
+
+
+PayloadT = TypeVar("PayloadT", bound=Payload)
+
+
+def parse(model: type[PayloadT], data: Mapping[str, Any], event: str) -> PayloadT:
+    """Return `data` as `model`, or raise InvalidRequest that says what would be right."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+        raise InvalidRequest(
+            f"{event}: " + "; ".join(_explain(fault, model) for fault in faults[:5])
+        ) from None
+
+
+def _explain(fault: Any, model: type[Payload]) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        allowed = "" if len(fault["loc"]) > 1 else f"; allowed: {', '.join(model.model_fields)}"
+        return f"unknown key {where!r}{allowed}"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        return f"{where} is missing"
+    if fault["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    found = repr(fault["input"])
+    return f"{where}: {message}; found {found if len(found) <= 80 else found[:79] + '…'}"

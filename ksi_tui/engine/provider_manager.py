@@ -1,0 +1,383 @@
+"""Which provider may be called now, for what, and how it is.
+
+Selection and health only: candidates by model pattern and need, slots, cooldowns and
+circuits. It performs no call and waits for nothing; the walk over candidates is
+`attempt`'s, and who waits is the queue's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ksi_tui.config import Config, ProviderSettings
+from ksi_tui.engine.circuit import Circuit, CircuitState, Permit, Settled
+from ksi_tui.engine.errors import CircuitEffect, ErrorKind, ProviderFault, circuit_effect
+from ksi_tui.engine.models import Cause, CauseKind, Verdict, VerdictKind
+from ksi_tui.engine.provider_health import ProviderHealth
+from ksi_tui.engine.providers.base import Provider
+from ksi_tui.engine.ticket import Route
+
+_NOT_WAITED_FOR = (ErrorKind.AUTH_ERROR, ErrorKind.QUOTA_EXCEEDED)
+"""A circuit that one of these opened does not heal by waiting (contract section 5)."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Entry:
+    """One configured provider with all that is known of it."""
+
+    settings: ProviderSettings
+    provider: Provider
+    circuit: Circuit
+    max_cooldown_s: float
+    health: ProviderHealth = field(default_factory=ProviderHealth)
+    in_flight: int = 0
+    cooldowns: dict[str, float] = field(default_factory=dict)
+    dirty: bool = False
+
+    @property
+    def name(self) -> str:
+        """The provider's name."""
+        return self.settings.name
+
+    @property
+    def full(self) -> bool:
+        """Whether every slot is taken."""
+        limit = self.settings.max_concurrency
+        return limit is not None and self.in_flight >= limit
+
+    def upstream_model(self, model: str) -> str:
+        """Return the provider's own name of the model, route prefix included."""
+        return self.settings.model.format(model=model)
+
+    def answering_model(self, model: str) -> str:
+        """Return the name of the model that answers: the asked one, or what stands in for it."""
+        if "{model}" in self.settings.model:
+            return model
+        name = self.settings.model
+        return name.partition("/")[2] or name if self.settings.kind == "litellm" else name
+
+    def cooling_until(self, model: str, now: float) -> float | None:
+        """Return until when the provider wants no calls for this model, or None."""
+        until = self.cooldowns.get(model)
+        return until if until is not None and until > now else None
+
+
+@dataclass(frozen=True, slots=True)
+class Hopeless:
+    """No candidate will serve the route by itself: the request fails with this kind."""
+
+    kind: ErrorKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The providers of a route in the order in which they are tried, and those passed over."""
+
+    usable: tuple[Entry, ...]
+    passed_over: tuple[Verdict, ...]
+
+
+class ProviderManager:
+    """All providers. `on_change` is told when something that made requests wait may have ended."""
+
+    def __init__(
+        self,
+        config: Config,
+        build: Callable[[ProviderSettings], Provider],
+        *,
+        on_circuit: Callable[[str, str, str, str], None],
+        on_freed: Callable[[], None],
+    ) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._candidates: dict[Route, Candidates] = {}
+        self._on_freed = on_freed
+        for settings in config.providers:
+            self._add(config, settings, build(settings), on_circuit)
+
+    def _add(
+        self,
+        config: Config,
+        settings: ProviderSettings,
+        provider: Provider,
+        on_circuit: Callable[[str, str, str, str], None],
+    ) -> None:
+        circuit_settings = config.circuit_of(settings)
+
+        def changed(before: str, after: str, reason: str) -> None:
+            self._entries[settings.name].dirty = True
+            on_circuit(settings.name, before, after, reason)
+
+        self._entries[settings.name] = Entry(
+            settings=settings,
+            provider=provider,
+            circuit=Circuit(circuit_settings, on_change=changed),
+            max_cooldown_s=circuit_settings.max_cooldown_s,
+        )
+
+    # --- questions -----------------------------------------------------------------------
+
+    def entries(self) -> Sequence[Entry]:
+        """Return all providers in the order of the settings."""
+        return tuple(self._entries.values())
+
+    def get(self, name: str) -> Entry | None:
+        """Return a provider by name, or None."""
+        return self._entries.get(name)
+
+    @property
+    def names(self) -> list[str]:
+        """The providers' names in the order of the settings."""
+        return list(self._entries)
+
+    def serves(self, model: str) -> bool:
+        """Whether some provider's patterns match the model."""
+        return any(_matches(entry.settings, model) for entry in self._entries.values())
+
+    def model_patterns(self) -> list[str]:
+        """Return every configured model pattern, for messages that say what is allowed."""
+        return [p for entry in self._entries.values() for p in entry.settings.models]
+
+    def candidates(self, route: Route) -> Candidates:
+        """Return who could serve a route, by priority, and who matches but cannot."""
+        found = self._candidates.get(route)
+        if found is None:
+            if len(self._candidates) > 10_000:
+                self._candidates.clear()
+            found = self._candidates[route] = self._select(route)
+        return found
+
+    def _select(self, route: Route) -> Candidates:
+        usable: list[Entry] = []
+        passed_over: list[Verdict] = []
+        for entry in self._entries.values():
+            if not _matches(entry.settings, route.model):
+                continue
+            lacks = _lacks(entry.settings, route)
+            if entry.name in route.avoid:
+                passed_over.append(
+                    Verdict(provider=entry.name, kind=VerdictKind.AVOIDED, detail="sent elsewhere")
+                )
+            elif lacks:
+                passed_over.append(
+                    Verdict(provider=entry.name, kind=VerdictKind.UNSUITED, detail=lacks)
+                )
+            else:
+                usable.append(entry)
+        usable.sort(key=lambda entry: entry.settings.priority)
+        return Candidates(tuple(usable), tuple(passed_over))
+
+    def ordered(self, route: Route) -> list[Entry]:
+        """Return the candidates as they are tried now: by priority, then by who is least loaded."""
+        return sorted(
+            self.candidates(route).usable,
+            key=lambda entry: (entry.settings.priority, entry.in_flight),
+        )
+
+    def check(self, route: Route, now: float) -> Cause | Hopeless | None:
+        """Return None when somebody may be called now, else what has to be waited for.
+
+        The cause is that of the candidate that is expected back first. Hopeless when
+        nobody will serve the route by waiting.
+        """
+        usable = self.candidates(route).usable
+        causes: list[Cause] = []
+        for entry in usable:
+            cause = self.obstacle(entry, route.model, now)
+            if cause is None:
+                return None
+            if not _hopeless(entry, now):
+                causes.append(cause)
+        if causes:
+            return min(causes, key=lambda c: (c.until is None, c.until or 0.0))
+        return self._why_hopeless(route, now)
+
+    def _why_hopeless(self, route: Route, now: float) -> Hopeless:
+        usable = self.candidates(route).usable
+        if not usable:
+            avoided = ", ".join(v.provider for v in self.candidates(route).passed_over)
+            detail = f" once {avoided} is left out" if avoided else ""
+            return Hopeless(ErrorKind.MODEL_NOT_FOUND, f"no provider serves {route.model}{detail}")
+        look = usable[0].circuit.look(now)
+        kind = look.opened_by or ErrorKind.PROVIDER_ERROR
+        return Hopeless(kind, f"{usable[0].name} is open and not waited for: {look.reason}")
+
+    def obstacle(self, entry: Entry, model: str, now: float) -> Cause | None:
+        """Return what keeps a provider from being called for a model now, or None."""
+        cooling = entry.cooling_until(model, now)
+        if cooling is not None:
+            return Cause(
+                kind=CauseKind.COOLDOWN,
+                target=entry.name,
+                until=cooling,
+                text=f"{entry.name} cooling (429)",
+            )
+        if not entry.circuit.admits(now):
+            look = entry.circuit.look(now)
+            probing = look.state is CircuitState.HALF_OPEN
+            return Cause(
+                kind=CauseKind.CIRCUIT,
+                target=entry.name,
+                until=None if probing else look.open_until,
+                text=f"{entry.name} probing" if probing else f"{entry.name} open",
+            )
+        if entry.full:
+            limit = entry.settings.max_concurrency
+            return Cause(
+                kind=CauseKind.SLOT,
+                target=entry.name,
+                text=f"{entry.name} at {entry.in_flight} of {limit}",
+            )
+        return None
+
+    def next_wake(self, now: float) -> float | None:
+        """Return when the next circuit or cooldown ends by itself, or None."""
+        moments: list[float] = []
+        for entry in self._entries.values():
+            moments.extend(until for until in entry.cooldowns.values() if until > now)
+            open_until = entry.circuit.look(now).open_until
+            if open_until is not None and open_until > now:
+                moments.append(open_until)
+        return min(moments, default=None)
+
+    # --- calls ---------------------------------------------------------------------------
+
+    def admit(self, entry: Entry, model: str, now: float) -> Permit | Verdict:
+        """Take a slot and the circuit's permit for one call, or say why not."""
+        cause = self.obstacle(entry, model, now)
+        if cause is not None:
+            return Verdict(
+                provider=entry.name,
+                kind=_VERDICTS[cause.kind],
+                detail=cause.text,
+                until=cause.until,
+            )
+        permit = entry.circuit.admit(now)
+        if permit is None:
+            return Verdict(provider=entry.name, kind=VerdictKind.OPEN, detail=f"{entry.name} open")
+        entry.in_flight += 1
+        return permit
+
+    def succeeded(
+        self,
+        entry: Entry,
+        permit: Permit,
+        now: float,
+        *,
+        latency_ms: float,
+        ttft_ms: float | None,
+        tokens: int,
+    ) -> None:
+        """Note an answer."""
+        entry.circuit.settle(permit, Settled.SUCCESS, now)
+        entry.health.record(
+            now=now,
+            ok=True,
+            latency_ms=latency_ms,
+            ttft_ms=ttft_ms,
+            kind=None,
+            message=None,
+            tokens=tokens,
+        )
+        entry.dirty = True
+
+    def failed(
+        self, entry: Entry, permit: Permit, model: str, fault: ProviderFault, now: float, *, latency_ms: float
+    ) -> None:
+        """Note a failure: to the circuit, as a cooldown, in the statistics."""
+        effect = circuit_effect(fault.kind, fault.status)
+        entry.circuit.settle(
+            permit,
+            _SETTLED[effect],
+            now,
+            reason=f"{fault.kind}: {fault.message}"[:200],
+            kind=fault.kind,
+        )
+        if fault.kind is ErrorKind.API_RATE_LIMIT and fault.retry_after_s:
+            wait_s = min(fault.retry_after_s, entry.max_cooldown_s)
+            entry.cooldowns[model] = max(entry.cooldowns.get(model, 0.0), now + wait_s)
+        entry.health.record(
+            now=now,
+            ok=False,
+            latency_ms=latency_ms,
+            ttft_ms=None,
+            kind=fault.kind,
+            message=fault.message,
+            tokens=0,
+        )
+        entry.dirty = True
+
+    def gave_up(self, entry: Entry, permit: Permit, now: float) -> None:
+        """Note a call that was cancelled: neither failure nor success."""
+        entry.circuit.settle(permit, Settled.NEUTRAL, now)
+        entry.health.record(
+            now=now, ok=None, latency_ms=None, ttft_ms=None, kind=None, message=None, tokens=0
+        )
+        entry.dirty = True
+        self._on_freed()
+
+    def slot_freed(self, entry: Entry) -> None:
+        """Give a call's slot back; its upstream connection is closed."""
+        entry.in_flight -= 1
+        self._on_freed()
+
+    # --- memory --------------------------------------------------------------------------
+
+    def dirty(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return what changed since last asked, as plain JSON by provider."""
+        changed = [entry for entry in self._entries.values() if entry.dirty]
+        for entry in changed:
+            entry.dirty = False
+        return [(entry.name, self._dump(entry)) for entry in changed]
+
+    def _dump(self, entry: Entry) -> dict[str, Any]:
+        return {
+            "circuit": entry.circuit.dump(),
+            "health": entry.health.dump(),
+            "cooldowns": dict(entry.cooldowns),
+        }
+
+    def restore(self, states: Mapping[str, Mapping[str, Any]], now: float) -> None:
+        """Bring back what `dirty` once returned; providers that are gone are ignored."""
+        for name, state in states.items():
+            entry = self._entries.get(name)
+            if entry is None:
+                continue
+            entry.circuit.restore(state["circuit"], now)
+            entry.health.restore(state["health"])
+            entry.cooldowns = {
+                model: until for model, until in state["cooldowns"].items() if until > now
+            }
+
+
+_SETTLED = {
+    CircuitEffect.NEUTRAL: Settled.NEUTRAL,
+    CircuitEffect.COUNTS: Settled.COUNTS,
+    CircuitEffect.OPENS: Settled.OPENS,
+}
+
+_VERDICTS = {
+    CauseKind.COOLDOWN: VerdictKind.COOLING,
+    CauseKind.CIRCUIT: VerdictKind.OPEN,
+    CauseKind.SLOT: VerdictKind.FULL,
+}
+
+
+def _matches(settings: ProviderSettings, model: str) -> bool:
+    return any(fnmatchcase(model, pattern) for pattern in settings.models)
+
+
+def _lacks(settings: ProviderSettings, route: Route) -> str:
+    if route.stream and not settings.supports_streaming:
+        return "cannot stream"
+    if route.mcp and not settings.supports_mcp:
+        return "cannot run MCP servers"
+    return ""
+
+
+def _hopeless(entry: Entry, now: float) -> bool:
+    look = entry.circuit.look(now)
+    return look.state is CircuitState.OPEN and look.opened_by in _NOT_WAITED_FOR

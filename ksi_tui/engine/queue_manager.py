@@ -1,0 +1,233 @@
+"""Who goes next: order inside sessions, fairness between them, positions and limits.
+
+Pure policy: no I/O, no clock of its own. A session (its *lane* here) runs one request
+at a time. A lane whose head may run stands in the ready heap of the head's route;
+one whose head is held by a gate (lock, backoff, pause) stands nowhere until somebody
+calls `refresh`. Nothing here scans all sessions.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+
+from ksi_tui.engine.models import Cause
+from ksi_tui.engine.ticket import Route, Ticket
+
+AGEING_S = 60.0
+"""Each full minute of being ready raises a session by one class (contract section 3)."""
+
+Gate = Callable[[Ticket, float], Cause | None]
+"""Says what holds a session's head back, or None when it may run."""
+
+_ORDER = attrgetter("order")
+
+
+class Lane:
+    """One session's requests: those that wait, in order, and the one that runs."""
+
+    __slots__ = ("ready_since", "running", "session_id", "version", "waiting")
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        self.waiting: list[Ticket] = []
+        self.running: Ticket | None = None
+        self.ready_since: float | None = None
+        self.version = 0
+
+    @property
+    def head(self) -> Ticket | None:
+        """The next to run."""
+        return self.waiting[0] if self.waiting else None
+
+
+_Entry = tuple[float, int, Lane, int]
+
+
+class _Ready:
+    """Lanes whose heads share a route, by class and since when they are ready."""
+
+    __slots__ = ("blocked_epoch", "heaps")
+
+    def __init__(self) -> None:
+        self.heaps: dict[int, list[_Entry]] = {}
+        self.blocked_epoch = -1
+
+    def best(self, now: float) -> tuple[tuple[int, float], int] | None:
+        """Return ((effective class, ready since), class) of the first lane, or None."""
+        best: tuple[tuple[int, float], int] | None = None
+        for level, heap in list(self.heaps.items()):
+            while heap and heap[0][3] != heap[0][2].version:
+                heapq.heappop(heap)
+            if not heap:
+                del self.heaps[level]
+                continue
+            since = heap[0][0]
+            key = (level - int(max(0.0, now - since) // AGEING_S), since)
+            if best is None or key < best[0]:
+                best = (key, level)
+        return best
+
+
+class QueueManager:
+    """All waiting requests. `gate` says what holds a head back."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._lanes: dict[str, Lane] = {}
+        self._routes: dict[Route, _Ready] = {}
+        self._entry_seq = 0
+        self._epoch = 0
+        self.waiting_count = 0
+        self.running_count = 0
+
+    # --- questions -----------------------------------------------------------------------
+
+    def lane(self, session_id: str) -> Lane | None:
+        """Return a session's lane; None when nothing of it is unfinished."""
+        return self._lanes.get(session_id)
+
+    def lanes(self) -> Iterable[Lane]:
+        """Return all lanes with unfinished requests."""
+        return self._lanes.values()
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions have unfinished requests."""
+        return len(self._lanes)
+
+    def depth(self, session_id: str) -> int:
+        """Return how many requests of a session wait (the running one not counted)."""
+        lane = self._lanes.get(session_id)
+        return len(lane.waiting) if lane else 0
+
+    def position(self, ticket: Ticket) -> int:
+        """Return the place of a waiting request in its session, from 1; 0 when it runs."""
+        lane = self._lanes.get(ticket.session_id)
+        if lane is None or lane.running is ticket:
+            return 0
+        return bisect_left(lane.waiting, ticket.order, key=_ORDER) + 1
+
+    def ahead(self, ticket: Ticket) -> Ticket | None:
+        """Return the request that runs or waits directly before this one in its session."""
+        lane = self._lanes[ticket.session_id]
+        if lane.running is ticket:
+            return None
+        index = bisect_left(lane.waiting, ticket.order, key=_ORDER)
+        return lane.waiting[index - 1] if index else lane.running
+
+    # --- changes -------------------------------------------------------------------------
+
+    def add(self, ticket: Ticket, now: float) -> None:
+        """Put a request into its session, at the place its order gives it."""
+        lane = self._lanes.get(ticket.session_id)
+        if lane is None:
+            lane = self._lanes[ticket.session_id] = Lane(ticket.session_id)
+        before = lane.head
+        self._insert(lane, ticket)
+        if lane.head is not before:
+            self._place(lane, now)
+
+    def _insert(self, lane: Lane, ticket: Ticket) -> None:
+        if lane.waiting and ticket.order < lane.waiting[-1].order:
+            insort(lane.waiting, ticket, key=_ORDER)
+        else:
+            lane.waiting.append(ticket)
+        self.waiting_count += 1
+
+    def take(self, now: float, serves: Callable[[Route], bool]) -> Ticket | None:
+        """Remove and return the next request to run, or None when none may run now.
+
+        `serves` says whether some provider may be called for a route now; a route that
+        it denies is not asked about again until `provider_freed`.
+        """
+        candidates = []
+        for route, ready in list(self._routes.items()):
+            if ready.blocked_epoch == self._epoch:
+                continue
+            best = ready.best(now)
+            if best is None:
+                del self._routes[route]
+            else:
+                candidates.append((best[0], best[1], route, ready))
+        candidates.sort(key=lambda item: item[0])
+        for _, level, route, ready in candidates:
+            if not serves(route):
+                ready.blocked_epoch = self._epoch
+                continue
+            lane = heapq.heappop(ready.heaps[level])[2]
+            return self._start(lane)
+        return None
+
+    def _start(self, lane: Lane) -> Ticket:
+        ticket = lane.waiting.pop(0)
+        lane.running = ticket
+        lane.ready_since = None
+        lane.version += 1
+        self.waiting_count -= 1
+        self.running_count += 1
+        return ticket
+
+    def put_back(self, ticket: Ticket, now: float) -> None:
+        """Let a running request wait again, where its order puts it."""
+        self._stop(ticket)
+        lane = self._lanes[ticket.session_id]
+        self._insert(lane, ticket)
+        self._place(lane, now)
+
+    def finish(self, ticket: Ticket, now: float) -> None:
+        """Take a running or waiting request out; its session goes on."""
+        lane = self._lanes.get(ticket.session_id)
+        if lane is None:
+            return
+        if lane.running is ticket:
+            self._stop(ticket)
+        else:
+            index = bisect_left(lane.waiting, ticket.order, key=_ORDER)
+            if index >= len(lane.waiting) or lane.waiting[index] is not ticket:
+                return
+            del lane.waiting[index]
+            self.waiting_count -= 1
+            if index:
+                return
+        self._place(lane, now)
+
+    def _stop(self, ticket: Ticket) -> None:
+        lane = self._lanes[ticket.session_id]
+        if lane.running is not ticket:
+            raise ValueError(f"{ticket.request_id} does not run")
+        lane.running = None
+        self.running_count -= 1
+
+    def refresh(self, session_id: str, now: float) -> None:
+        """Ask the gate again: a lock, a backoff or a pause of this session changed."""
+        lane = self._lanes.get(session_id)
+        if lane is not None:
+            self._place(lane, now)
+
+    def provider_freed(self) -> None:
+        """Ask about every route again: a slot, a circuit or a cooldown changed."""
+        self._epoch += 1
+
+    def _place(self, lane: Lane, now: float) -> None:
+        """Put a lane where its head belongs: into a ready heap, or nowhere."""
+        lane.version += 1
+        head = lane.head
+        if head is None:
+            lane.ready_since = None
+            if lane.running is None:
+                del self._lanes[lane.session_id]
+            return
+        if lane.running is not None or self._gate(head, now) is not None:
+            lane.ready_since = None
+            return
+        if lane.ready_since is None:
+            lane.ready_since = now
+        ready = self._routes.get(head.route)
+        if ready is None:
+            ready = self._routes[head.route] = _Ready()
+        self._entry_seq += 1
+        entry = (lane.ready_since, self._entry_seq, lane, lane.version)
+        heapq.heappush(ready.heaps.setdefault(head.level, []), entry)
