@@ -2,6 +2,7 @@
 
 KsiError
 ├── ConfigError                   settings that cannot be used (exit code 2)
+├── InputError                    what a command was given cannot be read (exit code 2)
 ├── EventError                    an event the engine refuses; carries a reply code
 │   ├── InvalidRequest            invalid_request
 │   ├── NotFound                  not_found
@@ -131,6 +132,10 @@ class KsiError(Exception):
 
 class ConfigError(KsiError):
     """Settings that cannot be used; the message names file, key, found and allowed."""
+
+
+class InputError(KsiError):
+    """What a command was given, an argument or its input, cannot be read."""
 
 
 class EventError(KsiError):

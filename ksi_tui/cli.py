@@ -1,0 +1,180 @@
+"""The command line: its grammar, the choice of the command, and the exit code.
+
+Nothing heavy may be imported here. A command's module is imported when that command
+was asked for: `--help` needs no settings, `run` no screen, the dashboard no engine
+before its first frame. argparse and not typer: 2 ms against 70 to 130 before the first
+frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ksi_tui import __version__, logs
+from ksi_tui.engine.errors import DatabaseOwned, KsiError
+from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, OWNED, UNEXPECTED
+
+_log = logging.getLogger(__name__)
+
+_EXAMPLES = """\
+examples:
+  ksi-tui --demo                             look around, without a key
+  printf 'hello\\nworld\\n' | ksi-tui run -    two prompts, no screen
+  ksi-tui run prompts.txt --json > out.jsonl
+  ksi-tui run --resume                       finish what was interrupted
+  ksi-tui usage --by model --since 24h
+
+exit codes: 0 all completed, 1 some failed or were cancelled, 2 bad usage, settings or
+input, 3 another engine has the database, 130 interrupted (`run --resume` goes on)
+"""
+
+_STATES = ("completed", "failed", "cancelled")
+_GROUPS = ("agent", "model", "provider", "session", "day")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with a word more where a common option stands after the command."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments") and any(
+            option in message for option in ("--config", "--db", "--log-level", "--demo")
+        ):
+            message += " (common options stand before the command)"
+        super().error(message)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the grammar of the command line."""
+    top = _Parser(
+        prog="ksi-tui",
+        description="A terminal control room for LLM completions. Without a command: the dashboard.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"ksi-tui {__version__}")
+    top.add_argument("--config", type=Path, metavar="PATH", help="the settings file")
+    top.add_argument("--db", type=Path, metavar="PATH", help="the database")
+    top.add_argument(
+        "--log-level",
+        choices=logs.LEVELS,
+        default="info",
+        metavar="LEVEL",
+        help=f"least level that goes to the log file: {', '.join(logs.LEVELS)}",
+    )
+    top.add_argument(
+        "--demo",
+        action="store_true",
+        help="the dashboard on a throw-away database, with simulated providers, load and faults",
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    _add_run(commands)
+    _add_reports(commands)
+    _add_config(commands)
+    return top
+
+
+def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run requests without a screen, all the way to the end",
+        description="One request a line: a line whose first character is { is a completion:async "
+        "object in JSON, any other is a prompt. Empty lines are skipped.",
+        allow_abbrev=False,
+    )
+    run.add_argument("file", nargs="?", metavar="FILE", help="the requests; - or none: stdin")
+    run.add_argument(
+        "--resume",
+        action="store_true",
+        help="without FILE: read nothing, finish everything unfinished in the database; "
+        "with FILE: go on with its last run instead of running it anew",
+    )
+    run.add_argument("--json", action="store_true", help="one JSON object a finished request")
+
+
+def _add_reports(commands: argparse._SubParsersAction[_Parser]) -> None:
+    results = commands.add_parser(
+        "results", help="finished requests, in the order in which they finished", allow_abbrev=False
+    )
+    results.add_argument("--session", metavar="ID", help="of this session only")
+    results.add_argument("--status", choices=_STATES, help="with this status only")
+    results.add_argument("--json", action="store_true", help="one JSON object a request")
+
+    usage = commands.add_parser("usage", help="tokens and cost", allow_abbrev=False)
+    usage.add_argument("--by", choices=_GROUPS, help="one line for each of these")
+    usage.add_argument(
+        "--since", metavar="WHEN", help="30m, 24h, 7d ago, or an ISO date or time (UTC)"
+    )
+    usage.add_argument("--records", action="store_true", help="every single call instead of sums")
+    form = usage.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="comma-separated, with a heading")
+
+    status = commands.add_parser("status", help="what the database knows", allow_abbrev=False)
+    status.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def _add_config(commands: argparse._SubParsersAction[_Parser]) -> None:
+    config = commands.add_parser("config", help="write, check and show settings", allow_abbrev=False)
+    actions = config.add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=_Parser
+    )
+    init = actions.add_parser("init", help="write a commented example", allow_abbrev=False)
+    init.add_argument(
+        "target",
+        nargs="?",
+        metavar="PATH",
+        help="where to (- is stdout); else --config, else the user's own settings file",
+    )
+    actions.add_parser("check", help="validate the settings that apply", allow_abbrev=False)
+    actions.add_parser("show", help="print them, secrets hidden", allow_abbrev=False)
+    actions.add_parser("path", help="say which file applies", allow_abbrev=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. No traceback reaches the user."""
+    top = parser()
+    options = top.parse_args(arguments)
+    if options.demo and options.command:
+        top.error(f"--demo is the dashboard's; it does not go with {options.command!r}")
+    logs.start(options.log_level)
+    try:
+        return _execute(options)
+    except DatabaseOwned as error:
+        _say(error)
+        return OWNED
+    except KsiError as error:
+        _say(error)
+        return BAD_USAGE
+    except BrokenPipeError:
+        _silence_stdout()
+        return OK
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        _log.exception("unexpected")
+        _say(f"unexpected {type(error).__name__}: {error}; details are in {logs.path()}")
+        return UNEXPECTED
+
+
+def _execute(options: argparse.Namespace) -> int:
+    module = importlib.import_module(f"ksi_tui.commands.{options.command or 'dashboard'}")
+    code = int(module.execute(options))
+    sys.stdout.flush()
+    return code
+
+
+def _say(message: object) -> None:
+    print(f"ksi-tui: {message}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+
+
+def _silence_stdout() -> None:
+    """Let the interpreter's last flush go nowhere: the reader of the pipe has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

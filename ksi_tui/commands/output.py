@@ -1,0 +1,67 @@
+"""What commands print: finished requests as lines, and the voice of the program on stderr.
+
+Replies, errors and ids come from outside. In plain lines they pass the sanitiser, since
+a line may end on a terminal by way of any pipe; in JSON lines everything beyond ASCII
+is escaped, which is safe anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.formats import latency
+
+_GLYPHS = {"completed": "√", "failed": "!", "cancelled": "×"}
+_ID_CHARS = 200
+_MESSAGE_CHARS = 2_000
+
+
+def write(text: str) -> None:
+    """Write to stdout."""
+    sys.stdout.write(text)
+
+
+def say(message: object) -> None:
+    """Write a line to stderr, which is the program's voice beside the data."""
+    sys.stderr.write(f"ksi-tui: {message}\n")
+    sys.stderr.flush()
+
+
+def result_lines(records: Iterable[Mapping[str, Any]], *, as_json: bool) -> str:
+    """Return finished requests as text, one line each."""
+    line = json.dumps if as_json else plain_line
+    return "".join(f"{line(record)}\n" for record in records)
+
+
+def plain_line(record: Mapping[str, Any]) -> str:
+    """Return a finished request as one readable line, safe for a terminal."""
+    status = str(record["status"])
+    head = f"{_GLYPHS.get(status, '?')} {clean(str(record['request_id']), _ID_CHARS)}"
+    text = str(record["text"] or "")
+    text = clean(text, len(text) + 1)
+    if status == "completed":
+        return f"{head}  {text}"
+    error = record["error"] or {}
+    kind = clean(str(error.get("kind") or ""), _ID_CHARS)
+    message = clean(str(error.get("message") or ""), _MESSAGE_CHARS)
+    spent = f" after {latency(record['latency_ms'])}" if record["latency_ms"] else ""
+    why = f" ({kind})" if kind and kind != status else ""
+    told = f": {message}" if message else ""
+    return f"{head}  {status}{why}{spent}{told}" + (f"  [{text}]" if text else "")
+
+
+def columns(rows: list[tuple[str, ...]], *, right: frozenset[int]) -> str:
+    """Return rows as aligned columns, those in `right` to the right; the first row is the heading."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return "".join(
+        "  ".join(
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        + "\n"
+        for row in rows
+    )

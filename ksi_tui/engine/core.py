@@ -1,0 +1,100 @@
+"""What the engine's duties share: the parts, the tickets and the counters.
+
+State and its bookkeeping only. Each duty (taking requests in, running them,
+intervening, answering questions) is a module of its own that works on this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from ksi_tui.config import Config
+from ksi_tui.engine.alarms import Alarms
+from ksi_tui.engine.clock import Clock
+from ksi_tui.engine.events import Router
+from ksi_tui.engine.models import State
+from ksi_tui.engine.provider_manager import ProviderManager
+from ksi_tui.engine.providers.base import Provider
+from ksi_tui.engine.queue_manager import QueueManager
+from ksi_tui.engine.retry_manager import RetryPolicy
+from ksi_tui.engine.session_manager import LockTable, SessionManager
+from ksi_tui.engine.store.base import Store
+from ksi_tui.engine.ticket import Ticket
+from ksi_tui.engine.token_tracker import TokenTracker
+from ksi_tui.engine.views import ActiveView
+
+RECENT_ENDED = 40
+"""How many ended requests stay on the live screen."""
+
+__all__ = ["Core", "Ended", "Provider"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A request that ended a moment ago, as the live screen shows it."""
+
+    view: ActiveView
+    at: float
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Core:
+    """The engine's parts and what they all look at."""
+
+    config: Config
+    clock: Clock
+    store: Store
+    router: Router
+    queue: QueueManager
+    sessions: SessionManager
+    locks: LockTable
+    providers: ProviderManager
+    tokens: TokenTracker
+    retry: RetryPolicy
+    alarms: Alarms = field(default_factory=Alarms)
+    tickets: dict[str, Ticket] = field(default_factory=dict)
+    finishing: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    counts: dict[State, int] = field(default_factory=lambda: dict.fromkeys(State, 0))
+    recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=RECENT_ENDED))
+    failed_new: int = 0
+    next_place: int = 1
+    next_number: int = 1
+    next_finish_seq: int = 1
+    recovered: int = 0
+    recovery_cursor: int = 0
+    draining: bool = False
+    workers_starting: bool = False
+
+    def publish(self, name: str, data: dict[str, Any]) -> None:
+        """Hand a notification to the subscribers."""
+        self.router.publish(name, data)
+
+    def move(self, ticket: Ticket, state: State) -> State:
+        """Change a ticket's state and the counts; returns the state before."""
+        was = ticket.state
+        if was is not state:
+            self.counts[was] -= 1
+            self.counts[state] += 1
+            ticket.state = state
+        return was
+
+    def recent_without(self, request_id: str) -> None:
+        """Forget that a request ended: it goes again."""
+        kept = [ended for ended in self.recent if ended.view.request_id != request_id]
+        self.recent.clear()
+        self.recent.extend(kept)
+
+    def take_place(self) -> int:
+        """Return the next number in the order of arrival."""
+        place = self.next_place
+        self.next_place += 1
+        return place
+
+    def take_finish_seq(self) -> int:
+        """Return the next number in the order of final states."""
+        seq = self.next_finish_seq
+        self.next_finish_seq += 1
+        return seq

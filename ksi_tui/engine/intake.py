@@ -1,0 +1,271 @@
+"""Takes requests in: limits, identity, and the promise that a reply means it is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ksi_tui.engine import events
+from ksi_tui.engine.core import Core
+from ksi_tui.engine.errors import (
+    EventError,
+    KsiError,
+    NoProvider,
+    NotReady,
+    QueueFull,
+    StoreError,
+)
+from ksi_tui.engine.models import RequestSpec, State
+from ksi_tui.engine.payloads import Completion, parse
+from ksi_tui.engine.store.base import Accepted, SessionSeen, Write
+from ksi_tui.engine.ticket import Ticket, ticket_found, ticket_of
+
+NUMBERED_IDS_BELOW = 10**12
+"""Ids of the form r-<number> below this move the counter of generated ids past themselves."""
+
+
+def refusal(error: KsiError) -> dict[str, Any]:
+    """Return an error as a reply."""
+    code = error.code if isinstance(error, EventError) else NotReady.code
+    return {"error": str(error), "code": code}
+
+
+@dataclass(slots=True, eq=False)
+class _Entering:
+    """A request on its way to disk."""
+
+    ticket: Ticket
+    writes: tuple[Write, ...]
+
+
+class Intake:
+    """Accepts requests. `admit` puts tickets into the queue once they are on disk."""
+
+    def __init__(self, core: Core, poke: Callable[[], None]) -> None:
+        self._core = core
+        self._poke = poke
+        self._entering: dict[str, asyncio.Future[None]] = {}
+        self._entering_of: Counter[str] = Counter()
+
+    async def completion(self, data: Mapping[str, Any], *, inject: bool) -> dict[str, Any]:
+        """Accept one request; returns the reply, raises EventError when it is refused."""
+        event = "completion:inject" if inject else "completion:async"
+        replies = await self.accept([data], event=event, inject=inject)
+        if isinstance(replies[0], KsiError):
+            raise replies[0]
+        return replies[0]
+
+    async def batch(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Accept many in one transaction, before any of them runs; refusals stand in their places."""
+        cursor = self._core.next_finish_seq - 1
+        replies = await self.accept(items, event="completion:batch", inject=False)
+        return {
+            "accepted": [refusal(r) if isinstance(r, KsiError) else r for r in replies],
+            "cursor": cursor,
+        }
+
+    async def accept(
+        self, items: Sequence[Mapping[str, Any]], *, event: str, inject: bool
+    ) -> list[dict[str, Any] | KsiError]:
+        """Accept what can be accepted; the answers are in the order of the items."""
+        replies: list[dict[str, Any] | KsiError | None] = [None] * len(items)
+        parsed: dict[int, Completion] = {}
+        for index, data in enumerate(items):
+            try:
+                parsed[index] = self._check(parse(Completion, data, event))
+            except EventError as error:
+                replies[index] = error
+        known = await self._known([p.request_id for p in parsed.values() if p.request_id])
+        entering: dict[int, _Entering] = {}
+        for index, item in parsed.items():
+            try:
+                duplicate = self._duplicate(item, known)
+                if duplicate is None:
+                    entering[index] = self._enter(item, inject)
+                else:
+                    replies[index] = duplicate
+            except EventError as error:
+                replies[index] = error
+        if entering:
+            await self._commit(entering, replies)
+        return [reply for reply in replies if reply is not None]
+
+    def _check(self, item: Completion) -> Completion:
+        model = item.model or self._core.config.default_model
+        if not self._core.providers.serves(model):
+            patterns = ", ".join(sorted(set(self._core.providers.model_patterns())))
+            raise NoProvider(f"no provider serves the model {model!r}; configured are: {patterns}")
+        return item
+
+    # --- identity ----------------------------------------------------------------------------
+
+    async def _known(self, ids: Sequence[str]) -> Mapping[str, State]:
+        """Return the states of those ids that exist; adopts unfinished ones that are not loaded."""
+        core = self._core
+        for request_id in ids:
+            entering = self._entering.get(request_id)
+            if entering is not None:
+                await asyncio.wait([entering])
+        unloaded = [request_id for request_id in ids if request_id not in core.tickets]
+        states = dict(await core.store.states(unloaded)) if unloaded else {}
+        lost = [request_id for request_id, state in states.items() if not state.final]
+        if lost:
+            self.adopt([ticket_found(found) for found in await core.store.unfinished(lost)])
+        states.update({i: core.tickets[i].state for i in ids if i in core.tickets})
+        return states
+
+    def adopt(self, tickets: Sequence[Ticket]) -> None:
+        """Let requests run that an earlier life of the engine left unfinished."""
+        core = self._core
+        now = core.clock()
+        for ticket in tickets:
+            if ticket.request_id not in core.tickets:
+                core.tickets[ticket.request_id] = ticket
+                core.sessions.seen(ticket.session_id, ticket.agent_id, now)
+                core.queue.add(ticket, now)
+        self._poke()
+
+    def _duplicate(self, item: Completion, known: Mapping[str, State]) -> dict[str, Any] | None:
+        if item.request_id is None:
+            return None
+        ticket = self._core.tickets.get(item.request_id)
+        state = ticket.state if ticket else known.get(item.request_id)
+        if state is None and item.request_id not in self._entering:
+            return None
+        session_id = ticket.session_id if ticket else item.session_id or item.request_id
+        return {
+            "request_id": item.request_id,
+            "session_id": session_id,
+            "status": str(state or State.QUEUED),
+            "message": "this request_id is known; it does not run again",
+            "duplicate": True,
+            "queued": state in (None, State.QUEUED),
+            "queue_depth": self._core.queue.depth(session_id),
+            "position": self._core.queue.position(ticket) if ticket else 0,
+            "session_active": self._active(session_id),
+        }
+
+    # --- entering ----------------------------------------------------------------------------
+
+    def _enter(self, item: Completion, inject: bool) -> _Entering:
+        core, settings = self._core, self._core.config.engine
+        if core.draining:
+            raise NotReady("the engine is ending and takes no more requests")
+        waiting = core.queue.waiting_count + len(self._entering)
+        if waiting >= settings.max_queue_depth:
+            raise QueueFull(
+                f"{waiting} requests wait, max_queue_depth is {settings.max_queue_depth}"
+            )
+        if item.session_id is not None:
+            depth = core.queue.depth(item.session_id) + self._entering_of[item.session_id]
+            if depth >= settings.max_session_depth:
+                raise QueueFull(
+                    f"{depth} requests wait in session {item.session_id}, "
+                    f"max_session_depth is {settings.max_session_depth}"
+                )
+        spec = item.spec(
+            request_id=item.request_id or self._new_id(),
+            default_model=core.config.default_model,
+            timeout_s=settings.timeout_s,
+            max_attempts=core.config.retry.max_attempts,
+            lock_timeout_s=settings.lock_timeout_s,
+            inject=inject,
+        )
+        return self._prepared(spec)
+
+    def _new_id(self) -> str:
+        number = self._core.next_number
+        self._core.next_number += 1
+        return f"r-{number}"
+
+    def _prepared(self, spec: RequestSpec) -> _Entering:
+        core = self._core
+        prefix, _, digits = spec.request_id.partition("-")
+        if prefix == "r" and digits.isascii() and digits.isdigit():
+            number = int(digits)
+            if core.next_number <= number < NUMBERED_IDS_BELOW:
+                core.next_number = number + 1
+        now = core.clock()
+        ticket = ticket_of(spec, place=core.take_place(), now=now)
+        created_at = now if (known := core.sessions.get(spec.session_id)) is None else known.created_at
+        accepted = Accepted(spec=spec, place=ticket.place, at=now, next_number=core.next_number)
+        seen = SessionSeen(
+            session_id=spec.session_id,
+            created_at=created_at,
+            last_activity=now,
+            agent_id=spec.agent_id,
+        )
+        self._entering[spec.request_id] = asyncio.get_running_loop().create_future()
+        self._entering_of[spec.session_id] += 1
+        return _Entering(ticket, (accepted, seen))
+
+    async def _commit(
+        self, entering: Mapping[int, _Entering], replies: list[dict[str, Any] | KsiError | None]
+    ) -> None:
+        """Write down what enters, in one transaction; then let it queue and answer."""
+        core = self._core
+        writes = [write for each in entering.values() for write in each.writes]
+        try:
+            await asyncio.shield(core.store.write(*writes))
+        except StoreError as error:
+            for index, each in entering.items():
+                self._entered(each.ticket)
+                replies[index] = NotReady(f"nothing was accepted: {error}")
+            return
+        except asyncio.CancelledError:
+            # Nobody waits for the answer any more, but the request is on its way to disk.
+            for each in entering.values():
+                self._admit(each.ticket)
+            raise
+        for index, each in entering.items():
+            self._admit(each.ticket)
+            replies[index] = self._reply(each.ticket)
+
+    def _entered(self, ticket: Ticket) -> None:
+        waiter = self._entering.pop(ticket.request_id)
+        if not waiter.done():
+            waiter.set_result(None)
+        self._entering_of[ticket.session_id] -= 1
+        if not self._entering_of[ticket.session_id]:
+            del self._entering_of[ticket.session_id]
+
+    def _admit(self, ticket: Ticket) -> None:
+        core = self._core
+        self._entered(ticket)
+        now = core.clock()
+        core.tickets[ticket.request_id] = ticket
+        core.counts[State.QUEUED] += 1
+        session = core.sessions.seen(ticket.session_id, ticket.agent_id, now)
+        session.request_count += 1
+        core.queue.add(ticket, now)
+        core.publish(
+            events.QUEUED,
+            {
+                "request_id": ticket.request_id,
+                "session_id": ticket.session_id,
+                "agent_id": ticket.agent_id,
+                "model": ticket.route.model,
+                "position": core.queue.position(ticket),
+            },
+        )
+        self._poke()
+
+    def _active(self, session_id: str) -> bool:
+        lane = self._core.queue.lane(session_id)
+        return lane is not None and lane.running is not None
+
+    def _reply(self, ticket: Ticket) -> dict[str, Any]:
+        position = self._core.queue.position(ticket)
+        return {
+            "request_id": ticket.request_id,
+            "session_id": ticket.session_id,
+            "status": "queued",
+            "message": f"on disk, position {position} in its session",
+            "queued": True,
+            "queue_depth": self._core.queue.depth(ticket.session_id),
+            "position": position,
+            "session_active": self._active(ticket.session_id),
+        }

@@ -1,0 +1,312 @@
+"""What people and programs do to requests and locks: cancel, retry, send elsewhere, lock, free."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from ksi_tui.engine.clock import iso
+from ksi_tui.engine.core import Core
+from ksi_tui.engine.dispatch import Dispatcher
+from ksi_tui.engine.errors import Conflict, NoProvider, NotFound
+from ksi_tui.engine.models import Action, Outcome, State
+from ksi_tui.engine.payloads import AcquireLock, Cancel, ReleaseLock, Retry
+from ksi_tui.engine.store.base import ActionTaken, StoredRequest
+from ksi_tui.engine.ticket import Route, Ticket
+
+SESSION_LIMIT = 100_000
+"""How many requests of one session one action reaches."""
+
+
+class Interventions:
+    """Acts on what exists. Each action is recorded with who did it and why."""
+
+    def __init__(self, core: Core, dispatcher: Dispatcher) -> None:
+        self._core = core
+        self._dispatcher = dispatcher
+
+    def record(
+        self, name: str, target: str, by: str | None, reason: str | None, detail: str | None = None
+    ) -> ActionTaken:
+        """Return the write that keeps an action."""
+        return ActionTaken(
+            action=Action(
+                at=self._core.clock(), name=name, target=target, by=by, reason=reason, detail=detail
+            )
+        )
+
+    # --- cancel ------------------------------------------------------------------------------
+
+    async def cancel(self, data: Cancel) -> dict[str, Any]:
+        """Cancel one request or all unfinished ones of a session; answers once that is on disk."""
+        if data.request_id is not None:
+            return await self._cancel_one(data.request_id, data)
+        tickets = self._of_session(data.session_id or "")
+        cancelled = [
+            {"request_id": ticket.request_id, "was": str(ticket.state), "changed": True}
+            for ticket in tickets
+        ]
+        await asyncio.gather(*[self._cancel(ticket, data) for ticket in tickets])
+        return {"cancelled": cancelled}
+
+    async def _cancel_one(self, request_id: str, data: Cancel) -> dict[str, Any]:
+        ticket = self._core.tickets.get(request_id)
+        if ticket is None:
+            stored = await self._core.store.request(request_id)
+            if stored is None:
+                raise NotFound(f"no request {request_id!r}")
+            return _cancelled(request_id, stored.state, stored.state, changed=False)
+        was = ticket.state
+        changed = not was.final
+        await self._cancel(ticket, data)
+        return _cancelled(request_id, was, ticket.state, changed=changed)
+
+    async def _cancel(self, ticket: Ticket, data: Cancel) -> None:
+        if not ticket.state.final:
+            self._core.store.write(
+                self.record("cancel", ticket.request_id, data.by, data.reason)
+            )
+            future = self._dispatcher.cancel(ticket, data.by, data.reason)
+        else:
+            future = self._core.finishing.get(ticket.request_id) or _done()
+        await asyncio.shield(future)
+
+    def _of_session(self, session_id: str) -> list[Ticket]:
+        lane = self._core.queue.lane(session_id)
+        if lane is None:
+            return []
+        running = [lane.running] if lane.running is not None else []
+        return [t for t in [*running, *lane.waiting] if not t.state.final]
+
+    # --- retry and send elsewhere --------------------------------------------------------------
+
+    async def retry(self, data: Retry) -> dict[str, Any]:
+        """Retry one request, or all failed and cancelled ones of a session."""
+        self._check_targets(data)
+        if data.request_id is not None:
+            changed = [await self._retry_one(data.request_id, data)]
+            return {"retried": changed, **changed[0], "status": self._status(data.request_id)}
+        session_id = data.session_id or ""
+        stored = await self._core.store.session_requests(session_id, SESSION_LIMIT)
+        ended = [r for r in stored if r.state in (State.FAILED, State.CANCELLED)]
+        if not stored:
+            raise NotFound(f"no session {session_id!r}")
+        return {"retried": [await self._again(request, data) for request in ended]}
+
+    def _check_targets(self, data: Retry) -> None:
+        names = self._core.providers.names
+        for provider in data.avoid or ():
+            if provider not in names:
+                raise NotFound(f"avoid: no provider {provider!r}; configured: {', '.join(names)}")
+        if data.model is not None and not self._core.providers.serves(data.model):
+            patterns = ", ".join(self._core.providers.model_patterns())
+            raise NoProvider(f"no provider serves the model {data.model!r}; configured: {patterns}")
+
+    def _status(self, request_id: str) -> str | None:
+        ticket = self._core.tickets.get(request_id)
+        return str(ticket.state) if ticket else None
+
+    async def _retry_one(self, request_id: str, data: Retry) -> dict[str, Any]:
+        finishing = self._core.finishing.get(request_id)
+        if finishing is not None:
+            await asyncio.wait([finishing])
+        ticket = self._core.tickets.get(request_id)
+        if ticket is None:
+            stored = await self._core.store.request(request_id)
+            if stored is None:
+                raise NotFound(f"no request {request_id!r}")
+            if stored.state not in (State.FAILED, State.CANCELLED):
+                raise Conflict(f"{request_id} is {stored.state}; only failed or cancelled ones go again")
+            return await self._again(stored, data)
+        if data.avoid or data.model:
+            return self._elsewhere(ticket, data)
+        if ticket.state is State.RETRYING:
+            return self._now(ticket, data)
+        raise Conflict(
+            f"{request_id} is {ticket.state}; it can be sent elsewhere with avoid or model, "
+            "or retried once it has failed or been cancelled"
+        )
+
+    async def _again(self, stored: StoredRequest, data: Retry) -> dict[str, Any]:
+        """Let a failed or cancelled request join the queue anew, under its id."""
+        core, spec = self._core, stored.spec
+        now = core.clock()
+        place = stored.place if data.in_place else core.take_place()
+        avoid = frozenset(data.avoid or ())
+        model = data.model or stored.model
+        ticket = Ticket(
+            request_id=spec.request_id,
+            session_id=spec.session_id,
+            agent_id=spec.agent_id,
+            route=Route(model, spec.stream is True, spec.needs_mcp, avoid),
+            rank=spec.priority.rank,
+            level=spec.priority.level,
+            place=place,
+            queued_at=now,
+            timeout_s=spec.timeout_s,
+            max_attempts=spec.max_attempts,
+            lock=spec.lock,
+            state=stored.state,
+            walks=stored.walks,
+            spec=spec,
+        )
+        core.tickets[spec.request_id] = ticket
+        moved = self._dispatcher.moved(
+            ticket,
+            State.QUEUED,
+            now,
+            place=place,
+            model=model,
+            max_attempts=spec.max_attempts,
+            avoid=tuple(sorted(avoid)),
+            queued_at=now,
+        )
+        action = self.record("retry", spec.request_id, data.by, data.reason, _detail(data))
+        written = core.store.write(moved, action)
+        await self._reread_session(spec.session_id, spec.agent_id, now)
+        core.queue.add(ticket, now)
+        core.recent_without(spec.request_id)
+        await asyncio.shield(written)
+        self._dispatcher.poke()
+        return {"request_id": spec.request_id, "was": str(stored.state), "changed": True}
+
+    async def _reread_session(self, session_id: str, agent_id: str | None, now: float) -> None:
+        """Bring a session back that had ended or was never loaded, with its count of turns."""
+        core = self._core
+        if core.sessions.get(session_id) is None:
+            found = await core.store.session(session_id)
+            session = core.sessions.seen(session_id, agent_id, now)
+            if found is not None:
+                session.created_at = found.created_at
+                session.turn_count = found.turn_count
+                session.request_count = found.request_count
+
+    def _elsewhere(self, ticket: Ticket, data: Retry) -> dict[str, Any]:
+        """Stop the call of an unfinished request and let the next attempt begin elsewhere."""
+        core, was = self._core, ticket.state
+        route = ticket.route._replace(
+            model=data.model or ticket.route.model,
+            avoid=ticket.route.avoid | frozenset(data.avoid or ()),
+        )
+        if not core.providers.candidates(route).usable:
+            avoided = ", ".join(sorted(route.avoid)) or "none"
+            raise Conflict(
+                f"nobody else serves {route.model}: left out are {avoided}; nothing was changed"
+            )
+        now = core.clock()
+        core.store.write(
+            self.record("send elsewhere", ticket.request_id, data.by, data.reason, _detail(data))
+        )
+        if ticket.run is None:
+            core.queue.finish(ticket, now)
+            ticket.route, ticket.retry_at = route, None
+            core.alarms.clear(("backoff", ticket.request_id))
+            core.store.write(self._rerouted(ticket, now))
+            core.queue.add(ticket, now)
+            self._dispatcher.poke()
+        else:
+            ticket.route = route
+            core.store.write(self._rerouted(ticket, now))
+            ticket.run.stopped = Outcome.SENT_ELSEWHERE
+            if ticket.run.task is not None:
+                ticket.run.task.cancel()
+        return {"request_id": ticket.request_id, "was": str(was), "changed": True}
+
+    def _rerouted(self, ticket: Ticket, now: float) -> Any:
+        return self._dispatcher.moved(
+            ticket,
+            ticket.state,
+            now,
+            model=ticket.route.model,
+            avoid=tuple(sorted(ticket.route.avoid)),
+        )
+
+    def _now(self, ticket: Ticket, data: Retry) -> dict[str, Any]:
+        """End a backoff."""
+        core = self._core
+        now = core.clock()
+        ticket.retry_at = None
+        core.alarms.clear(("backoff", ticket.request_id))
+        core.store.write(
+            self._dispatcher.moved(ticket, ticket.state, now),
+            self.record("retry", ticket.request_id, data.by, data.reason, "backoff ended"),
+        )
+        core.queue.refresh(ticket.session_id, now)
+        self._dispatcher.poke()
+        return {"request_id": ticket.request_id, "was": str(ticket.state), "changed": True}
+
+    # --- locks -------------------------------------------------------------------------------
+
+    async def acquire_lock(self, data: AcquireLock) -> dict[str, Any]:
+        """Give an agent a session's lock, or extend the one it holds."""
+        core = self._core
+        now = core.clock()
+        hold_s = data.timeout_s or core.config.engine.lock_timeout_s
+        lock = core.locks.acquire(data.session_id, data.agent_id, hold_s, now, None)
+        if lock is None:
+            held = core.locks.get(data.session_id)
+            assert held is not None
+            until = iso(held.expires_at)
+            return {
+                "locked": False,
+                "lock_holder": held.holder,
+                "expires_at": until,
+                "error": f"{held.holder} holds the lock of {data.session_id} until {until}",
+                "code": "lock_denied",
+            }
+        core.sessions.seen(data.session_id, data.agent_id, now)
+        await asyncio.shield(core.store.write(self._dispatcher.grant(lock)))
+        core.queue.refresh(data.session_id, now)
+        self._dispatcher.poke()
+        return {
+            "locked": True,
+            "lock_holder": lock.holder,
+            "expires_at": iso(lock.expires_at),
+            "extended": lock.extended > 0,
+        }
+
+    async def release_lock(self, data: ReleaseLock) -> dict[str, Any]:
+        """Free a session's lock: by its holder, or by force."""
+        core = self._core
+        lock = core.locks.get(data.session_id)
+        if lock is None:
+            return {"released": False, "reason": f"nobody holds the lock of {data.session_id}"}
+        if lock.holder != data.agent_id and not data.force:
+            return {
+                "released": False,
+                "reason": f"{lock.holder} holds it, not {data.agent_id}; force: true frees it",
+            }
+        forced = lock.holder != data.agent_id
+        writes = self._dispatcher.free(data.session_id, "forced" if forced else "released")
+        if forced:
+            writes.append(
+                self.record(
+                    "force lock", data.session_id, data.by, data.reason, f"held by {lock.holder}"
+                )
+            )
+        await asyncio.shield(core.store.write(*writes))
+        return {"released": True, **({"reason": "forced"} if forced else {})}
+
+
+def _done() -> asyncio.Future[None]:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future
+
+
+def _cancelled(request_id: str, was: State, now: State, *, changed: bool) -> dict[str, Any]:
+    return {
+        "request_id": request_id,
+        "status": str(now),
+        "cancelled": [{"request_id": request_id, "was": str(was), "changed": changed}],
+    }
+
+
+def _detail(data: Retry) -> str | None:
+    parts: Sequence[str] = [
+        *([f"avoid {', '.join(data.avoid)}"] if data.avoid else []),
+        *([f"model {data.model}"] if data.model else []),
+        *(["in place"] if data.in_place else []),
+    ]
+    return "; ".join(parts) or None

@@ -1,0 +1,192 @@
+"""Puts one chat.completion together from the pieces of its stream. Pure; knows no SDK's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.providers.faults import Fault
+
+_TEXTS = ("content", "refusal", "reasoning_content")
+_ANSWERS = ("content", "tool_calls", "function_call", "refusal", "audio", "images")
+_LISTS = ("thinking_blocks", "annotations", "images")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """What one chunk added: text of the first choice, and about how many tokens of any kind."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Choice:
+    role: str = "assistant"
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    lists: dict[str, list[Any]] = field(default_factory=dict)
+    tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)
+    function: dict[str, str] | None = None
+    finish_reason: str | None = None
+    logprobs: dict[str, list[Any]] = field(default_factory=dict)
+
+
+class Assembly:
+    """Takes chunk after chunk (objects or mappings) and gives the whole answer at the end."""
+
+    def __init__(self, model: str) -> None:
+        self._head: dict[str, Any] = {"model": model}
+        self._choices: dict[int, _Choice] = {}
+
+    def add(self, chunk: Any) -> Delta:
+        """Take one chunk; return what it added."""
+        for name in ("id", "created", "model", "system_fingerprint", "service_tier"):
+            value = _get(chunk, name)
+            if value is not None:
+                self._head[name] = value
+        text, tokens = "", 0
+        for piece in _get(chunk, "choices") or ():
+            index = _get(piece, "index") or 0
+            choice = self._choices.setdefault(index, _Choice())
+            delta = _get(piece, "delta")
+            if delta is not None:
+                tokens |= self._take(choice, delta)
+                if index == 0:
+                    text += _get(delta, "content") or ""
+            _extend_logprobs(choice.logprobs, _get(piece, "logprobs"))
+            choice.finish_reason = _get(piece, "finish_reason") or choice.finish_reason
+        return Delta(text=text, tokens=tokens)
+
+    def _take(self, choice: _Choice, delta: Any) -> int:
+        """Add a delta to its choice; 1 when it held anything of the answer, else 0."""
+        held = 0
+        choice.role = _get(delta, "role") or choice.role
+        for name in _TEXTS:
+            value = _get(delta, name)
+            if isinstance(value, str) and value:
+                choice.texts.setdefault(name, []).append(value)
+                held = 1
+        for name in _LISTS:
+            if values := _get(delta, name):
+                choice.lists.setdefault(name, []).extend(_plain(value) for value in values)
+        for call in _get(delta, "tool_calls") or ():
+            _merge_tool_call(choice.tool_calls, call)
+            held = 1
+        if (function := _get(delta, "function_call")) is not None:
+            choice.function = choice.function or {"name": "", "arguments": ""}
+            _merge_function(choice.function, function)
+            held = 1
+        return held
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice so far."""
+        return self._text_of(0)
+
+    def _text_of(self, index: int) -> str:
+        choice = self._choices.get(index)
+        return "".join(choice.texts.get("content", ())) if choice else ""
+
+    @property
+    def everything(self) -> str:
+        """All that the model wrote, of every choice and kind: what an estimate of usage counts."""
+        parts: list[str] = []
+        for choice in self._choices.values():
+            for texts in choice.texts.values():
+                parts += texts
+            for call in choice.tool_calls.values():
+                parts += [call["function"]["name"], call["function"]["arguments"]]
+            if choice.function:
+                parts += [choice.function["name"], choice.function["arguments"]]
+        return "".join(parts)
+
+    def response(self, usage: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the chat.completion object."""
+        choices = [_choice_json(i, choice) for i, choice in sorted(self._choices.items())]
+        response = {**self._head, "object": "chat.completion", "choices": choices}
+        if usage is not None:
+            response["usage"] = dict(usage)
+        return response
+
+
+def empty_reply(response: Mapping[str, Any]) -> Fault | None:
+    """Return the fault of a reply without text, tool call or refusal; None when it has any."""
+    choices: Sequence[Any] = response.get("choices") or ()
+    if not choices:
+        return Fault(kind=ErrorKind.PROVIDER_ERROR, message="the reply has no choices")
+    messages = [choice.get("message") or {} for choice in choices]
+    if any(message.get(name) for message in messages for name in _ANSWERS):
+        return None
+    reason = choices[0].get("finish_reason")
+    if reason == "content_filter":
+        return Fault(kind=ErrorKind.CONTENT_POLICY, message="the provider's filter took the reply")
+    why = f" (finish reason {reason})" if reason not in (None, "stop") else ""
+    return Fault(kind=ErrorKind.PROVIDER_ERROR, message=f"the reply is empty{why}")
+
+
+def written(response: Mapping[str, Any]) -> str:
+    """Return all that the model wrote in a chat.completion: what an estimate of usage counts."""
+    assembly = Assembly("")
+    assembly.add(
+        {"choices": [{**c, "delta": c.get("message")} for c in response.get("choices") or ()]}
+    )
+    return assembly.everything
+
+
+def first_text(response: Mapping[str, Any]) -> str:
+    """Return the text of a chat.completion's first choice."""
+    choices = response.get("choices") or ({},)
+    content = (choices[0].get("message") or {}).get("content")
+    return content if isinstance(content, str) else ""
+
+
+def _choice_json(index: int, choice: _Choice) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": choice.role, "content": None}
+    for name, texts in choice.texts.items():
+        message[name] = "".join(texts)
+    message.update(choice.lists)
+    if choice.tool_calls:
+        message["tool_calls"] = [call for _, call in sorted(choice.tool_calls.items())]
+    if choice.function:
+        message["function_call"] = choice.function
+    whole: dict[str, Any] = {
+        "index": index,
+        "message": message,
+        "finish_reason": choice.finish_reason,
+    }
+    if choice.logprobs:
+        whole["logprobs"] = choice.logprobs
+    return whole
+
+
+def _merge_tool_call(calls: dict[int, dict[str, Any]], piece: Any) -> None:
+    index = _get(piece, "index") or 0
+    call = calls.setdefault(
+        index, {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
+    )
+    call["id"] = _get(piece, "id") or call["id"]
+    call["type"] = _get(piece, "type") or call["type"]
+    if (function := _get(piece, "function")) is not None:
+        _merge_function(call["function"], function)
+
+
+def _merge_function(function: dict[str, str], piece: Any) -> None:
+    function["name"] += _get(piece, "name") or ""
+    function["arguments"] += _get(piece, "arguments") or ""
+
+
+def _extend_logprobs(kept: dict[str, list[Any]], piece: Any) -> None:
+    for name in ("content", "refusal"):
+        if values := _get(piece, name):
+            kept.setdefault(name, []).extend(_plain(value) for value in values)
+
+
+def _get(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _plain(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    return dump() if dump is not None else value

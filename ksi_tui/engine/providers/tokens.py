@@ -1,0 +1,135 @@
+"""What litellm knows of models: token counts, windows and prices. Runs inside a worker only.
+
+The module litellm is handed in by the worker, which alone imports it. litellm raises
+bare exceptions for models it does not know; here that is an answer (None), not an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ksi_tui.engine.models import Message, Usage
+
+_OVERHEAD = 8
+"""Tokens that a message costs beside its content; generous, since it only spares a count."""
+
+
+class Tokens:
+    """Counts, windows and prices by the given litellm module."""
+
+    def __init__(self, litellm: Any, version: str) -> None:
+        self._litellm = litellm
+        self._price_version = f"litellm {version} map"
+
+    def count(
+        self,
+        model: str,
+        *,
+        messages: Sequence[Message] | None = None,
+        text: str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> int:
+        """Return the tokens of messages (with tool schemas) or of a text; blocks while it counts.
+
+        Images count as litellm's default size: none is fetched.
+        """
+        if text is not None:
+            found = self._litellm.token_counter(model=model, text=text)
+        else:
+            found = self._litellm.token_counter(
+                model=model,
+                messages=[dict(message) for message in messages or ()],
+                tools=list(tools) if tools else None,
+                use_default_image_token_count=True,
+            )
+        return int(found)
+
+    def window(self, model: str) -> int | None:
+        """Return how many tokens may be sent to the model, None when nobody knows."""
+        try:
+            found = self._litellm.get_model_info(model).get("max_input_tokens")
+        except Exception:  # litellm's "not mapped" is a bare one
+            return None
+        return int(found) if found else None
+
+    def fitted(
+        self,
+        model: str,
+        history: Sequence[Message],
+        messages: Sequence[Message],
+        *,
+        reply_tokens: int = 0,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[Message]:
+        """Return history and messages without the oldest turns that the model's window cannot hold.
+
+        A turn is a user message with what follows it. `messages` are always kept whole,
+        and so is the history of a model whose window is unknown. Blocks while it counts.
+        """
+        window = self.window(model) if history else None
+        if window is None or _certainly_fits([*history, *messages], tools, window - reply_tokens):
+            return [*history, *messages]
+        room = window - reply_tokens - self.count(model, messages=messages, tools=tools)
+        kept: list[Message] = []
+        for turn in reversed(_turns(history)):
+            room -= self.count(model, messages=turn)
+            if room < 0:
+                break
+            kept[:0] = turn
+        return [*kept, *messages]
+
+    def estimate(self, model: str, sent: Sequence[Message], written: str, tools: Any) -> Usage:
+        """Return the counted usage of a call whose provider told none; blocks while it counts."""
+        return Usage(
+            input=self.count(model, messages=sent, tools=tools),
+            output=self.count(model, text=written) if written else 0,
+            estimated=True,
+        )
+
+    def cost(self, model: str, usage: Usage, raw: Mapping[str, Any] | None) -> float | None:
+        """Return dollars for a usage, from the provider's own object where there is one."""
+        try:
+            if raw is not None:
+                prices = self._litellm.cost_per_token(
+                    model=model, usage_object=self._litellm.Usage(**raw)
+                )
+            else:
+                prices = self._litellm.cost_per_token(
+                    model=model,
+                    prompt_tokens=usage.input,
+                    completion_tokens=usage.output + usage.reasoning,
+                )
+        except Exception:  # litellm's "no price" is a bare one
+            return None
+        return float(sum(prices))
+
+    def price_version(self, cost: float | None) -> str | None:
+        """Return the name of the price list behind a cost, None where there is no cost."""
+        return None if cost is None else self._price_version
+
+
+def _turns(history: Sequence[Message]) -> list[list[Message]]:
+    turns: list[list[Message]] = []
+    for message in history:
+        if message.get("role") == "user" or not turns:
+            turns.append([])
+        turns[-1].append(message)
+    return turns
+
+
+def _certainly_fits(messages: Sequence[Message], tools: Any, window: int) -> bool:
+    """Whether even one token a byte would fit, so that nothing needs to be counted.
+
+    True of byte-level tokenizers, which all of litellm's are; a message with anything but
+    plain text, or a call with tools, is counted.
+    """
+    if tools:
+        return False
+    size = 0
+    for message in messages:
+        content = message.get("content")
+        if not isinstance(content, str) or len(message) > 2:
+            return False
+        size += len(content.encode("utf-8", "replace")) + _OVERHEAD
+    return size <= window

@@ -1,0 +1,213 @@
+"""One call through litellm, inside a worker: arguments, stream, answer, fault, close.
+
+The module litellm is handed in by the worker, which alone imports it. Everything that
+leaves here is a plain message; nothing in here knows pipes or processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.models import Message, Usage
+from ksi_tui.engine.providers import usage as usages
+from ksi_tui.engine.providers.assembly import Assembly, empty_reply, first_text, written
+from ksi_tui.engine.providers.faults import Fault, Secrets, classify, evidence_of
+from ksi_tui.engine.providers.framing import Kind
+from ksi_tui.engine.providers.gathering import Gatherer
+from ksi_tui.engine.providers.tokens import Tokens
+
+Send = Callable[[dict[str, Any]], None]
+
+_NO_KEY = "none"  # keyless local servers want some key to be sent
+_NO_TIMEOUT_S = 86_400.0  # the clocks are the engine's; litellm's would be per read
+
+
+class Upstream:
+    """Performs calls with the given litellm module and sends what becomes of them."""
+
+    def __init__(
+        self, litellm: Any, tokens: Tokens, send: Send, environ: Mapping[str, str]
+    ) -> None:
+        self._litellm = litellm
+        self._tokens = tokens
+        self._send = send
+        self._environ = environ
+        self.secrets = Secrets(environ)
+
+    async def call(self, call_id: int, request: Mapping[str, Any]) -> None:
+        """Perform one call; its end is an answer, a fault, or, when it is cancelled, a close."""
+        call = _Call(call_id, request)
+        try:
+            call.sent = await self._messages(request)
+            if request["stream"]:
+                end = await self._stream(call)
+            else:
+                end = await self._whole(call)
+        except asyncio.CancelledError:
+            # The task's only canceller is the message that asks for it, and its end is the reply.
+            end = {"kind": Kind.CLOSED, "closed_at": time.monotonic()}
+            end |= await self._consumed(call)
+        except Exception as error:  # the task's boundary: whatever it was is the call's fault
+            evidence = evidence_of(error, mid_stream=bool(call.assembly.everything))
+            end = await self._fault(call, classify(evidence, now=time.time()))
+        self._send({**end, "id": call_id})
+
+    async def _whole(self, call: _Call) -> dict[str, Any]:
+        answer = await self._litellm.acompletion(**self._arguments(call))
+        response = answer.model_dump()
+        if (empty := empty_reply(response)) is not None:
+            return await self._fault(call, empty)
+        raw = _raw_usage(answer)
+        usage = await self._usage(call, raw, written(response))
+        cost = answer._hidden_params.get("response_cost") if not usage.estimated else None
+        return self._answer(call, response, usage, raw, cost)
+
+    async def _stream(self, call: _Call) -> dict[str, Any]:
+        stream = await self._litellm.acompletion(**self._arguments(call))
+        gatherer = Gatherer(call.deliver_to(self._send))
+        raw: dict[str, Any] | None = None
+        # A stream that is left without closing it keeps the upstream's connection open.
+        async with aclosing(stream):
+            try:
+                async for chunk in stream:
+                    delta = call.assembly.add(chunk)
+                    if delta.tokens:
+                        gatherer.add(delta.text, delta.tokens)
+                    raw = _raw_usage(chunk) or raw
+            finally:
+                gatherer.flush()
+        if not (stream.received_finish_reason or stream.intermittent_finish_reason):
+            return await self._fault(call, _truncated(call.assembly))
+        # litellm estimates where the provider told nothing; what was told is in the chunks.
+        told = any(getattr(chunk, "usage", None) for chunk in stream.chunks)
+        raw = raw if told else None
+        response = call.assembly.response(raw)
+        if (empty := empty_reply(response)) is not None:
+            return await self._fault(call, empty)
+        usage = await self._usage(call, raw, call.assembly.everything)
+        return self._answer(call, response, usage, raw, None)
+
+    async def _messages(self, request: Mapping[str, Any]) -> list[Message]:
+        params = request["params"]
+        if not request["history"]:
+            return list(request["messages"])
+        return await asyncio.to_thread(
+            self._tokens.fitted,
+            request["model"],
+            request["history"],
+            request["messages"],
+            reply_tokens=params.get("max_completion_tokens") or params.get("max_tokens") or 0,
+            tools=params.get("tools"),
+        )
+
+    def _arguments(self, call: _Call) -> dict[str, Any]:
+        request = call.request
+        arguments = {"timeout": _NO_TIMEOUT_S, **request["params"]}
+        if request["stream"]:
+            asked = arguments.get("stream_options") or {}
+            arguments["stream_options"] = {**asked, "include_usage": True}
+        if request["api_base"]:
+            arguments["api_base"] = request["api_base"]
+        if request["key_env"]:
+            arguments["api_key"] = self._environ.get(request["key_env"], "")
+        elif request["api_base"]:
+            arguments["api_key"] = _NO_KEY
+        return {
+            **arguments,
+            "model": request["model"],
+            "messages": call.sent,
+            "stream": request["stream"],
+            "max_retries": 0,
+            "num_retries": 0,
+        }
+
+    async def _usage(self, call: _Call, raw: Mapping[str, Any] | None, text: str) -> Usage:
+        if raw is not None:
+            return usages.buckets(raw)
+        return await asyncio.to_thread(
+            self._tokens.estimate,
+            call.request["model"],
+            call.sent,
+            text,
+            call.request["params"].get("tools"),
+        )
+
+    def _answer(
+        self,
+        call: _Call,
+        response: dict[str, Any],
+        usage: Usage,
+        raw: Mapping[str, Any] | None,
+        cost: float | None,
+    ) -> dict[str, Any]:
+        if cost is None:
+            cost = self._tokens.cost(call.request["model"], usage, raw)
+        return {
+            "kind": Kind.ANSWER,
+            "response": response,
+            "text": first_text(response),
+            "usage": usages.to_json(usage),
+            "raw_usage": raw,
+            "cost": cost,
+            "price_version": self._tokens.price_version(cost),
+        }
+
+    async def _fault(self, call: _Call, fault: Fault) -> dict[str, Any]:
+        return {
+            "kind": Kind.FAULT,
+            "error": fault.kind,
+            "message": self.secrets.scrubbed(fault.message),
+            "status": fault.status,
+            "retry_after_s": fault.retry_after_s,
+            **await self._consumed(call),
+        }
+
+    async def _consumed(self, call: _Call) -> dict[str, Any]:
+        """Return usage and cost of a call that became no answer; nothing before its text."""
+        if not (text := call.assembly.everything):
+            return {"usage": None, "cost": None, "price_version": None}
+        usage = await self._usage(call, None, text)
+        cost = self._tokens.cost(call.request["model"], usage, None)
+        return {
+            "usage": usages.to_json(usage),
+            "cost": cost,
+            "price_version": self._tokens.price_version(cost),
+        }
+
+
+class _Call:
+    """One call as it goes: what was asked, what was sent, what has come."""
+
+    __slots__ = ("assembly", "call_id", "request", "sent")
+
+    def __init__(self, call_id: int, request: Mapping[str, Any]) -> None:
+        self.call_id = call_id
+        self.request = request
+        self.sent: list[Message] = []
+        self.assembly = Assembly(request["model"])
+
+    def deliver_to(self, send: Send) -> Callable[[str, int], None]:
+        """Return the sink of this call's gathered text."""
+        return lambda text, tokens: send(
+            {"kind": Kind.TEXT, "id": self.call_id, "text": text, "tokens": tokens}
+        )
+
+
+def _truncated(assembly: Assembly) -> Fault:
+    begun = bool(assembly.everything)
+    return Fault(
+        kind=ErrorKind.PROVIDER_ERROR,
+        message="the stream ended without a finish reason" if begun else "the reply is empty",
+    )
+
+
+def _raw_usage(answer: Any) -> dict[str, Any] | None:
+    """Return the usage object that an answer or chunk carries, without its empty fields."""
+    usage = getattr(answer, "usage", None)
+    raw: dict[str, Any] | None = usage.model_dump(exclude_none=True) if usage else None
+    return None if usages.said_nothing(raw) else raw

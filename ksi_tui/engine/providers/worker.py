@@ -1,0 +1,176 @@
+"""The provider worker: a small process that holds litellm and answers messages on its pipes.
+
+Run as `python -m ksi_tui.engine.providers.worker`; only the pool starts it. This is the
+one module that imports litellm. No policy is here: no retry, no failover, no clock. It
+ends by itself, at once, when its parent is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, encode
+from ksi_tui.engine.providers.tokens import Tokens
+from ksi_tui.engine.providers.upstream import Upstream
+
+_PARENT_CHECK_MS = 1000
+_UNUSABLE = 3
+
+
+def main() -> None:
+    """Serve until the parent is gone; never returns."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    source, sink = _private_pipes()
+    _watch_parent(source)
+    try:
+        litellm = _litellm()
+    except Exception as error:  # the process's boundary: its last message says why
+        reason = f"litellm cannot be imported: {type(error).__name__}: {error}"[:500]
+        os.write(sink, encode({"kind": Kind.UNUSABLE, "message": reason}))
+        os._exit(_UNUSABLE)
+    try:
+        asyncio.run(_serve(source, sink, litellm))
+    finally:
+        # Without waiting for the threads that litellm leaves behind.
+        os._exit(0)
+
+
+def _private_pipes() -> tuple[int, int]:
+    """Take the pipes for ourselves: litellm prints, and what it prints must not reach them."""
+    source, sink = os.dup(0), os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    os.close(nowhere)
+    return source, sink
+
+
+def _watch_parent(source: int) -> None:
+    """End this process as soon as the parent has closed its end, also while litellm is imported."""
+    parent = os.getppid()
+    poll = select.poll()
+    poll.register(source, 0)  # hang-up and error are always reported
+
+    def watch() -> None:
+        while not poll.poll(_PARENT_CHECK_MS) and os.getppid() == parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _litellm() -> Any:
+    """Import litellm, silenced and without anything of its own that retries, phones or logs."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    import litellm  # noqa: PLC0415  (after the parent watch, since it takes seconds)
+
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    litellm.drop_params = False
+    litellm.num_retries = 0
+    litellm.disable_hf_tokenizer_download = True
+    # A model that repeats itself is still answering: the caller sees what it says.
+    litellm.REPEATED_STREAMING_CHUNK_LIMIT = sys.maxsize
+    for name in list(logging.root.manager.loggerDict):
+        logging.getLogger(name).handlers.clear()
+    logging.disable(logging.CRITICAL)
+    gc.collect()
+    gc.freeze()
+    return litellm
+
+
+class _Server(asyncio.Protocol):
+    """Takes messages from the engine and runs a task for each that needs one."""
+
+    def __init__(self, litellm: Any, sink: asyncio.WriteTransport) -> None:
+        self._sink = sink
+        self._tokens = Tokens(litellm, version("litellm"))
+        self._upstream = Upstream(litellm, self._tokens, self.send, os.environ)
+        self._decoder = Decoder()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one message; one that cannot be written becomes its call's fault."""
+        try:
+            self._sink.write(encode(message))
+        except FramingError as error:
+            fault = {"kind": Kind.FAULT, "id": message.get("id"), "error": "provider_error"}
+            self._sink.write(encode({**fault, "message": f"the answer is unusable: {error}"}))
+
+    def data_received(self, data: bytes) -> None:
+        """Handle what came; bytes that are no messages end the process: the pool replaces it."""
+        for message in self._decoder.feed(data):
+            self._handle(message)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """End with the parent."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _handle(self, message: Mapping[str, Any]) -> None:
+        kind = message["kind"]
+        if kind == Kind.PING:
+            self.send({"kind": Kind.PONG})
+            return
+        call_id = message["id"]
+        if kind == Kind.CANCEL:
+            # An unknown one has ended: its end is already on its way.
+            if (task := self._tasks.get(call_id)) is not None and not task.cancelling():
+                task.cancel()
+            return
+        work = self._upstream.call if kind == Kind.CALL else self._ask
+        task = asyncio.create_task(work(call_id, message), name=f"{kind}-{call_id}")
+        self._tasks[call_id] = task
+        task.add_done_callback(lambda done: self._finished(call_id, done))
+
+    def _finished(self, call_id: int, task: asyncio.Task[None]) -> None:
+        """Say how a task ended that could not say it itself: cancelled before it began, or broken."""
+        del self._tasks[call_id]
+        if task.cancelled():
+            self.send({"kind": Kind.CLOSED, "id": call_id, "closed_at": time.monotonic()})
+        elif (error := task.exception()) is not None:
+            message = self._upstream.secrets.scrubbed(f"{type(error).__name__}: {error}")[:500]
+            fault = {"kind": Kind.FAULT, "id": call_id, "error": ErrorKind.TEMPORARY_FAILURE}
+            self.send({**fault, "message": f"the provider worker failed: {message}"})
+
+    async def _ask(self, call_id: int, message: Mapping[str, Any]) -> None:
+        """Answer a question about a model; the value is None where nobody knows."""
+        model, value = message["model"], None
+        if message["kind"] == Kind.WINDOW:
+            value = self._tokens.window(model)
+        else:
+            value = await asyncio.to_thread(
+                self._tokens.count,
+                model,
+                messages=message.get("messages"),
+                text=message.get("text"),
+                tools=message.get("tools"),
+            )
+        self.send({"kind": Kind.VALUE, "id": call_id, "value": value})
+
+
+async def _serve(source: int, sink: int, litellm: Any) -> None:
+    loop = asyncio.get_running_loop()
+    writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(sink, "wb", 0))
+    _, server = await loop.connect_read_pipe(
+        lambda: _Server(litellm, writer), os.fdopen(source, "rb", 0)
+    )
+    server.send({"kind": Kind.READY, "litellm": version("litellm")})
+    await server.ended
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Whether a failed attempt is made again, and when.
+
+Pure policy and a pure schedule: no clock, no timers, no I/O. Which kinds may be
+retried is `errors.POLICY`'s to say; running the due ones is the service's.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ksi_tui.config import RetrySettings
+from ksi_tui.engine.errors import POLICY, ErrorKind
+
+MAX_INTERRUPTIONS = 10
+"""Interruptions that a request survives (contract section 3); the next one fails it."""
+
+CallError = tuple[ErrorKind, float | None]
+"""How one call of a walk failed, and its Retry-After in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """The attempt is made again in `delay_s` seconds, because of an error of this kind."""
+
+    delay_s: float
+    kind: ErrorKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fail:
+    """The request fails with this kind; `message` says in words why it is not tried again."""
+
+    kind: ErrorKind
+    message: str
+
+
+class RetryPolicy:
+    """Contract section 4's retry rule. `rng` draws the jitter."""
+
+    def __init__(self, settings: RetrySettings, rng: random.Random) -> None:
+        self._settings = settings
+        self._rng = rng
+
+    def delay_s(
+        self, attempt: int, retry_after_s: float | None = None, max_wait_s: float | None = None
+    ) -> float:
+        """Return the seconds to wait after attempt number `attempt` (from 1).
+
+        Exponential from `initial_delay_s`, spread by ± `jitter`, never over `max_delay_s`.
+        A Retry-After is a floor and may exceed that; `max_wait_s` bounds how far it is obeyed.
+        """
+        settings = self._settings
+        try:
+            grown = settings.initial_delay_s * settings.multiplier ** (attempt - 1)
+        except OverflowError:
+            grown = settings.max_delay_s
+        spread = 1 + settings.jitter * self._rng.uniform(-1, 1)
+        delay = min(min(grown, settings.max_delay_s) * spread, settings.max_delay_s)
+        if retry_after_s is None:
+            return delay
+        floor = retry_after_s if max_wait_s is None else min(retry_after_s, max_wait_s)
+        return max(delay, floor)
+
+    def decide(
+        self,
+        *,
+        kinds: Sequence[CallError],
+        spent: int,
+        max_attempts: int,
+        interruptions: int,
+        deadline_left_s: float,
+        max_wait_s: float | None = None,
+    ) -> Retry | Fail:
+        """Say what follows from a walk whose calls failed as `kinds`, in their order.
+
+        `spent` and `interruptions` count this walk already. A delay that would pass the
+        deadline fails at once with the kind of the error that asked for it: the deadline
+        has not passed, and that error is what somebody can act upon. Only a deadline that
+        has passed is `deadline_exceeded`. Raises ValueError without any error to judge.
+        """
+        if not kinds:
+            raise ValueError("a walk that called nobody has nothing to decide")
+        last = kinds[-1][0]
+        if POLICY[last].interruption:
+            return _after_interruption(last, interruptions, deadline_left_s)
+        retryable = [error for error in kinds if POLICY[error[0]].retried]
+        if not retryable:
+            return Fail(kind=last, message=f"{last} is not retried")
+        kind = retryable[-1][0]
+        if deadline_left_s <= 0:
+            return _too_late(kind)
+        if spent >= max_attempts:
+            return Fail(kind=kind, message=f"{spent} of {max_attempts} attempts failed")
+        delay_s = self.delay_s(max(1, spent), _floor_s(retryable), max_wait_s)
+        if delay_s >= deadline_left_s:
+            return Fail(
+                kind=kind,
+                message=f"the next attempt would begin in {delay_s:.1f} s, "
+                f"after the deadline in {deadline_left_s:.1f} s",
+            )
+        return Retry(delay_s=delay_s, kind=kind)
+
+
+def _after_interruption(kind: ErrorKind, interruptions: int, left_s: float) -> Retry | Fail:
+    if interruptions > MAX_INTERRUPTIONS:
+        return Fail(kind=kind, message=f"interrupted {interruptions} times")
+    return _too_late(kind) if left_s <= 0 else Retry(delay_s=0.0, kind=kind)
+
+
+def _too_late(kind: ErrorKind) -> Fail:
+    return Fail(
+        kind=ErrorKind.DEADLINE_EXCEEDED, message=f"the deadline has passed, last error {kind}"
+    )
+
+
+def _floor_s(errors: Sequence[CallError]) -> float | None:
+    """Return the Retry-After that the next walk has to respect, in seconds.
+
+    A rate limit's is kept by its own cooldown, during which the walk passes that provider
+    by: it holds the walk up only when every way that may be retried is so limited, and then
+    the earliest counts. Anybody else's holds always.
+    """
+    others = [wait for kind, wait in errors if not POLICY[kind].cools_down]
+    if others:
+        return max((wait for wait in others if wait is not None), default=None)
+    return min((wait or 0.0 for _, wait in errors), default=None)
+
+
+class RetrySchedule:
+    """Who goes again at what time (epoch seconds). At most one entry a request."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._at
+
+    def at(self, request_id: str) -> float | None:
+        """Return when the request is due, or None when it is not waiting."""
+        return self._at.get(request_id)
+
+    def add(self, request_id: str, at: float) -> None:
+        """Schedule a request, in place of an earlier entry of it."""
+        self._at[request_id] = at
+        heapq.heappush(self._heap, (at, request_id))
+        if len(self._heap) > 2 * len(self._at) + 64:
+            self._heap = [(due, one) for one, due in self._at.items()]
+            heapq.heapify(self._heap)
+
+    def remove(self, request_id: str) -> bool:
+        """Forget a request; return whether it was waiting."""
+        return self._at.pop(request_id, None) is not None
+
+    def due(self, now: float) -> list[str]:
+        """Take out and return every request whose time has come, earliest first."""
+        ready: list[str] = []
+        while self._settle_head() and self._heap[0][0] <= now:
+            _, request_id = heapq.heappop(self._heap)
+            del self._at[request_id]
+            ready.append(request_id)
+        return ready
+
+    @property
+    def next_at(self) -> float | None:
+        """The earliest time at which one is due; None when nothing waits."""
+        return self._heap[0][0] if self._settle_head() else None
+
+    def _settle_head(self) -> bool:
+        """Drop entries at the head that were removed or moved; return whether one is left."""
+        while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return bool(self._heap)

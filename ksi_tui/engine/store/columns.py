@@ -1,0 +1,154 @@
+"""How values become columns.
+
+Mapping only: no SQL, no connection, no rule of the engine. Each function returns its
+columns in the order of the statement of `statements` that takes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ksi_tui.engine.models import AttemptRecord, CallRecord, Message, OnConflict, RequestSpec
+from ksi_tui.engine.store.base import Accepted
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} cannot be stored as JSON")
+
+
+to_json = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
+"""Return a value as compact JSON in ASCII, which also carries text that is not valid Unicode."""
+
+def storable(text: str | None) -> str | None:
+    """Return text that SQLite takes: lone surrogates, which UTF-8 has no form for, become `?`."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+
+def accepted_row(write: Accepted) -> tuple[object, ...]:
+    """Return the columns of a new request."""
+    spec = write.spec
+    lock = spec.lock
+    return (
+        write.place,
+        spec.request_id,
+        spec.session_id,
+        spec.agent_id,
+        spec.model,
+        spec.priority.rank,
+        write.at,
+        spec.max_attempts,
+        spec.timeout_s,
+        spec.stream,
+        spec.needs_mcp,
+        None if lock is None else lock.timeout_s,
+        lock is not None and lock.on_conflict is OnConflict.FAIL,
+    )
+
+
+def payload(spec: RequestSpec) -> str:
+    """Return what of the spec has no column of its own, without what is at its default."""
+    asked: dict[str, object] = {"max_attempts": spec.max_attempts}
+    if spec.prompt is not None:
+        asked["prompt"] = spec.prompt
+    if spec.messages is not None:
+        asked["messages"] = spec.messages
+    if spec.client_id is not None:
+        asked["client_id"] = spec.client_id
+    if not spec.history:
+        asked["history"] = False
+    if spec.params:
+        asked["params"] = spec.params
+    if spec.metadata:
+        asked["metadata"] = spec.metadata
+    return to_json(asked)
+
+
+def reply_row(
+    request_id: str, text: str | None, result: Mapping[str, Any] | None
+) -> tuple[str, str | None, str | None]:
+    """Return the columns of a reply; text that is the result's own content is not kept twice."""
+    if result is None:
+        return request_id, storable(text), None
+    kept = None if text == content_of(result) else storable(text)
+    return request_id, kept, to_json(result)
+
+
+def content_of(result: Mapping[str, Any]) -> str | None:
+    """Return the text in a standard envelope, or None."""
+    try:
+        content = result["response"]["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError):
+        return None
+    return content if isinstance(content, str) else None
+
+
+def attempt_row(attempt: AttemptRecord) -> tuple[object, ...]:
+    """Return the columns of an attempt."""
+    verdicts = [[v.provider, v.kind, v.detail, v.until] for v in attempt.verdicts]
+    return (
+        attempt.request_id,
+        attempt.started_at,
+        attempt.attempt,
+        attempt.finished_at,
+        to_json(verdicts),
+        attempt.error_kind,
+        attempt.retry_at,
+        attempt.spent,
+    )
+
+
+def call_row(call: CallRecord) -> tuple[object, ...]:
+    """Return the columns of a call."""
+    usage = call.usage
+    buckets: tuple[object, ...] = (None,) * 6
+    if usage is not None:
+        buckets = (
+            usage.input,
+            usage.cache_read,
+            usage.cache_write,
+            usage.output,
+            usage.reasoning,
+            usage.estimated,
+        )
+    return (
+        call.request_id,
+        call.attempt,
+        call.ordinal,
+        call.provider,
+        call.model,
+        call.agent_id,
+        call.session_id,
+        call.started_at,
+        call.finished_at,
+        call.outcome,
+        call.asked_model,
+        call.first_token_at,
+        call.last_token_at,
+        call.error_kind,
+        storable(call.error_message),
+        call.status,
+        *buckets,
+        None if call.raw_usage is None else to_json(call.raw_usage),
+        call.cost,
+        call.price_version,
+        storable(call.partial_text),
+        call.upstream_closed_ms,
+    )
+
+
+def turn_row(session_id: str, turn: tuple[Message, Message]) -> tuple[str, int, str]:
+    """Return the columns of a pair of turns; its length is that of its texts."""
+    chars = 0
+    for message in turn:
+        content = message.get("content")
+        chars += len(content) if isinstance(content, str) else len(to_json(content))
+    return session_id, chars, to_json(turn)
+
+

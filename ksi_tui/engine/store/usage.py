@@ -1,0 +1,166 @@
+"""Which tokens and dollars a call adds to which sums, and which sums answer a question.
+
+Arithmetic only: no SQL, no connection. A sum over calls is kept three times by time (in
+its minute, hour and day, UTC) and once by session, so that a question reads few rows
+however long the history is. The rules for one call are repeated as the view `usage_calls`
+in the schema, for the questions that only single calls can answer; a property test holds
+the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeAlias
+
+from ksi_tui.engine.models import CallRecord, Outcome, Usage
+from ksi_tui.engine.store.base import UsageTotals
+
+MINUTE_S: Final = 60
+HOUR_S: Final = 3600
+DAY_S: Final = 86400
+SPANS_S: Final = (DAY_S, HOUR_S, MINUTE_S)
+FOREVER: Final = 10**8 * DAY_S
+"""An epoch second after every call; a multiple of every span."""
+
+Sums: TypeAlias = tuple[float, ...]
+"""The 14 sums in the order of `statements.SUMS`."""
+
+_NO_USAGE: Final = Usage()
+
+
+def call_sums(call: CallRecord) -> Sums:
+    """Return what one call adds.
+
+    A call without a price is `unpriced` when it used something: its usage is known, or it
+    answered. A refused connection costs nothing and is not unpriced.
+    """
+    usage = call.usage or _NO_USAGE
+    cost = call.cost or 0.0
+    answered = call.outcome is Outcome.ANSWERED
+    unpriced = call.cost is None and (answered or call.usage is not None)
+    waste: Sums = (0, 0.0, 0, 0.0)
+    if not answered:
+        waste = (usage.total, cost, 1, call.finished_at - call.started_at)
+    return (
+        int(answered),
+        1,
+        usage.input,
+        usage.cache_read,
+        usage.cache_write,
+        usage.output,
+        usage.reasoning,
+        cost,
+        int(unpriced),
+        int(usage.estimated),
+        *waste,
+    )
+
+
+def totals(sums: Sequence[float]) -> UsageTotals:
+    """Return sums in the order of `statements.SUMS` as the value that a reader hands out."""
+    requests, calls, *buckets, cost, unpriced, estimated = sums[:10]
+    waste_tokens, waste_cost, waste_calls, waste_s = sums[10:]
+    tokens = [int(bucket) for bucket in buckets]
+    return UsageTotals(
+        usage=Usage(
+            input=tokens[0],
+            cache_read=tokens[1],
+            cache_write=tokens[2],
+            output=tokens[3],
+            reasoning=tokens[4],
+            estimated=estimated > 0,
+        ),
+        requests=int(requests),
+        calls=int(calls),
+        cost=cost,
+        unpriced=int(unpriced),
+        estimated=int(estimated),
+        waste_tokens=int(waste_tokens),
+        waste_cost=waste_cost,
+        waste_calls=int(waste_calls),
+        waste_s=waste_s,
+    )
+
+
+class Gathered:
+    """Sums of the calls of one transaction, so that each row of sums is written once in it."""
+
+    def __init__(self) -> None:
+        self._minutes: dict[tuple[int, str, str, str], Sums] = {}
+        self._sessions: dict[tuple[str, str, str, str], Sums] = {}
+
+    def add(self, call: CallRecord) -> None:
+        """Take a call in."""
+        sums = call_sums(call)
+        agent = call.agent_id or ""
+        minute = int(call.finished_at // MINUTE_S) * MINUTE_S
+        _add(self._minutes, (minute, call.provider, call.model, agent), sums)
+        _add(self._sessions, (call.session_id, call.provider, call.model, agent), sums)
+
+    def span_rows(self) -> Iterator[tuple[object, ...]]:
+        """Yield the rows to add to the sums by time: the key's five columns, then the sums."""
+        for span in SPANS_S:
+            spans: dict[tuple[int, str, str, str], Sums] = {}
+            for (minute, *names), sums in self._minutes.items():
+                provider, model, agent = names
+                _add(spans, (minute - minute % span, provider, model, agent), sums)
+            for key, sums in spans.items():
+                yield (span, *key, *sums)
+
+    def session_rows(self) -> Iterator[tuple[object, ...]]:
+        """Yield the rows to add to the sums by session: the key's four columns, then the sums."""
+        for key, sums in self._sessions.items():
+            yield (*key, *sums)
+
+
+def _add(into: dict[tuple[_Part, str, str, str], Sums], key: tuple[_Part, str, str, str], sums: Sums) -> None:
+    before = into.get(key)
+    into[key] = sums if before is None else tuple(map(sum, zip(before, sums, strict=True)))
+
+
+def whole(since: float | None, until: float | None, step_s: int) -> tuple[int, int]:
+    """Return the time from `since` to `until`, widened to whole steps; None is without end."""
+    low = 0 if since is None else int(since // step_s) * step_s
+    high = FOREVER if until is None else -int(-until // step_s) * step_s
+    return low, high
+
+
+def pieces(low: int, high: int, spans_s: Sequence[int] = SPANS_S) -> list[tuple[int, int, int]]:
+    """Cut the time from `low` to `high` (whole minutes) into `(span_s, from, to)`, longest spans first.
+
+    Days in the middle, hours and minutes at the edges: what is cut covers the time exactly
+    once, with the fewest rows.
+    """
+    if low >= high or not spans_s:
+        return []
+    span, shorter = spans_s[0], spans_s[1:]
+    first, last = -(-low // span) * span, high // span * span
+    if first >= last:
+        return pieces(low, high, shorter)
+    return [(span, first, last), *pieces(low, first, shorter), *pieces(last, high, shorter)]
+
+
+def span_for(bucket_s: int) -> int:
+    """Return the longest span that fills buckets of `bucket_s`; ValueError unless they are whole minutes."""
+    for span in SPANS_S:
+        if bucket_s > 0 and bucket_s % span == 0:
+            return span
+    raise ValueError(f"a bucket of {bucket_s} s is not a number of whole minutes")
+
+
+def answering(calls: Iterable[tuple[str, Usage | None, float | None]], completed: bool) -> tuple[Usage | None, float | None]:
+    """Return what a request is said to have used and cost, given its calls as (outcome, usage, cost).
+
+    A completed one: its answering call (the others are waste, reported apart). Any other: all
+    that is known of its calls. A cost is None as soon as one call that used something has no
+    price.
+    """
+    chosen = list(calls)
+    if completed:
+        chosen = [call for call in chosen if call[0] == Outcome.ANSWERED][-1:]
+    known = [(usage, cost) for _, usage, cost in chosen if usage is not None]
+    if not known:
+        return None, None
+    usage = sum((usage for usage, _ in known), Usage())
+    costs = [cost for _, cost in known if cost is not None]
+    return usage, sum(costs) if len(costs) == len(known) else None

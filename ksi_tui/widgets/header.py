@@ -1,0 +1,137 @@
+"""The first two lines of every screen, the tabs and the footer, as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ksi_tui.actions import Action, shown_key
+from ksi_tui.engine.views import CircuitLook, Level, ProviderView, Snapshot, Totals, Verdict
+from ksi_tui.widgets import fit, formats
+from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.spans import Line, Span, Tone, line
+
+CAUSE_LIMIT = 400
+STARTING = Verdict(level=Level.STARTING, cause="starting the engine")
+
+
+def verdict_line(name: str, verdict: Verdict, at: float | None, width: int) -> Line:
+    """Return line 1: name, verdict in words with its one cause, and the time."""
+    moment = f"{formats.clock(at)} UTC " if at is not None else ""
+    cause = clean(verdict.cause, CAUSE_LIMIT)
+    body = [formats.verdict(verdict.level), Span(f"  {cause}")]
+    named = line(Span(f" {clean(name, 60)}  ", Tone.STRONG), *body)
+    short = line(" ", *body)
+    room = width - len(moment) - 1
+    return fit.both_ends(named if fit.width_of(named) <= room else short, line(moment), width)
+
+
+def numbers_line(totals: Totals | None, operator: str, width: int) -> Line:
+    """Return line 2: the numbers, and who is at the keys."""
+    who = clean(operator, 20)
+    if totals is None:
+        return fit.both_ends(line(""), line(Span(f"you: {who} ", Tone.DIM)), width)
+    wide = _numbers(totals, long=True)
+    if fit.width_of(wide) + len(who) + 3 <= width:
+        return fit.both_ends(wide, line(Span(f"{who} ", Tone.DIM)), width)
+    return fit.both_ends(_numbers(totals, long=False), line(Span(f"{who} ", Tone.DIM)), width)
+
+
+def _numbers(totals: Totals, *, long: bool) -> Line:
+    gap = "   " if long else "  "
+    word = (lambda full, _short: full) if long else (lambda _full, short: short)
+    failed = f"{word('failed', 'fail')} {formats.count(totals.failed_new)} new"
+    spent = formats.cost(totals.cost_today, totals.unpriced_today, word=word("unpriced", "unpr."))
+    parts = [
+        Span(f" {word('active', 'act')} {totals.active}/{totals.capacity}"),
+        Span(f"{gap}{word('queued', 'queue')} {formats.count(totals.queued)}"),
+        Span(
+            f"{gap}{word('retrying', 'retry')} {formats.count(totals.retrying)}",
+            Tone.WARN if totals.retrying else Tone.PLAIN,
+        ),
+        Span(f"{gap}{failed}", Tone.BAD if totals.failed_new else Tone.PLAIN),
+        Span(f"{gap}{formats.rate(totals.tokens_per_s)} tok/s"),
+        Span(f"{gap}{'today ' if long else ''}{spent}"),
+    ]
+    if long:
+        parts.insert(4, Span(f"{gap}ttft p50 {formats.age(totals.ttft_p50_s)}"))
+    return line(*parts)
+
+
+def tabs_line(snapshot: Snapshot | None, chosen: int) -> Line:
+    """Return the tabs of the narrow overview; they carry counts and bad states."""
+    if snapshot is None:
+        notes = ["", "", "", "", ""]
+    else:
+        rate = snapshot.tokens.trend[-1] if snapshot.tokens and snapshot.tokens.trend else 0.0
+        notes = [
+            formats.count(snapshot.totals.queued),
+            formats.count(snapshot.active_total),
+            _circuits(snapshot.providers),
+            formats.count(snapshot.locks_total),
+            f"{formats.rate(snapshot.totals.tokens_per_s or rate)}/s",
+        ]
+    names = ("Queues", "Active", "Providers", "Locks", "Tokens")
+    return numbered_tabs([(n, t) for n, t in zip(names, notes, strict=True)], chosen)
+
+
+def numbered_tabs(tabs: Sequence[tuple[str, str]], chosen: int) -> Line:
+    """Return numbered tabs, the chosen one in brackets; `chosen` counts from 1."""
+    spans: list[Span] = []
+    for number, (name, note) in enumerate(tabs, start=1):
+        text = " ".join(part for part in (str(number), name, note) if part)
+        if number == chosen:
+            spans.append(Span(f"[{text}]", Tone.FOCUS))
+        else:
+            spans.append(Span(f" {text} "))
+    return line(*spans)
+
+
+def tab_at(shown: Line, x: int) -> int | None:
+    """Return the number of the tab at cell `x`, or None."""
+    start = 0
+    for number, span in enumerate(shown.spans, start=1):
+        start += fit.width_of(line(span))
+        if x < start:
+            return number
+    return None
+
+
+def _circuits(providers: Sequence[ProviderView]) -> str:
+    counts: dict[CircuitLook, int] = {}
+    for provider in providers:
+        counts[provider.circuit] = counts.get(provider.circuit, 0) + 1
+    bad = [look for look in (CircuitLook.OPEN, CircuitLook.HALF_OPEN, CircuitLook.COOLING)]
+    shown = [look for look in bad if counts.get(look)] or [CircuitLook.CLOSED]
+    return " ".join(f"{formats.CIRCUITS[look].text}{counts.get(look, 0)}" for look in shown)
+
+
+def footer_line(
+    actions: Sequence[Action], keymap: Mapping[str, str], width: int, *, right_from: int = 90
+) -> Line:
+    """Return the keys that work here; where they don't fit, the later ones of the left go first."""
+    left = [a for a in actions if a.footer < right_from]
+    right = _keys([a for a in actions if a.footer >= right_from], keymap)
+    ending = Line((*right.spans, Span(" ")))
+    while left and fit.width_of(_keys(left, keymap)) + fit.width_of(ending) + 3 > width:
+        left.pop()
+    return fit.both_ends(Line((Span(" "), *_keys(left, keymap).spans)), ending, width)
+
+
+def _keys(actions: Sequence[Action], keymap: Mapping[str, str]) -> Line:
+    spans: list[Span] = []
+    for action in actions:
+        if spans:
+            spans.append(Span("  "))
+        spans += [Span(shown_key(action, keymap), Tone.KEY), Span(f" {action.label}")]
+    return Line(tuple(spans))
+
+
+def keys_line(*pairs: tuple[str, str]) -> Line:
+    """Return keys and what they do, for dialogs."""
+    spans: list[Span] = [Span(" ")]
+    for key, label in pairs:
+        spans += [Span(key, Tone.KEY), Span(f" {label}  ")]
+    return Line(tuple(spans))
+
+
+Applies = Callable[[str], bool]

