@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the grammar of the command line."""
     top = _Parser(
         prog="ksi-tui",
-        description="A terminal control room for LLM completions. Without a command: the dashboard.",
+        description="A control room for LLM completions. Without a command: the dashboard.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -122,7 +122,9 @@ def _add_reports(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_config(commands: argparse._SubParsersAction[_Parser]) -> None:
-    config = commands.add_parser("config", help="write, check and show settings", allow_abbrev=False)
+    config = commands.add_parser(
+        "config", help="write, check and show settings", allow_abbrev=False
+    )
     actions = config.add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )

@@ -14,7 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from ksi_tui import paths
 from ksi_tui.engine.errors import ConfigError
@@ -22,6 +29,16 @@ from ksi_tui.engine.errors import ConfigError
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _from_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"the home folder of {path.parts[0]} is not known") from None
+
+
+HomePath = Annotated[Path, AfterValidator(_from_home)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
 
 
@@ -32,8 +49,8 @@ class _Section(BaseModel):
 class EngineSettings(_Section):
     """`[engine]`: limits and clocks; times in seconds."""
 
-    database: Path | None = None
-    responses_dir: Path | None = None
+    database: HomePath | None = None
+    responses_dir: HomePath | None = None
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     max_concurrency: Count = 32
     default_model: str | None = None

@@ -14,8 +14,8 @@ from typing import Any
 HIDDEN = "(hidden)"
 
 _SECRET_WORDS = frozenset(
-    "key keys apikey token secret secrets password passwd pwd passphrase bearer auth "
-    "authorization credential credentials cookie".split()
+    {"apikey", "auth", "authorization", "bearer", "cookie", "credential", "credentials", "key"}
+    | {"keys", "passphrase", "passwd", "password", "pwd", "secret", "secrets", "token"}
 )
 _WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 _USER_INFO = re.compile(r"(?<=://)[^/?#@\s]+@")

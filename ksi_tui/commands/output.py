@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ksi_tui.widgets.clean import clean
@@ -54,8 +54,8 @@ def plain_line(record: Mapping[str, Any]) -> str:
     return f"{head}  {status}{why}{spent}{told}" + (f"  [{text}]" if text else "")
 
 
-def columns(rows: list[tuple[str, ...]], *, right: frozenset[int]) -> str:
-    """Return rows as aligned columns, those in `right` to the right; the first row is the heading."""
+def columns(rows: Sequence[tuple[str, ...]], *, right: frozenset[int]) -> str:
+    """Return rows as aligned columns, those in `right` to the right; the first is the heading."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     return "".join(
         "  ".join(

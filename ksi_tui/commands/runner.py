@@ -8,196 +8,273 @@ and the engine's life are `run`'s.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from ksi_tui.client import EngineClient, Subscription
 from ksi_tui.commands.request_lines import BadLine, RequestLine
 from ksi_tui.engine import events
-from ksi_tui.engine.errors import KsiError
+from ksi_tui.engine.errors import KsiError, NotReady, QueueFull
 
-PAGE = 500
-_FIRST_BATCH = 100_000
+MAX_BATCH = 100_000
+"""The most requests that one `completion:batch` takes."""
+
+_PAGE = 500
 _TOP_UP = 1_000
 _PROBED_LINES = 20
+_STUCK_TRIES = 5
+_STUCK_S = 0.2
 _ENDS = frozenset({events.RESULT, events.ERROR, events.CANCELLED, events.LOST})
 _FINAL = frozenset({"completed", "failed", "cancelled"})
+_UNFINISHED = ("queued", "processing", "retrying")
 
 Record = Mapping[str, Any]
+Printer = Callable[[Sequence[Record]], Awaitable[None]]
 
 
-class Printer(Protocol):
-    """Where finished requests go."""
+class Run(ABC):
+    """What a run knows and prints, whichever requests are its own.
 
-    async def __call__(self, records: Iterable[Record], /) -> None:
-        """Write them out; returns when that is done."""
-        ...
+    `cursor` is the finish_seq up to which results were read; None before the start.
+    """
 
-
-class Tally:
-    """What came of a run so far."""
-
-    def __init__(self) -> None:
+    def __init__(self, engine: EngineClient, printer: Printer) -> None:
+        self._engine = engine
+        self._printer = printer
+        self.cursor: int | None = None
         self.by_status: Counter[str] = Counter()
-        self.bad_lines = 0
+
+    @property
+    @abstractmethod
+    def total(self) -> int:
+        """How many requests are known to belong to this run."""
 
     @property
     def finished(self) -> int:
-        """How many requests are final."""
+        """How many of them are final and printed."""
         return self.by_status.total()
 
+    @abstractmethod
+    async def complete(self) -> None:
+        """Print until every request of the run is final."""
+
+    @abstractmethod
+    def _awaits(self, request_id: str) -> bool:
+        """Return whether the run still waits for this request, and no longer wait for it."""
+
+    def take(self, records: Sequence[Record]) -> list[Record]:
+        """Return those of the records that the run waited for, and count them."""
+        taken = [record for record in records if self._awaits(record["request_id"])]
+        self.by_status.update(record["status"] for record in taken)
+        return taken
+
+    async def _print_new(self) -> None:
+        rows = _PAGE
+        while rows >= _PAGE:
+            page = await self._print_page({"after": self.cursor or 0})
+            self.cursor = int(page["next"])
+            rows = len(page["results"])
+
+    async def _print_page(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        page = await answered(self._engine, "completion:results", {**query, "limit": _PAGE})
+        taken = self.take(page["results"])
+        if taken:
+            await self._printer(taken)
+        return page
+
+
+class ResumedRun(Run):
+    """Finishes everything that an earlier life left unfinished, and what comes of it."""
+
+    def __init__(self, engine: EngineClient, printer: Printer) -> None:
+        super().__init__(engine, printer)
+        self._found = 0
+
     @property
-    def failed(self) -> int:
-        """How many failed or were cancelled."""
-        return self.finished - self.by_status["completed"]
+    def total(self) -> int:
+        """How many were found unfinished, or more when they brought forth others."""
+        return max(self._found, self.finished)
+
+    def _awaits(self, request_id: str) -> bool:  # noqa: ARG002 - everything is its own
+        return True
+
+    async def complete(self) -> None:
+        """Print until nothing in the database is unfinished."""
+        async with self._engine.subscribe("completion:*") as wakes:
+            recovery = (await answered(self._engine, "completion:status", {}))["recovery"]
+            self._found, self.cursor = int(recovery["unfinished"]), int(recovery["cursor"])
+            while True:
+                wakes.drain()
+                await self._print_new()
+                if self.finished >= self._found and not await self._unfinished():
+                    await self._print_new()
+                    return
+                await _next_end(wakes)
+
+    async def _unfinished(self) -> int:
+        counts = (await answered(self._engine, "completion:status", {}))["status_counts"]
+        return sum(counts.get(state, 0) for state in _UNFINISHED)
 
 
-class LineRun:
-    """Runs the requests of an input to their end."""
+class LineRun(Run):
+    """Runs the requests of an input to their end.
+
+    `first` was read already and goes to disk as one, `more` follows as room comes free.
+    `complain` takes a bad line's number and what is wrong with it; `again` goes on with
+    the newest run of the same input instead of beginning one.
+    """
 
     def __init__(
         self,
         engine: EngineClient,
-        lines: Iterator[RequestLine | BadLine],
-        *,
-        first: list[RequestLine],
         printer: Printer,
-        complain: Callable[[int, str], None],
+        *,
+        first: Sequence[RequestLine],
+        more: Iterator[RequestLine | BadLine],
+        complain: Callable[[BadLine], None],
         again: bool,
     ) -> None:
-        """`first` was read already and goes to disk as one; `again` goes on with an earlier run."""
-        self._engine = engine
-        self._lines = lines
-        self._waiting = deque(first)
-        self._printer = printer
+        super().__init__(engine, printer)
+        self._backlog = deque(first)
+        self._more = more
         self._complain = complain
         self._again = again
-        self._run = 0
+        self._nth = 0
         self._room = 0
-        self._exhausted = False
+        self._step = _TOP_UP
+        self._stuck = 0
+        self._read_all = False
         self._own: set[str] = set()
-        self.unfinished: set[str] = set()
-        self.cursor: int | None = None
-        self.tally = Tally()
+        self._unfinished: set[str] = set()
 
     @property
     def total(self) -> int:
-        """How many requests are known to belong to this run."""
-        return len(self._own) + len(self._waiting)
+        """How many requests were handed over or wait to be."""
+        return len(self._own) + len(self._backlog)
+
+    def _awaits(self, request_id: str) -> bool:
+        if request_id not in self._unfinished:
+            return False
+        self._unfinished.remove(request_id)
+        self._room += 1
+        return True
 
     async def complete(self) -> None:
-        """Hand everything over and print until every request of the run is final."""
+        """Hand everything over and print until every request of the run is final.
+
+        Raises QueueFull when the engine takes none and nothing of this run is left that
+        could make room.
+        """
         async with self._engine.subscribe("completion:*") as wakes:
-            self._run = await self._which_run()
-            await self._submit(len(self._waiting))
+            self._nth = await self._which_run()
+            await self._submit(MAX_BATCH)
+            self._step = max(1, min(_TOP_UP, len(self._unfinished) // 4))
             while True:
                 wakes.drain()
                 await self._print_new()
                 await self._top_up()
-                if not (self.unfinished or self._waiting) and self._exhausted:
+                if self._unfinished:
+                    await _next_end(wakes)
+                elif self._read_all and not self._backlog:
                     return
-                if self.unfinished:
-                    await next_end(wakes)
-
-    def take(self, records: Iterable[Record]) -> list[Record]:
-        """Return those of the records that this run still waited for, and count them."""
-        taken = []
-        for record in records:
-            request_id = record["request_id"]
-            if request_id in self.unfinished:
-                self.unfinished.remove(request_id)
-                self.tally.by_status[record["status"]] += 1
-                taken.append(record)
-        self._room += len(taken)
-        return taken
 
     async def _which_run(self) -> int:
-        """Return which run of this input it is: a new one, or with `again` the newest there is."""
-        probes = list(islice((line for line in self._waiting if line.key), _PROBED_LINES))
-        run = 0
-        while probes and await self._known(probes, run):
-            run += 1
-        return max(0, run - 1) if self._again else run
+        """Return which run of this input it is, by what the engine knows of its first lines."""
+        probes = list(islice((line for line in self._backlog if line.key), _PROBED_LINES))
+        nth = 0
+        while await self._any_known(probes, nth):
+            nth += 1
+        return max(0, nth - 1) if self._again else nth
 
-    async def _known(self, probes: list[RequestLine], run: int) -> bool:
+    async def _any_known(self, probes: Sequence[RequestLine], nth: int) -> bool:
         for line in probes:
-            request_id = line.request(run)["request_id"]
-            reply = await self._engine.emit(
-                "completion:request_status", {"request_id": request_id}
-            )
+            request_id = line.request(nth)["request_id"]
+            reply = await self._engine.emit("completion:request_status", {"request_id": request_id})
             if "error" not in reply:
                 return True
         return False
 
     async def _top_up(self) -> None:
-        """Hand more over once room for a fair number of requests came free, or none is left."""
-        if not self._waiting and not self._exhausted:
+        """Hand more over once a fair number of requests made room, or none is left to wait for."""
+        if not self._backlog and not self._read_all:
             await self._read(_TOP_UP)
-        if self._waiting and (self._room >= _TOP_UP or not self.unfinished):
-            await self._submit(min(max(self._room, 1), _FIRST_BATCH))
+        if self._backlog and (self._room >= self._step or not self._unfinished):
+            await self._submit(min(max(self._room, 1), MAX_BATCH))
 
     async def _read(self, count: int) -> None:
-        read = await asyncio.to_thread(lambda: list(islice(self._lines, count)))
-        self._exhausted = len(read) < count
-        for line in read:
+        lines = await asyncio.to_thread(lambda: list(islice(self._more, count)))
+        self._read_all = len(lines) < count
+        for line in lines:
             if isinstance(line, BadLine):
-                self._refuse(line.number, line.reason)
+                self._complain(line)
             else:
-                self._waiting.append(line)
+                self._backlog.append(line)
 
     async def _submit(self, count: int) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
-        requests = [line.request(self._run) for line in batch]
+        lines = [self._backlog.popleft() for _ in range(min(count, len(self._backlog)))]
+        requests = [line.request(self._nth) for line in lines]
         ids = [str(request["request_id"]) for request in requests]
         new = set(ids) - self._own
         self._own |= new
-        self.unfinished |= new
+        self._unfinished |= new
         self._room = 0
-        reply = await self._engine.emit("completion:batch", {"requests": requests})
-        if "error" in reply:
-            raise KsiError(str(reply["error"]))
+        reply = await answered(self._engine, "completion:batch", {"requests": requests})
         if self.cursor is None:
             self.cursor = int(reply["cursor"])
-        await self._sort_out(batch, ids, new, reply["accepted"])
+        taken = {
+            request_id
+            for request_id, answer in zip(ids, reply["accepted"], strict=True)
+            if "error" not in answer
+        }
+        self._own -= new - taken
+        self._unfinished -= new - taken
+        await self._look_at_refusals(lines, reply["accepted"], any_taken=bool(taken))
+        await self._print_known(
+            [
+                answer["request_id"]
+                for answer in reply["accepted"]
+                if answer.get("duplicate") and answer["status"] in _FINAL
+            ]
+        )
 
-    async def _sort_out(
-        self, batch: list[RequestLine], ids: list[str], new: set[str], replies: list[dict[str, Any]]
+    async def _look_at_refusals(
+        self, lines: Sequence[RequestLine], answers: Sequence[Record], *, any_taken: bool
     ) -> None:
-        full: list[RequestLine] = []
-        final: list[str] = []
-        for line, request_id, reply in zip(batch, ids, replies, strict=True):
-            if "error" in reply:
-                if request_id in new:
-                    self._own.discard(request_id)
-                    self.unfinished.discard(request_id)
-                if reply["code"] == "queue_full":
-                    full.append(line)
-                else:
-                    self._refuse(line.number, str(reply["error"]))
-            elif reply.get("duplicate") and reply["status"] in _FINAL and request_id in new:
-                final.append(request_id)
-        if full and not self.unfinished:
-            raise KsiError(f"{replies[-1].get('error', 'the queue is full')}, and none of it runs")
-        self._waiting.extendleft(reversed(full))
-        for at in range(0, len(final), PAGE):
-            await self._print_page({"request_ids": final[at : at + PAGE]})
+        """Keep for later what found no room, complain of the rest."""
+        full = []
+        for line, answer in zip(lines, answers, strict=True):
+            if answer.get("code") == QueueFull.code:
+                full.append((line, answer))
+            elif "error" in answer:
+                self._complain(BadLine(number=line.number, reason=str(answer["error"])))
+        self._backlog.extendleft(line for line, _ in reversed(full))
+        self._stuck = self._stuck + 1 if full and not any_taken and not self._unfinished else 0
+        if self._stuck >= _STUCK_TRIES:
+            raise QueueFull(f"{full[0][1]['error']}; `run --resume` finishes what is in the way")
+        if self._stuck:
+            await asyncio.sleep(_STUCK_S)
 
-    def _refuse(self, number: int, reason: str) -> None:
-        self.tally.bad_lines += 1
-        self._complain(number, reason)
+    async def _print_known(self, request_ids: Sequence[str]) -> None:
+        """Print what was final before it was handed over; `take` lets each pass once."""
+        for at in range(0, len(request_ids), _PAGE):
+            await self._print_page({"request_ids": list(request_ids[at : at + _PAGE])})
 
-    async def _print_new(self) -> None:
-        while True:
-            page = await self._print_page({"after": self.cursor or 0})
-            self.cursor = int(page["next"])
-            if len(page["results"]) < PAGE:
-                return
 
-    async def _print_page(self, query: dict[str, Any]) -> dict[str, Any]:
-        page = await results_page(self._engine, query)
-        taken = self.take(page["results"])
-        if taken:
-            await self._printer(taken)
-        return page
+async def answered(engine: EngineClient, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the reply to an event that has to succeed; raises KsiError when it does not."""
+    reply = await engine.emit(name, data)
+    if "error" in reply:
+        kind = NotReady if reply.get("code") == NotReady.code else KsiError
+        raise kind(str(reply["error"]))
+    return reply
+
+
+async def _next_end(wakes: Subscription) -> None:
+    """Return when a request has come to its end; raises NotReady when the engine has."""
+    async for event in wakes:
+        if event.name in _ENDS:
+            return
+    raise NotReady("the engine ended before the requests did")

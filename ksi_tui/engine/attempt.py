@@ -166,7 +166,7 @@ class Answer:
 
 
 class Walker:
-    """Walks requests over their candidates. `on_late` takes calls that are booked after their run."""
+    """Walks requests over their candidates. `on_late` takes calls booked after their run."""
 
     def __init__(
         self,
@@ -185,9 +185,7 @@ class Walker:
         self._publish = publish
         self._on_late = on_late
 
-    async def walk(
-        self, run: Run, spec: RequestSpec, history: Sequence[Message]
-    ) -> Answer | None:
+    async def walk(self, run: Run, spec: RequestSpec, history: Sequence[Message]) -> Answer | None:
         """Try the candidates in order; return the answer, or None with the reasons on `run`."""
         route = run.ticket.route
         run.verdicts.extend(self.providers.candidates(route).passed_over)
@@ -398,9 +396,7 @@ class Walker:
         live.pending = record
         live.run.records.append(record)
 
-    def _record(
-        self, live: LiveCall, outcome: Outcome, now: float, **details: Any
-    ) -> CallRecord:
+    def _record(self, live: LiveCall, outcome: Outcome, now: float, **details: Any) -> CallRecord:
         ticket = live.run.ticket
         return CallRecord(
             request_id=ticket.request_id,
@@ -419,8 +415,6 @@ class Walker:
             partial_text=None if outcome is Outcome.ANSWERED else live.text or None,
             **details,
         )
-
-
 
 
 def _taken(entry: Entry, model: str) -> Verdict:

@@ -58,7 +58,9 @@ class Causes:
         if core.store.fault is not None:
             return Cause(kind=CauseKind.ENGINE, text=f"database: {core.store.fault}")
         if core.draining:
-            return Cause(kind=CauseKind.ENGINE, text="the engine is ending; goes on at its next start")
+            return Cause(
+                kind=CauseKind.ENGINE, text="the engine is ending; goes on at its next start"
+            )
         obstacle = core.providers.check(ticket.route, now)
         if isinstance(obstacle, Cause):
             return _dated(obstacle, now)
@@ -78,7 +80,9 @@ class Causes:
         name, until = call.entry.name, call.idle_at
         if call.first_token_at is None:
             if self._core.workers_starting and call.entry.settings.kind == "litellm":
-                return Cause(kind=CauseKind.WORKER, target=name, until=until, text="worker starting")
+                return Cause(
+                    kind=CauseKind.WORKER, target=name, until=until, text="worker starting"
+                )
             waited = now - call.started_at
             text = f"{name} called {waited:.1f} s ago" if waited >= 1 else f"calling {name}"
             return Cause(kind=CauseKind.RUNNING, target=name, until=until, text=text)
@@ -125,7 +129,8 @@ class Causes:
                 else "no attempt is left after this one"
             )
             waste = f"; {call.tokens} tokens become waste" if call.tokens else ""
-            return f"the {call.clock_name} clock ends this call in {left} unless text comes; {then}{waste}"
+            clock = f"the {call.clock_name} clock ends this call in {left} unless text comes"
+            return f"{clock}; {then}{waste}"
         return self._if_nobody_acts_waiting(ticket, now)
 
     def _if_nobody_acts_waiting(self, ticket: Ticket, now: float) -> str:

@@ -58,16 +58,16 @@ class Permit:
 class CircuitStatus:
     """A circuit at one moment. Times are epoch seconds.
 
-    `since` is when the state began (None: it never had another), `outage_since` when the circuit last left closed
-    (None while closed), `open_until` when a probe may go (None: not open, or forced
-    without an end), `probe_ready` whether the next call is let through as the probe.
-    `failures` counts failures in a row. `forced` is the state that was forced, by
-    `forced_by` until `forced_until` (None: until somebody ends it). `opened_by` is the
-    error kind that opened it (None while closed, or when a person did).
+    `since` is when the state began (0: it never had another), `outage_since` when the
+    circuit last left closed (None while closed), `open_until` when a probe may go (None: not
+    open, or forced without an end), `probe_ready` whether the next call is let through as
+    the probe. `failures` counts failures in a row. `forced` is the state that was forced, by
+    `forced_by` until `forced_until` (None: until somebody ends it). `opened_by` is the error
+    kind that opened it (None while closed, or when a person did).
     """
 
     state: CircuitState
-    since: float | None
+    since: float
     outage_since: float | None
     open_until: float | None
     probe_ready: bool
@@ -116,8 +116,8 @@ def _ignore(_was: str, _now: str, _reason: str) -> None:
 class Circuit:
     """One provider's circuit (contract section 5).
 
-    `on_change` is called with (from, to, reason) after each change of state; it returns
-    at once and does not raise.
+    `on_change` is called with (from, to, reason) after each change of state; it returns at
+    once and does not raise. Forcing the state that it is in anyway is no change.
     """
 
     def __init__(
@@ -354,7 +354,7 @@ class Circuit:
         memory, forced = self._memory, self._forced_at(now)
         return CircuitStatus(
             state=memory.state,
-            since=memory.since or None,
+            since=memory.since,
             outage_since=memory.outage_since,
             open_until=memory.open_until,
             probe_ready=forced is None and self._probe_ready(now),

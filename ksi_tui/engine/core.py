@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,6 @@ from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.events import Router
 from ksi_tui.engine.models import State
 from ksi_tui.engine.provider_manager import ProviderManager
-from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.queue_manager import QueueManager
 from ksi_tui.engine.retry_manager import RetryPolicy
 from ksi_tui.engine.session_manager import LockTable, SessionManager
@@ -29,7 +29,9 @@ from ksi_tui.engine.views import ActiveView
 RECENT_ENDED = 40
 """How many ended requests stay on the live screen."""
 
-__all__ = ["Core", "Ended", "Provider"]
+
+def _nobody() -> None:
+    """Stand for the dispatcher until it is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,10 @@ class Ended:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Core:
-    """The engine's parts and what they all look at."""
+    """The engine's parts and what they all look at.
+
+    `poke` asks the dispatcher to look soon at what may run.
+    """
 
     config: Config
     clock: Clock
@@ -65,6 +70,7 @@ class Core:
     next_finish_seq: int = 1
     recovered: int = 0
     recovery_cursor: int = 0
+    poke: Callable[[], None] = _nobody
     draining: bool = False
     workers_starting: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,10 @@ class _Entering:
 
 
 class Intake:
-    """Accepts requests. `admit` puts tickets into the queue once they are on disk."""
+    """Accepts requests: each enters the queue once it is on disk."""
 
-    def __init__(self, core: Core, poke: Callable[[], None]) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
-        self._poke = poke
         self._entering: dict[str, asyncio.Future[None]] = {}
         self._entering_of: Counter[str] = Counter()
 
@@ -126,7 +125,7 @@ class Intake:
                 core.tickets[ticket.request_id] = ticket
                 core.sessions.seen(ticket.session_id, ticket.agent_id, now)
                 core.queue.add(ticket, now)
-        self._poke()
+        core.poke()
 
     def _duplicate(self, item: Completion, known: Mapping[str, State]) -> dict[str, Any] | None:
         if item.request_id is None:
@@ -190,7 +189,9 @@ class Intake:
                 core.next_number = number + 1
         now = core.clock()
         ticket = ticket_of(spec, place=core.take_place(), now=now)
-        created_at = now if (known := core.sessions.get(spec.session_id)) is None else known.created_at
+        created_at = (
+            now if (known := core.sessions.get(spec.session_id)) is None else known.created_at
+        )
         accepted = Accepted(spec=spec, place=ticket.place, at=now, next_number=core.next_number)
         seen = SessionSeen(
             session_id=spec.session_id,
@@ -251,7 +252,7 @@ class Intake:
                 "position": core.queue.position(ticket),
             },
         )
-        self._poke()
+        core.poke()
 
     def _active(self, session_id: str) -> bool:
         lane = self._core.queue.lane(session_id)

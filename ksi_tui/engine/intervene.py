@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ksi_tui.engine.clock import iso
+from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.errors import Conflict, NoProvider, NotFound
+from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Action, Outcome, State
 from ksi_tui.engine.payloads import AcquireLock, Cancel, ReleaseLock, Retry
 from ksi_tui.engine.store.base import ActionTaken, StoredRequest
@@ -22,9 +23,10 @@ SESSION_LIMIT = 100_000
 class Interventions:
     """Acts on what exists. Each action is recorded with who did it and why."""
 
-    def __init__(self, core: Core, dispatcher: Dispatcher) -> None:
+    def __init__(self, core: Core, conclusions: Conclusions, locks: LockKeeper) -> None:
         self._core = core
-        self._dispatcher = dispatcher
+        self._conclusions = conclusions
+        self._locks = locks
 
     def record(
         self, name: str, target: str, by: str | None, reason: str | None, detail: str | None = None
@@ -64,10 +66,8 @@ class Interventions:
 
     async def _cancel(self, ticket: Ticket, data: Cancel) -> None:
         if not ticket.state.final:
-            self._core.store.write(
-                self.record("cancel", ticket.request_id, data.by, data.reason)
-            )
-            future = self._dispatcher.cancel(ticket, data.by, data.reason)
+            self._core.store.write(self.record("cancel", ticket.request_id, data.by, data.reason))
+            future = self._conclusions.cancel(ticket, data.by, data.reason)
         else:
             future = self._core.finishing.get(ticket.request_id) or _done()
         await asyncio.shield(future)
@@ -117,7 +117,9 @@ class Interventions:
             if stored is None:
                 raise NotFound(f"no request {request_id!r}")
             if stored.state not in (State.FAILED, State.CANCELLED):
-                raise Conflict(f"{request_id} is {stored.state}; only failed or cancelled ones go again")
+                raise Conflict(
+                    f"{request_id} is {stored.state}; only failed or cancelled ones go again"
+                )
             return await self._again(stored, data)
         if data.avoid or data.model:
             return self._elsewhere(ticket, data)
@@ -131,6 +133,8 @@ class Interventions:
     async def _again(self, stored: StoredRequest, data: Retry) -> dict[str, Any]:
         """Let a failed or cancelled request join the queue anew, under its id."""
         core, spec = self._core, stored.spec
+        if spec.request_id in core.tickets:
+            raise Conflict(f"{spec.request_id} already goes again")
         now = core.clock()
         place = stored.place if data.in_place else core.take_place()
         avoid = frozenset(data.avoid or ())
@@ -152,7 +156,7 @@ class Interventions:
             spec=spec,
         )
         core.tickets[spec.request_id] = ticket
-        moved = self._dispatcher.moved(
+        moved = self._conclusions.moved(
             ticket,
             State.QUEUED,
             now,
@@ -168,7 +172,7 @@ class Interventions:
         core.queue.add(ticket, now)
         core.recent_without(spec.request_id)
         await asyncio.shield(written)
-        self._dispatcher.poke()
+        core.poke()
         return {"request_id": spec.request_id, "was": str(stored.state), "changed": True}
 
     async def _reread_session(self, session_id: str, agent_id: str | None, now: float) -> None:
@@ -204,7 +208,7 @@ class Interventions:
             core.alarms.clear(("backoff", ticket.request_id))
             core.store.write(self._rerouted(ticket, now))
             core.queue.add(ticket, now)
-            self._dispatcher.poke()
+            core.poke()
         else:
             ticket.route = route
             core.store.write(self._rerouted(ticket, now))
@@ -214,7 +218,7 @@ class Interventions:
         return {"request_id": ticket.request_id, "was": str(was), "changed": True}
 
     def _rerouted(self, ticket: Ticket, now: float) -> Any:
-        return self._dispatcher.moved(
+        return self._conclusions.moved(
             ticket,
             ticket.state,
             now,
@@ -229,11 +233,11 @@ class Interventions:
         ticket.retry_at = None
         core.alarms.clear(("backoff", ticket.request_id))
         core.store.write(
-            self._dispatcher.moved(ticket, ticket.state, now),
+            self._conclusions.moved(ticket, ticket.state, now),
             self.record("retry", ticket.request_id, data.by, data.reason, "backoff ended"),
         )
         core.queue.refresh(ticket.session_id, now)
-        self._dispatcher.poke()
+        core.poke()
         return {"request_id": ticket.request_id, "was": str(ticket.state), "changed": True}
 
     # --- locks -------------------------------------------------------------------------------
@@ -256,9 +260,9 @@ class Interventions:
                 "code": "lock_denied",
             }
         core.sessions.seen(data.session_id, data.agent_id, now)
-        await asyncio.shield(core.store.write(self._dispatcher.grant(lock)))
+        await asyncio.shield(core.store.write(self._locks.grant(lock)))
         core.queue.refresh(data.session_id, now)
-        self._dispatcher.poke()
+        core.poke()
         return {
             "locked": True,
             "lock_holder": lock.holder,
@@ -278,7 +282,7 @@ class Interventions:
                 "reason": f"{lock.holder} holds it, not {data.agent_id}; force: true frees it",
             }
         forced = lock.holder != data.agent_id
-        writes = self._dispatcher.free(data.session_id, "forced" if forced else "released")
+        writes = self._locks.free(data.session_id, "forced" if forced else "released")
         if forced:
             writes.append(
                 self.record(

@@ -45,8 +45,9 @@ class LastError:
 class HealthStats:
     """The numbers of `completion:provider_status`.
 
-    `total_calls` includes neutral ones (cancelled, interrupted), which are successful nor failed; `success_rate` (0 to 1) leaves them out and is None without any
-    other. `tokens_per_s` is the provider's rate of this moment over all its calls.
+    `total_calls` includes neutral ones (cancelled, interrupted), which are neither successful
+    nor failed; `success_rate` (0 to 1) leaves them out and is None without any other.
+    `tokens_per_s` is the provider's rate of this moment over all its calls.
     """
 
     total_calls: int

@@ -285,7 +285,14 @@ class ProviderManager:
         entry.dirty = True
 
     def failed(
-        self, entry: Entry, permit: Permit, model: str, fault: ProviderFault, now: float, *, latency_ms: float
+        self,
+        entry: Entry,
+        permit: Permit,
+        model: str,
+        fault: ProviderFault,
+        now: float,
+        *,
+        latency_ms: float,
     ) -> None:
         """Note a failure: to the circuit, as a cooldown, in the statistics."""
         effect = circuit_effect(fault.kind, fault.status)

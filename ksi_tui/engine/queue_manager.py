@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
+from itertools import islice
 from operator import attrgetter
 
 from ksi_tui.engine.models import Cause
@@ -80,8 +81,9 @@ class QueueManager:
         self._routes: dict[Route, _Ready] = {}
         self._entry_seq = 0
         self._epoch = 0
+        self._running: dict[str, Lane] = {}
+        self._begun: dict[str, Ticket] = {}
         self.waiting_count = 0
-        self.running_count = 0
 
     # --- questions -----------------------------------------------------------------------
 
@@ -92,6 +94,14 @@ class QueueManager:
     def lanes(self) -> Iterable[Lane]:
         """Return all lanes with unfinished requests."""
         return self._lanes.values()
+
+    def running_lanes(self) -> Iterable[Lane]:
+        """Return the lanes in which a request runs."""
+        return self._running.values()
+
+    def begun_heads(self, limit: int) -> list[Ticket]:
+        """Return up to `limit` waiting heads that have run before (in backoff, or interrupted)."""
+        return list(islice(self._begun.values(), limit))
 
     @property
     def session_count(self) -> int:
@@ -117,6 +127,11 @@ class QueueManager:
             return None
         index = bisect_left(lane.waiting, ticket.order, key=_ORDER)
         return lane.waiting[index - 1] if index else lane.running
+
+    @property
+    def running_count(self) -> int:
+        """How many requests run."""
+        return len(self._running)
 
     # --- changes -------------------------------------------------------------------------
 
@@ -167,7 +182,8 @@ class QueueManager:
         lane.ready_since = None
         lane.version += 1
         self.waiting_count -= 1
-        self.running_count += 1
+        self._begun.pop(lane.session_id, None)
+        self._running[lane.session_id] = lane
         return ticket
 
     def put_back(self, ticket: Ticket, now: float) -> None:
@@ -199,7 +215,7 @@ class QueueManager:
         if lane.running is not ticket:
             raise ValueError(f"{ticket.request_id} does not run")
         lane.running = None
-        self.running_count -= 1
+        del self._running[ticket.session_id]
 
     def refresh(self, session_id: str, now: float) -> None:
         """Ask the gate again: a lock, a backoff or a pause of this session changed."""
@@ -215,6 +231,9 @@ class QueueManager:
         """Put a lane where its head belongs: into a ready heap, or nowhere."""
         lane.version += 1
         head = lane.head
+        self._begun.pop(lane.session_id, None)
+        if head is not None and head.started_at is not None:
+            self._begun[lane.session_id] = head
         if head is None:
             lane.ready_since = None
             if lane.running is None:

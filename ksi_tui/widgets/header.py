@@ -1,10 +1,9 @@
-"""The first two lines of every screen, the tabs and the footer, as lines."""
+"""The first two lines of a screen and its tabs, as lines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-from ksi_tui.actions import Action, shown_key
 from ksi_tui.engine.views import CircuitLook, Level, ProviderView, Snapshot, Totals, Verdict
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
@@ -38,7 +37,10 @@ def numbers_line(totals: Totals | None, operator: str, width: int) -> Line:
 
 def _numbers(totals: Totals, *, long: bool) -> Line:
     gap = "   " if long else "  "
-    word = (lambda full, _short: full) if long else (lambda _full, short: short)
+
+    def word(full: str, short: str) -> str:
+        return full if long else short
+
     failed = f"{word('failed', 'fail')} {formats.count(totals.failed_new)} new"
     spent = formats.cost(totals.cost_today, totals.unpriced_today, word=word("unpriced", "unpr."))
     parts = [
@@ -100,38 +102,6 @@ def _circuits(providers: Sequence[ProviderView]) -> str:
     counts: dict[CircuitLook, int] = {}
     for provider in providers:
         counts[provider.circuit] = counts.get(provider.circuit, 0) + 1
-    bad = [look for look in (CircuitLook.OPEN, CircuitLook.HALF_OPEN, CircuitLook.COOLING)]
+    bad = (CircuitLook.OPEN, CircuitLook.HALF_OPEN, CircuitLook.COOLING)
     shown = [look for look in bad if counts.get(look)] or [CircuitLook.CLOSED]
     return " ".join(f"{formats.CIRCUITS[look].text}{counts.get(look, 0)}" for look in shown)
-
-
-def footer_line(
-    actions: Sequence[Action], keymap: Mapping[str, str], width: int, *, right_from: int = 90
-) -> Line:
-    """Return the keys that work here; where they don't fit, the later ones of the left go first."""
-    left = [a for a in actions if a.footer < right_from]
-    right = _keys([a for a in actions if a.footer >= right_from], keymap)
-    ending = Line((*right.spans, Span(" ")))
-    while left and fit.width_of(_keys(left, keymap)) + fit.width_of(ending) + 3 > width:
-        left.pop()
-    return fit.both_ends(Line((Span(" "), *_keys(left, keymap).spans)), ending, width)
-
-
-def _keys(actions: Sequence[Action], keymap: Mapping[str, str]) -> Line:
-    spans: list[Span] = []
-    for action in actions:
-        if spans:
-            spans.append(Span("  "))
-        spans += [Span(shown_key(action, keymap), Tone.KEY), Span(f" {action.label}")]
-    return Line(tuple(spans))
-
-
-def keys_line(*pairs: tuple[str, str]) -> Line:
-    """Return keys and what they do, for dialogs."""
-    spans: list[Span] = [Span(" ")]
-    for key, label in pairs:
-        spans += [Span(key, Tone.KEY), Span(f" {label}  ")]
-    return Line(tuple(spans))
-
-
-Applies = Callable[[str], bool]

@@ -160,9 +160,9 @@ class LiveTable(Pane):
                 self._cursor = self._offset + index
                 return
         self._cursor = max(0, min(self._cursor, self._total - 1))
-        row = self._row(self._cursor)
-        if row is not None or not self._total:
-            self._cursor_key = row.key if row else None
+        under = self._row(self._cursor)
+        if under is not None or not self._total:
+            self._cursor_key = under.key if under else None
 
     def _row(self, index: int) -> Row | None:
         inside = index - self._offset
@@ -208,12 +208,8 @@ class LiveTable(Pane):
         return _row_line(row, self._columns, width, index == self._cursor, self.has_focus)
 
     def _heads(self, width: int) -> Line:
-        parts = [
-            fit.pad(
-                fit.end(self._columns[index].name, size), size, right=self._columns[index].right
-            )
-            for index, size in laid_out(self._columns, width)
-        ]
+        shown = [(self._columns[index], size) for index, size in laid_out(self._columns, width)]
+        parts = [fit.pad(fit.end(c.name, size), size, right=c.right) for c, size in shown]
         return line(Span("  " + " ".join(parts), Tone.DIM))
 
     # --- the cursor ------------------------------------------------------------------

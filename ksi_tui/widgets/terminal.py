@@ -22,10 +22,8 @@ _SPELLED = str.maketrans(
         **dict(zip("►○·√×●▲■▼–—…≥≤→•‖“”‘’", ">o.+x*^#v--~><>*|\"\"''", strict=True)),
         **dict(zip("▁▂▃▄▅▆▇█", "..::--=#", strict=True)),
         **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯┏┓┗┛╔╗╚╝╸╺", "+"),
-        **dict.fromkeys("─━═▔▂╌┄", "-"),
-        **dict.fromkeys("│┃║▎▌▐▕▏▊┆┊", "|"),
-        "▁": ".",
-        "▂": ".",
+        **dict.fromkeys("─━═▔╌┄", "-"),
+        **dict.fromkeys("│┃║▎▌▐▕▏▊┆┊¦", "|"),
     }
 )
 
@@ -38,7 +36,7 @@ def without_unsafe(text: str) -> str:
 class SafeFilter(LineFilter):
     """Takes control, bidi and invisible characters out of painted lines."""
 
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002
         """Return the segments; only those that need it are replaced."""
         if not any(control or UNSAFE.search(text) for text, _, control in segments):
             return segments
@@ -64,6 +62,6 @@ def _narrow(char: str) -> str:
 class AsciiFilter(LineFilter):
     """Spells every glyph of the screen with one ASCII character, for `--ascii`."""
 
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002
         """Return the segments in ASCII."""
         return [Segment(spelled(text), style, control) for text, style, control in segments]

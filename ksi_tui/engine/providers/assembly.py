@@ -137,7 +137,7 @@ def written(response: Mapping[str, Any]) -> str:
 
 def first_text(response: Mapping[str, Any]) -> str:
     """Return the text of a chat.completion's first choice."""
-    choices = response.get("choices") or ({},)
+    choices: Sequence[Any] = response.get("choices") or ({},)
     content = (choices[0].get("message") or {}).get("content")
     return content if isinstance(content, str) else ""
 

@@ -75,7 +75,8 @@ _BROKEN = re.compile(
     r"connection (?:error|reset|refused|closed|aborted|lost)|cannot connect|connect call failed"
     r"|server disconnected|name or service not known|nodename nor servname|getaddrinfo"
     r"|temporary failure in name resolution|name resolution|peer closed"
-    r"|incomplete (?:chunked )?read|payload is not completed|transferencodingerror|not enough data|broken pipe|ssl"
+    r"|incomplete (?:chunked )?read|payload is not completed|transferencodingerror"
+    r"|not enough data|broken pipe|ssl"
     r"|network is unreachable|no route to host",
     re.IGNORECASE,
 )

@@ -81,7 +81,7 @@ class Upstream:
                     raw = _raw_usage(chunk) or raw
             finally:
                 gatherer.flush()
-        if not (stream.received_finish_reason or stream.intermittent_finish_reason):
+        if not _finished(stream, call.request["params"]):
             return await self._fault(call, _truncated(call.assembly))
         # litellm estimates where the provider told nothing; what was told is in the chunks.
         told = any(getattr(chunk, "usage", None) for chunk in stream.chunks)
@@ -196,6 +196,15 @@ class _Call:
         return lambda text, tokens: send(
             {"kind": Kind.TEXT, "id": self.call_id, "text": text, "tokens": tokens}
         )
+
+
+def _finished(stream: Any, params: Mapping[str, Any]) -> bool:
+    """Whether the provider itself ended the stream: litellm invents "stop" where it did not.
+
+    litellm's own mock has no provider and always ends.
+    """
+    sent = stream.received_finish_reason or stream.intermittent_finish_reason
+    return bool(sent) or "mock_response" in params
 
 
 def _truncated(assembly: Assembly) -> Fault:

@@ -137,7 +137,7 @@ class _Server(asyncio.Protocol):
         task.add_done_callback(lambda done: self._finished(call_id, done))
 
     def _finished(self, call_id: int, task: asyncio.Task[None]) -> None:
-        """Say how a task ended that could not say it itself: cancelled before it began, or broken."""
+        """Speak for a task that could not: one cancelled before it began, or broken."""
         del self._tasks[call_id]
         if task.cancelled():
             self.send({"kind": Kind.CLOSED, "id": call_id, "closed_at": time.monotonic()})

@@ -10,8 +10,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ksi_tui.engine.models import AttemptRecord, CallRecord, Message, OnConflict, RequestSpec
-from ksi_tui.engine.store.base import Accepted
+from ksi_tui.engine.models import (
+    Action,
+    AttemptRecord,
+    CallRecord,
+    Lock,
+    Message,
+    OnConflict,
+    RequestSpec,
+)
+from ksi_tui.engine.store.base import Accepted, Finished, Moved
 
 
 def _plain(value: object) -> object:
@@ -23,12 +31,12 @@ def _plain(value: object) -> object:
 to_json = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
 """Return a value as compact JSON in ASCII, which also carries text that is not valid Unicode."""
 
+
 def storable(text: str | None) -> str | None:
     """Return text that SQLite takes: lone surrogates, which UTF-8 has no form for, become `?`."""
     if text is None or text.isascii():
         return text
     return text.encode("utf-8", "replace").decode("utf-8")
-
 
 
 def accepted_row(write: Accepted) -> tuple[object, ...]:
@@ -49,6 +57,75 @@ def accepted_row(write: Accepted) -> tuple[object, ...]:
         spec.needs_mcp,
         None if lock is None else lock.timeout_s,
         lock is not None and lock.on_conflict is OnConflict.FAIL,
+    )
+
+
+def moved_row(write: Moved) -> tuple[object, ...]:
+    """Return the columns of a change of state."""
+    return (
+        write.request_id,
+        write.state,
+        write.attempts,
+        write.walks,
+        write.interruptions,
+        write.spent_s,
+        write.started_at,
+        write.retry_at,
+        write.error_kind,
+        storable(write.error_message),
+    )
+
+
+def by_hand(write: Moved) -> tuple[object, ...]:
+    """Return the columns that only a retry by hand changes; None leaves one as it is."""
+    avoid = None if write.avoid is None else to_json(write.avoid)
+    return (write.place, write.model, write.max_attempts, avoid)
+
+
+def finished_row(write: Finished) -> tuple[object, ...]:
+    """Return the columns of a final state."""
+    return (
+        write.request_id,
+        write.state,
+        write.at,
+        write.finish_seq,
+        write.attempts,
+        write.walks,
+        write.interruptions,
+        write.spent_s,
+        write.started_at,
+        write.ttft_ms,
+        write.provider,
+        write.answered_model,
+        write.error_kind,
+        storable(write.error_message),
+        storable(write.by),
+        storable(write.reason),
+    )
+
+
+def lock_row(lock: Lock) -> tuple[object, ...]:
+    """Return the columns of a conversation lock."""
+    return (
+        lock.session_id,
+        lock.holder,
+        lock.granted_at,
+        lock.expires_at,
+        lock.hold_s,
+        lock.extended,
+        lock.request_id,
+    )
+
+
+def action_row(action: Action) -> tuple[object, ...]:
+    """Return the columns of an action."""
+    return (
+        action.at,
+        action.name,
+        action.target,
+        storable(action.by),
+        storable(action.reason),
+        storable(action.detail),
     )
 
 
@@ -150,5 +227,3 @@ def turn_row(session_id: str, turn: tuple[Message, Message]) -> tuple[str, int, 
         content = message.get("content")
         chars += len(content) if isinstance(content, str) else len(to_json(content))
     return session_id, chars, to_json(turn)
-
-

@@ -40,7 +40,6 @@ _LEVELS: Final = tuple(priority.level for priority in _BY_RANK)
 _NO_MAPPING: Final[Mapping[str, Any]] = {}
 
 
-
 from_json = json.loads
 
 
@@ -55,7 +54,6 @@ def iso(at: float | None) -> str | None:
 def kind_of(text: str | None) -> ErrorKind | None:
     """Return the error kind of a column."""
     return None if text is None else _KINDS[text]
-
 
 
 def unfinished(row: Row) -> Unfinished:
@@ -119,8 +117,14 @@ def spec(row: Row) -> RequestSpec:
     )
 
 
-def stored_request(row: Row) -> StoredRequest:
-    """Return a request without its attempts, calls and actions."""
+def stored_request(
+    row: Row,
+    *,
+    attempts: Sequence[AttemptRecord] = (),
+    calls: Sequence[CallRecord] = (),
+    actions: Sequence[Action] = (),
+) -> StoredRequest:
+    """Return a request with the given history."""
     result = None if row[32] is None else from_json(row[32])
     text = row[31]
     if text is None and result is not None:
@@ -150,6 +154,9 @@ def stored_request(row: Row) -> StoredRequest:
         error_message=row[27],
         by=row[28],
         reason=row[29],
+        attempt_records=attempts,
+        calls=calls,
+        actions=actions,
     )
 
 

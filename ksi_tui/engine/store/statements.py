@@ -5,6 +5,9 @@ Text only. What a statement is for stands with the code that runs it; the schema
 a statement never depends on how many there are.
 """
 
+# Nothing but the fixed texts of this module is ever put together here.
+# ruff: noqa: S608
+
 from __future__ import annotations
 
 from typing import Final
@@ -109,7 +112,7 @@ def _add_sums(table: str, keys: tuple[str, ...]) -> str:
     marks = ", ".join("?" * (len(keys) + len(SUMS)))
     adds = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
     return (
-        f"INSERT INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - fixed names only
+        f"INSERT INTO {table} ({columns}) VALUES ({marks})"
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {adds}"
     )
 
@@ -184,6 +187,8 @@ WHERE r.state = ? AND r.finish_seq > ? ORDER BY r.finish_seq LIMIT ?"""
 RESULTS_OF_SESSION: Final = f"""{_RESULT}
 WHERE r.session_id = ?1 AND +r.finish_seq > ?2 AND (?3 IS NULL OR +r.state = ?3)
 ORDER BY +r.finish_seq LIMIT ?4"""
+RESULTS_OF: Final = f"""{_RESULT}
+WHERE r.request_id IN (SELECT value FROM json_each(?)) AND +r.finish_seq > 0"""
 CALL_USAGE_OF: Final = """
 SELECT request_id, outcome, input, cache_read, cache_write, output, reasoning, estimated, cost
 FROM calls WHERE request_id IN (SELECT value FROM json_each(?)) ORDER BY row
@@ -199,18 +204,15 @@ CALLS_OF_SESSION: Final = "requests r CROSS JOIN usage_calls u ON u.request_id =
 
 def sums(source: str, key: str, where: str) -> str:
     """Return the statement that sums the calls of `source` by `key` (a column expression)."""
-    return (
-        f"SELECT {key} AS k, {_SUM_COLUMNS} FROM {source}"  # noqa: S608 - fixed names only
-        f" WHERE {where} GROUP BY k ORDER BY k"
-    )
+    return f"SELECT {key} AS k, {_SUM_COLUMNS} FROM {source} WHERE {where} GROUP BY k ORDER BY k"
 
 
 def call_records(*, of_session: bool, where: str) -> str:
-    """Return the statement that lists single calls by rising row; its last parameter is the limit."""
+    """Return the statement that lists single calls by rising row; the limit comes last."""
     columns = ", ".join(f"u.{name.strip()}" for name in _CALL.split(","))
     source = "requests r CROSS JOIN calls u ON u.request_id = r.request_id"
     return (
-        f"SELECT u.row, {columns} FROM {source if of_session else 'calls u'}"  # noqa: S608 - as above
+        f"SELECT u.row, {columns} FROM {source if of_session else 'calls u'}"
         f" WHERE {where} ORDER BY u.row LIMIT ?"
     )
 

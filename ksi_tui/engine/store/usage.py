@@ -10,7 +10,7 @@ the two together.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from ksi_tui.engine.models import CallRecord, Outcome, Usage
 from ksi_tui.engine.store.base import UsageTotals
@@ -25,6 +25,7 @@ FOREVER: Final = 10**8 * DAY_S
 Sums: TypeAlias = tuple[float, ...]
 """The 14 sums in the order of `statements.SUMS`."""
 
+_Key = TypeVar("_Key", bound=tuple[object, ...])
 _NO_USAGE: Final = Usage()
 
 
@@ -113,7 +114,7 @@ class Gathered:
             yield (*key, *sums)
 
 
-def _add(into: dict[tuple[_Part, str, str, str], Sums], key: tuple[_Part, str, str, str], sums: Sums) -> None:
+def _add(into: dict[_Key, Sums], key: _Key, sums: Sums) -> None:
     before = into.get(key)
     into[key] = sums if before is None else tuple(map(sum, zip(before, sums, strict=True)))
 
@@ -126,7 +127,7 @@ def whole(since: float | None, until: float | None, step_s: int) -> tuple[int, i
 
 
 def pieces(low: int, high: int, spans_s: Sequence[int] = SPANS_S) -> list[tuple[int, int, int]]:
-    """Cut the time from `low` to `high` (whole minutes) into `(span_s, from, to)`, longest spans first.
+    """Cut the time from `low` to `high` (whole minutes) into `(span_s, from, to)`.
 
     Days in the middle, hours and minutes at the edges: what is cut covers the time exactly
     once, with the fewest rows.
@@ -141,26 +142,29 @@ def pieces(low: int, high: int, spans_s: Sequence[int] = SPANS_S) -> list[tuple[
 
 
 def span_for(bucket_s: int) -> int:
-    """Return the longest span that fills buckets of `bucket_s`; ValueError unless they are whole minutes."""
+    """Return the longest span that fills buckets of `bucket_s`, or raise ValueError."""
     for span in SPANS_S:
         if bucket_s > 0 and bucket_s % span == 0:
             return span
     raise ValueError(f"a bucket of {bucket_s} s is not a number of whole minutes")
 
 
-def answering(calls: Iterable[tuple[str, Usage | None, float | None]], completed: bool) -> tuple[Usage | None, float | None]:
-    """Return what a request is said to have used and cost, given its calls as (outcome, usage, cost).
+def answering(
+    calls: Iterable[tuple[str, Usage | None, float | None]], completed: bool
+) -> tuple[Usage | None, float | None]:
+    """Return what a request is said to have used and cost.
 
-    A completed one: its answering call (the others are waste, reported apart). Any other: all
-    that is known of its calls. A cost is None as soon as one call that used something has no
-    price.
+    `calls` are (outcome, usage, cost). A completed one: its answering call
+    (the others are waste, reported apart). Any other: all that is known of its calls. A cost
+    is None as soon as one call that used something has no price.
     """
     chosen = list(calls)
     if completed:
         chosen = [call for call in chosen if call[0] == Outcome.ANSWERED][-1:]
-    known = [(usage, cost) for _, usage, cost in chosen if usage is not None]
-    if not known:
-        return None, None
-    usage = sum((usage for usage, _ in known), Usage())
-    costs = [cost for _, cost in known if cost is not None]
-    return usage, sum(costs) if len(costs) == len(known) else None
+    used = [(usage, cost) for _, usage, cost in chosen if usage is not None or cost is not None]
+    usages = [usage for usage, _ in used if usage is not None]
+    costs = [cost for _, cost in used if cost is not None]
+    return (
+        sum(usages, Usage()) if usages else None,
+        sum(costs) if costs and len(costs) == len(used) else None,
+    )

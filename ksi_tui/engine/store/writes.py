@@ -9,11 +9,10 @@ is gathered over the whole transaction and written at its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import singledispatchmethod
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
-from ksi_tui.engine.models import Lock
+from ksi_tui.engine.models import Lock, State
 from ksi_tui.engine.store import columns, statements
 from ksi_tui.engine.store.base import (
     Accepted,
@@ -65,12 +64,188 @@ def request_of(write: Write) -> str | None:
 class _SessionDelta:
     """What one transaction adds to one session."""
 
-    __slots__ = ("created_at", "ended_at", "last_activity", "requests", "touched", "turns")
+    __slots__ = ("created_at", "ended_at", "last_activity", "requests", "turns", "used")
 
     def __init__(self, at: float) -> None:
         self.created_at = at
         self.last_activity = at
         self.requests = 0
         self.turns = 0
+        self.used = False
         self.ended_at: float | None = None
-        self.touched = False
+
+
+class Batch:
+    """The statements and rows of one transaction. Add writes in order, then take `steps`.
+
+    Adding raises TypeError or ValueError for a value that JSON cannot hold; the batch is
+    then spoilt.
+    """
+
+    def __init__(self) -> None:
+        self._ordered: list[dict[str, Rows]] = [{}]
+        self._stages: dict[str, int] = {}
+        self._added: dict[str, Rows] = {}
+        self._sessions: dict[str, _SessionDelta] = {}
+        self._agents: dict[tuple[object, ...], None] = {}
+        self._locks: dict[str, Lock | None] = {}
+        self._providers: dict[str, str] = {}
+        self._deltas: dict[str, int] = {}
+        self._raised: dict[str, int] = {}
+        self._usage = Gathered()
+
+    def add(self, write: Write) -> None:
+        """Take one write in."""
+        _ADD[type(write)](self, write)
+
+    def steps(self) -> Iterator[tuple[str, Rows]]:
+        """Yield statements with their rows, in the order in which they must run."""
+        for step in self._ordered:
+            for statement in _ORDERED:
+                if statement in step:
+                    yield statement, step[statement]
+                    follower = _FOLLOWED_BY.get(statement)
+                    if follower in step:
+                        yield follower, step[follower]
+        yield from self._added.items()
+        yield from self._gathered()
+
+    def _gathered(self) -> Iterator[tuple[str, Rows]]:
+        yield statements.TOUCH_SESSION, [_session_row(*item) for item in self._sessions.items()]
+        yield statements.ADD_AGENT, list(self._agents)
+        held = [lock for lock in self._locks.values() if lock is not None]
+        gone: Rows = [(session_id,) for session_id, lock in self._locks.items() if lock is None]
+        yield statements.SAVE_LOCK, [columns.lock_row(lock) for lock in held]
+        yield statements.DROP_LOCK, gone
+        yield statements.SAVE_PROVIDER, list(self._providers.items())
+        yield statements.ADD_SPAN, list(self._usage.span_rows())
+        yield statements.ADD_SESSION_USAGE, list(self._usage.session_rows())
+        yield statements.ADD_TO_COUNTER, [item for item in self._deltas.items() if item[1]]
+        yield statements.RAISE_COUNTER, list(self._raised.items())
+
+    # --- requests -------------------------------------------------------------------------
+
+    def _step(self, request_id: str, statement: str) -> dict[str, Rows]:
+        stage = _STAGE[statement]
+        if stage < self._stages.get(request_id, 0):
+            self._ordered.append({})
+            self._stages.clear()
+        self._stages[request_id] = stage
+        return self._ordered[-1]
+
+    def _accept(self, write: Accepted) -> None:
+        spec = write.spec
+        step = self._step(spec.request_id, statements.ACCEPT)
+        step.setdefault(statements.ACCEPT, []).append(columns.accepted_row(write))
+        payload = (write.place, columns.payload(spec))
+        step.setdefault(statements.ADD_PAYLOAD, []).append(payload)
+        session = self._session(spec.session_id, write.at)
+        session.requests += 1
+        session.used, session.ended_at = True, None
+        if spec.agent_id is not None:
+            self._agents[spec.session_id, spec.agent_id] = None
+        self._count(None, State.QUEUED)
+        self._raise("next_place", write.place + 1)
+        self._raise("next_number", write.next_number)
+
+    def _move(self, write: Moved) -> None:
+        row = columns.moved_row(write)
+        statement = statements.MOVE
+        if write.was.final or write.queued_at is not None:
+            statement = statements.REOPEN
+            row += (*columns.by_hand(write), write.queued_at)
+        elif any(value is not None for value in columns.by_hand(write)):
+            statement = statements.REDIRECT
+            row += columns.by_hand(write)
+        step = self._step(write.request_id, statement)
+        step.setdefault(statement, []).append(row)
+        if statement is statements.REOPEN:
+            step.setdefault(statements.DROP_REPLY, []).append((write.request_id,))
+        if write.place is not None:
+            self._raise("next_place", write.place + 1)
+        self._count(write.was, write.state)
+
+    def _finish(self, write: Finished) -> None:
+        step = self._step(write.request_id, statements.FINISH)
+        step.setdefault(statements.FINISH, []).append(columns.finished_row(write))
+        if write.text or write.result is not None:
+            reply = columns.reply_row(write.request_id, write.text, write.result)
+            step.setdefault(statements.ADD_REPLY, []).append(reply)
+        if write.turn is not None:
+            self._append(statements.ADD_TURN, columns.turn_row(write.session_id, write.turn))
+            self._session(write.session_id, write.at).turns += 1
+        self._raise("next_finish_seq", write.finish_seq + 1)
+        self._count(write.was, write.state)
+
+    def _count(self, was: State | None, state: State) -> None:
+        if was is not None:
+            self._deltas[was] = self._deltas.get(was, 0) - 1
+        self._deltas[state] = self._deltas.get(state, 0) + 1
+
+    def _raise(self, counter: str, value: int) -> None:
+        if value > self._raised.get(counter, 0):
+            self._raised[counter] = value
+
+    # --- everything else ------------------------------------------------------------------
+
+    def _append(self, statement: str, row: tuple[object, ...]) -> None:
+        self._added.setdefault(statement, []).append(row)
+
+    def _attempt(self, write: AttemptBooked) -> None:
+        self._append(statements.ADD_ATTEMPT, columns.attempt_row(write.attempt))
+
+    def _call(self, write: CallBooked) -> None:
+        self._append(statements.ADD_CALL, columns.call_row(write.call))
+        self._usage.add(write.call)
+
+    def _act(self, write: ActionTaken) -> None:
+        self._append(statements.ADD_ACTION, columns.action_row(write.action))
+
+    def _lock(self, write: LockSaved) -> None:
+        self._locks[write.lock.session_id] = write.lock
+
+    def _unlock(self, write: LockGone) -> None:
+        self._locks[write.session_id] = None
+
+    def _provider(self, write: ProviderSaved) -> None:
+        self._providers[write.provider] = columns.to_json(write.state)
+
+    def _seen(self, write: SessionSeen) -> None:
+        session = self._session(write.session_id, write.last_activity)
+        session.created_at = min(session.created_at, write.created_at)
+        session.used, session.ended_at = True, write.ended_at
+        if write.agent_id is not None:
+            self._agents[write.session_id, write.agent_id] = None
+
+    def _session(self, session_id: str, at: float) -> _SessionDelta:
+        session = self._sessions.get(session_id)
+        if session is None:
+            session = self._sessions[session_id] = _SessionDelta(at)
+        session.last_activity = max(session.last_activity, at)
+        return session
+
+
+def _session_row(session_id: str, delta: _SessionDelta) -> tuple[object, ...]:
+    return (
+        session_id,
+        delta.created_at,
+        delta.last_activity,
+        delta.requests,
+        delta.turns,
+        delta.ended_at,
+        delta.used,
+    )
+
+
+_ADD: Final[dict[type[Any], Callable[[Batch, Any], None]]] = {
+    Accepted: Batch._accept,
+    Moved: Batch._move,
+    Finished: Batch._finish,
+    AttemptBooked: Batch._attempt,
+    CallBooked: Batch._call,
+    LockSaved: Batch._lock,
+    LockGone: Batch._unlock,
+    ProviderSaved: Batch._provider,
+    ActionTaken: Batch._act,
+    SessionSeen: Batch._seen,
+}

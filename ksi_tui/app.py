@@ -1,0 +1,277 @@
+"""The dashboard's app: starts the engine behind the first frame and holds the screens together.
+
+The engine comes through `connect`, entered only after something is on the screen, so
+that nobody waits for it in front of a blank terminal. Neither layout nor engine
+internals go here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.filter import LineFilter
+from textual.screen import Screen
+
+from ksi_tui import theme
+from ksi_tui.actions import Group, Where, actions_of, bindings, wrong_keymap
+from ksi_tui.client import EngineClient
+from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError
+from ksi_tui.engine.views import Verdict
+from ksi_tui.screens.base import KsiScreen
+from ksi_tui.screens.overview import Overview
+from ksi_tui.widgets import formats
+from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.spans import Tone
+from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
+
+if TYPE_CHECKING:
+    from ksi_tui.config import UiSettings
+    from ksi_tui.demo import DemoLoad
+
+Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
+
+log = logging.getLogger(__name__)
+
+EXIT_FAULT, EXIT_CONFIG, EXIT_OWNED = 1, 2, 3
+_TITLE_LIMIT = 120
+
+
+class KsiApp(App[int]):
+    """The dashboard over one engine.
+
+    `connect` returns the context manager of an engine's client; it may import the engine
+    late. `name` stands in the header. With `demo` the load begins by itself.
+    `config_hint` is the settings file that a user would write.
+    """
+
+    CSS_PATH = Path(__file__).with_suffix(".tcss")
+    TITLE = "ksi-tui"
+    BINDINGS: ClassVar[list[BindingType]] = bindings(Where.ANY)
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        ui: UiSettings,
+        name: str,
+        demo: bool = False,
+        config_hint: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._line_filters: list[LineFilter] = [SafeFilter()]
+        if ui.ascii:
+            self._line_filters.append(AsciiFilter())
+        super().__init__()
+        self.ui = ui
+        self.display_name = name
+        self.config_hint = config_hint
+        self.clock = clock
+        self.client: EngineClient | None = None
+        self.fault: str | None = None
+        self.exit_code = 0
+        self._connect = connect
+        self._demo_wanted = demo
+        self._demo: DemoLoad | None = None
+        self._leaving = asyncio.Event()
+        self._engine_task: asyncio.Task[None] | None = None
+        self._titled: str | None = None
+
+    # --- the look --------------------------------------------------------------------
+
+    def get_default_screen(self) -> Screen[None]:
+        """Return the overview, so that the first frame is it and not a blank."""
+        return Overview()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return what every painted line passes, the backstop of `clean` last but spelling."""
+        return [*super().get_line_filters(), *self._line_filters]
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Return our own variables for themes that do not define them."""
+        return theme.FALLBACK_VARIABLES
+
+    def on_mount(self) -> None:
+        for known in theme.THEMES:
+            self.register_theme(known)
+        wanted = self.ui.theme or theme.DEFAULT
+        self.theme = wanted if wanted in self.available_themes else theme.DEFAULT
+        wrong = wrong_keymap(self.ui.keymap)
+        if wanted not in self.available_themes:
+            wrong.append(f"ui.theme: no theme {wanted!r}; ksi-dark is used")
+        self.set_keymap({k: v for k, v in self.ui.keymap.items() if k in self.known_actions})
+        self.set_interval(1 / self.ui.refresh_hz, self._tick, name="tick")
+        self.call_after_refresh(self._begin, wrong)
+
+    @property
+    def known_actions(self) -> frozenset[str]:
+        """The ids that a keymap may move."""
+        return frozenset(a.id for where in Where for a in actions_of(where))
+
+    def _tick(self) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, KsiScreen) and screen.is_active:
+                screen.tick()
+
+    def show_verdict(self, verdict: Verdict) -> None:
+        """Set the terminal's title when the verdict changed."""
+        glyph = formats.LEVELS[verdict.level].text
+        title = clean(f"{glyph} {self.display_name}: {verdict.cause}", _TITLE_LIMIT)
+        if title != self._titled and self._driver is not None and not self.is_headless:
+            self._titled = title
+            self._driver.write(f"\x1b]0;{title}\x07")
+
+    # --- the engine ------------------------------------------------------------------
+
+    def _begin(self, wrong: Sequence[str]) -> None:
+        """Start the engine; the first frame stands."""
+        screen = self.screen
+        if wrong and isinstance(screen, KsiScreen):
+            screen.say(" · ".join(wrong), Tone.WARN)
+        self._engine_task = asyncio.create_task(self._run_engine(), name="dashboard-engine")
+
+    async def _run_engine(self) -> None:
+        try:
+            async with self._connect() as client:
+                self.client = client
+                gc.collect()
+                gc.freeze()
+                if self._demo_wanted:
+                    await self.toggle_demo()
+                await self._leaving.wait()
+                self.client = None
+                if self._demo is not None:
+                    await self._demo.stop()
+        except KsiError as error:
+            self._engine_failed(str(error), _exit_code(error))
+        except Exception as error:  # the task's boundary: recorded, shown, never raised on
+            log.exception("the engine failed")
+            self._engine_failed(f"unexpected {type(error).__name__}; the log has it", EXIT_FAULT)
+
+    def _engine_failed(self, reason: str, code: int) -> None:
+        self.client = None
+        self.fault = clean_reason(reason)
+        self.exit_code = code
+
+    async def close_engine(self) -> None:
+        """Leave the engine by its context and wait until it is closed."""
+        self._leaving.set()
+        if self._engine_task is not None:
+            await self._engine_task
+
+    async def toggle_demo(self) -> str:
+        """Start or stop the demo load and return what happened in words."""
+        from ksi_tui.demo import DemoLoad
+
+        if self._demo is not None:
+            await self._demo.stop()
+            self._demo = None
+            return "demo load stopped; what it queued still runs"
+        if self.client is None:
+            return "the engine is not ready"
+        self._demo = DemoLoad(self.client)
+        self._demo.start()
+        return "demo load runs; D stops it"
+
+    # --- leaving ---------------------------------------------------------------------
+
+    def action_leave(self) -> None:
+        """Quit; with work in flight ask first what becomes of it."""
+        from ksi_tui.screens.quit import QuitDialog, in_flight
+
+        work = in_flight(self.client)
+        if work is None:
+            self.leave()
+        elif not isinstance(self.screen, QuitDialog):
+            self.push_screen(QuitDialog(work))
+
+    def leave(self) -> None:
+        """End the dashboard now; the engine closes behind it."""
+        self.exit(self.exit_code, return_code=self.exit_code)
+
+    async def action_quit(self) -> None:
+        """Quit as `q` does."""
+        self.action_leave()
+
+    def action_help_quit(self) -> None:
+        """Take ctrl+c as `q`."""
+        self.action_leave()
+
+    def action_help(self) -> None:
+        """Show every key."""
+        from ksi_tui.screens.help import HelpScreen
+
+        where = self.screen.WHERE if isinstance(self.screen, KsiScreen) else Where.ANY
+        self.push_screen(HelpScreen(where))
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Return what the palette offers: the actions of the screen, and the theme."""
+        places = [Where.ANY]
+        if isinstance(screen, KsiScreen):
+            places.insert(0, screen.WHERE)
+        for action in (a for where in places for a in actions_of(where)):
+            if action.group is not Group.MOVE and action.id not in ("palette", "back"):
+                run = partial(
+                    self.run_action, action.method, screen if action in _of(screen) else self
+                )
+                yield SystemCommand(action.label.capitalize(), action.tooltip, run)
+        yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Record a fault of our own and end with one line; a traceback belongs in the log."""
+        log.error("unhandled exception in the dashboard", exc_info=error)
+        self._return_code = EXIT_FAULT
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+            said = f"ksi-tui ended by a fault of its own ({type(error).__name__}); the log has it"
+            self._exit_renderables.append(Text(said))
+        self._close_messages_no_wait()
+
+
+def _of(screen: Screen[object]) -> list[object]:
+    return list(actions_of(screen.WHERE)) if isinstance(screen, KsiScreen) else []
+
+
+def clean_reason(reason: str) -> str:
+    """Return a fault's reason, safe, with at least one line."""
+    from ksi_tui.widgets.clean import clean_block
+
+    return clean_block(reason, 4000).strip() or "no reason was given"
+
+
+def _exit_code(error: KsiError) -> int:
+    if isinstance(error, DatabaseOwned):
+        return EXIT_OWNED
+    return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAULT
+
+
+async def run_dashboard(app: KsiApp) -> int:
+    """Run the dashboard until its user quits or a signal ends it; return the exit code.
+
+    SIGTERM and SIGHUP leave the terminal as it was found. The engine is closed by its
+    context before this returns.
+    """
+    loop = asyncio.get_running_loop()
+    caught = (signal.SIGTERM, signal.SIGHUP)
+    for number in caught:
+        loop.add_signal_handler(number, app.leave)
+    try:
+        await app.run_async()
+    finally:
+        await app.close_engine()
+        for number in caught:
+            with suppress(ValueError):
+                loop.remove_signal_handler(number)
+    return app.return_code if app.return_code is not None else app.exit_code

@@ -1,0 +1,69 @@
+"""`ksi-tui`: the dashboard, with the engine in its own process.
+
+The engine is imported when the screen connects to it, which is after the first frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from ksi_tui import paths
+from ksi_tui.app import KsiApp, run_dashboard
+from ksi_tui.client import EngineClient
+from ksi_tui.commands.settings import settings
+from ksi_tui.config import Config, config_file
+from ksi_tui.engine.errors import InputError
+
+Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Show the dashboard until its user quits; returns its exit code."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InputError("the dashboard needs a terminal; `ksi-tui run` works without one")
+    if options.demo:
+        with tempfile.TemporaryDirectory(prefix="ksi-tui-demo-") as folder:
+            return _show(_demo_config(Path(folder) / "demo.db"), name="demo", demo=True)
+    return _show(settings(options), name=_name(options.config), demo=False)
+
+
+def _demo_config(database: Path) -> Config:
+    from ksi_tui.demo import demo_config  # noqa: PLC0415 - only where it is asked for
+
+    return demo_config(database)
+
+
+def _show(config: Config, *, name: str, demo: bool) -> int:
+    app = KsiApp(_connect(config), ui=config.ui, name=name, demo=demo, config_hint=_hint(config))
+    return run_dashboard(app)
+
+
+def _connect(config: Config) -> Connect:
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[EngineClient]:
+        from ksi_tui.commands.engine import engine_of  # noqa: PLC0415 - after the first frame
+
+        async with engine_of(config) as engine:
+            yield engine
+
+    return connect
+
+
+def _name(explicit: Path | None) -> str:
+    """Return what to call this engine: its settings file where that has a name, else the host."""
+    file = config_file(explicit)
+    if file is None or file.stem == "ksi-tui":
+        return socket.gethostname().partition(".")[0]
+    return file.stem
+
+
+def _hint(config: Config) -> str:
+    if not config.simulated_only:
+        return ""
+    return f"`ksi-tui config init` writes {paths.user_config_file()}, where providers are named"

@@ -1,0 +1,207 @@
+"""`ksi-tui run`: requests from a file, without a screen, all the way to the end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ksi_tui.client import EngineClient
+from ksi_tui.commands.engine import engine_of
+from ksi_tui.commands.output import result_lines, say, write
+from ksi_tui.commands.request_lines import BadLine, RequestLine, opened, request_lines
+from ksi_tui.commands.runner import MAX_BATCH, LineRun, Printer, Record, ResumedRun, Run
+from ksi_tui.commands.settings import as_typed, settings
+from ksi_tui.config import Config
+from ksi_tui.engine.store.sqlite import open_reader
+from ksi_tui.engine.views import Level
+from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, SOME_FAILED
+
+if TYPE_CHECKING:
+    from ksi_tui.commands.progress import Bar
+
+MakeRun = Callable[[EngineClient, Printer], Run]
+
+_NOTE_EVERY_S = 0.5
+_PAGE = 500
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run what was asked for; returns the exit code of section "Exit codes" in the README."""
+    config = settings(options)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if options.resume and options.file is None:
+        return asyncio.run(_Life(options, config, resume=True).live(ResumedRun))
+    name = options.file or "-"
+    if name == "-" and sys.stdin is not None and sys.stdin.isatty():
+        say("one request a line, then ctrl+d")
+    with opened(name) as file:
+        lines = request_lines(file, "stdin" if name == "-" else name)
+        return _run_lines(options, config, lines)
+
+
+def _run_lines(
+    options: argparse.Namespace, config: Config, lines: Iterator[RequestLine | BadLine]
+) -> int:
+    bad: list[BadLine] = []
+
+    def complain(line: BadLine) -> None:
+        bad.append(line)
+        say(f"line {line.number}: {line.reason}")
+
+    first: list[RequestLine] = []
+    room = min(config.engine.max_queue_depth, MAX_BATCH)
+    for line in lines:
+        if isinstance(line, BadLine):
+            complain(line)
+        else:
+            first.append(line)
+            if len(first) == room:
+                break
+    code = OK
+    if first:
+        code = asyncio.run(
+            _Life(options, config, resume=False).live(
+                lambda engine, printer: LineRun(
+                    engine,
+                    printer,
+                    first=first,
+                    more=lines,
+                    complain=complain,
+                    again=options.resume,
+                )
+            )
+        )
+    elif not bad:
+        say("no requests in the input")
+    return BAD_USAGE if bad and code != INTERRUPTED else code
+
+
+class _Life:
+    """One engine's life around one run: signals, output, progress, and what to say at the end."""
+
+    def __init__(self, options: argparse.Namespace, config: Config, *, resume: bool) -> None:
+        self._options = options
+        self._config = config
+        self._resume = resume
+        self._stop = asyncio.Event()
+        self._pipe_broken = False
+        self._writer = ThreadPoolExecutor(1, "stdout")
+        self._bar: Bar | None = None
+
+    async def live(self, make: MakeRun) -> int:
+        """Run to the end, or until a signal; returns the exit code, bad lines left aside."""
+        with self._writer, self._signals(), self._progress():
+            async with engine_of(self._config, resume=self._resume) as engine:
+                run = make(engine, self._print)
+                whole = await self._complete_or_stop(engine, run)
+            if not whole and not self._pipe_broken:
+                await self._print_rest(run)
+        return self._ended(run, whole=whole)
+
+    def _ended(self, run: Run, *, whole: bool) -> int:
+        left = run.total - run.finished
+        if not whole:
+            if left or not self._pipe_broken:
+                again = as_typed(self._options, "run --resume")
+                say(f"interrupted: {left} of {run.total} not finished; go on with: {again}")
+            return INTERRUPTED
+        if sys.stderr.isatty():
+            say(", ".join(f"{count} {status}" for status, count in sorted(run.by_status.items())))
+        if self._resume and not run.finished:
+            say("nothing was unfinished")
+        return OK if run.by_status["completed"] == run.finished else SOME_FAILED
+
+    async def _complete_or_stop(self, engine: EngineClient, run: Run) -> bool:
+        """Return whether the run came to its end by itself."""
+        job = asyncio.create_task(run.complete(), name="run")
+        others: list[asyncio.Task[Any]] = [asyncio.create_task(self._stop.wait(), name="stop")]
+        if self._bar:
+            others.append(asyncio.create_task(self._show(engine, run, self._bar), name="progress"))
+        try:
+            await asyncio.wait({job, others[0]}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (job, *others):
+                task.cancel()
+            await asyncio.wait({job, *others})
+        if job.cancelled():
+            return False
+        try:
+            job.result()
+        except BrokenPipeError:
+            self._pipe_broken = True
+        return not self._pipe_broken
+
+    async def _print(self, records: Sequence[Record]) -> None:
+        """Write in a thread: a reader that is slow to take them must not hold the engine up."""
+        text = result_lines(records, as_json=self._options.json)
+        writing = asyncio.get_running_loop().run_in_executor(self._writer, _write_now, text)
+        await asyncio.shield(writing)
+
+    async def _print_rest(self, run: Run) -> None:
+        """Print what finished while the engine drained."""
+        if run.cursor is None:
+            return
+        reader = await open_reader(self._config.engine.database_path)
+        try:
+            while rows := await reader.results(after=run.cursor, limit=_PAGE):
+                run.cursor = rows[-1][0]
+                await self._print(run.take([record for _, record in rows]))
+        finally:
+            await reader.aclose()
+
+    @contextmanager
+    def _progress(self) -> Iterator[None]:
+        if not sys.stderr.isatty():
+            yield
+            return
+        from ksi_tui.commands.progress import Bar  # noqa: PLC0415 - 45 ms that a pipe needs not pay
+
+        with Bar() as self._bar:
+            yield
+
+    async def _show(self, engine: EngineClient, run: Run, bar: Bar) -> None:
+        while True:
+            verdict = engine.snapshot().verdict
+            calm = verdict.level in (Level.OK, Level.STARTING)
+            failed = run.finished - run.by_status["completed"]
+            note = "" if calm else f"{verdict.level.value}: {verdict.cause}"
+            bar.show(
+                done=run.finished,
+                total=run.total,
+                note=f"{failed} not completed  {note}" if failed else note,
+            )
+            await asyncio.sleep(_NOTE_EVERY_S)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self) -> None:
+        if self._bar:
+            self._bar.stop()
+        if self._stop.is_set():
+            say(f"stopped at once; go on with: {as_typed(self._options, 'run --resume')}")
+            os._exit(INTERRUPTED)
+        self._stop.set()
+        if sys.stderr.isatty():
+            grace_s = self._config.engine.shutdown_grace_s
+            say(f"stopping: what runs may take {grace_s:g} s more; again to stop at once")
+
+
+def _write_now(text: str) -> None:
+    write(text)
+    sys.stdout.flush()

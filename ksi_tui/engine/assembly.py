@@ -1,0 +1,230 @@
+"""Puts the engine together and takes back what its last life left on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from ksi_tui.config import Config, ProviderSettings
+from ksi_tui.engine import events
+from ksi_tui.engine.attempt import Walker
+from ksi_tui.engine.causes import Causes
+from ksi_tui.engine.clock import Clock
+from ksi_tui.engine.conclusions import Conclusions
+from ksi_tui.engine.core import Core
+from ksi_tui.engine.dispatch import Dispatcher
+from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.events import Router
+from ksi_tui.engine.intake import Intake
+from ksi_tui.engine.intervene import Interventions
+from ksi_tui.engine.lock_keeper import LockKeeper
+from ksi_tui.engine.models import CallRecord, Cause, State
+from ksi_tui.engine.provider_manager import ProviderManager
+from ksi_tui.engine.providers.base import Provider
+from ksi_tui.engine.providers.factory import build_provider
+from ksi_tui.engine.providers.pool import WorkerPool
+from ksi_tui.engine.queue_manager import QueueManager
+from ksi_tui.engine.replies import Replies
+from ksi_tui.engine.retry_manager import MAX_INTERRUPTIONS, RetryPolicy
+from ksi_tui.engine.session_manager import LockTable, Session, SessionManager
+from ksi_tui.engine.snapshots import Snapshots
+from ksi_tui.engine.store.base import CallBooked, Recovery, SessionSeen, Store, UsageQuery
+from ksi_tui.engine.store.sqlite import open_store as open_sqlite
+from ksi_tui.engine.ticket import Ticket, ticket_found
+from ksi_tui.engine.token_tracker import TokenTracker
+
+log = structlog.get_logger(__name__)
+
+CLOSE_WAIT_S = 5.0
+"""How long the end of the engine waits for upstream connections to be confirmed closed."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Parts:
+    """A running engine's duties."""
+
+    core: Core
+    walker: Walker
+    dispatcher: Dispatcher
+    conclusions: Conclusions
+    intake: Intake
+    interventions: Interventions
+    replies: Replies
+    snapshots: Snapshots
+    pool: WorkerPool | None
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def end_idle_sessions(self, now: float, idle_s: float) -> None:
+        """Let sessions end in which nothing has happened for `idle_s`; their record stays."""
+        core = self.core
+        for session in core.sessions.idle_since(now - idle_s):
+            busy = core.queue.lane(session.session_id) or core.locks.get(session.session_id)
+            if busy is None:
+                core.sessions.end(session.session_id)
+                core.store.write(
+                    SessionSeen(
+                        session_id=session.session_id,
+                        created_at=session.created_at,
+                        last_activity=session.last_activity,
+                        ended_at=now,
+                    )
+                )
+
+    async def aclose(self) -> None:
+        """Close providers, book the calls that were still closing, then close the store."""
+        for entry in self.core.providers.entries():
+            await entry.provider.aclose()
+        if self.pool is not None:
+            await self.pool.aclose(CLOSE_WAIT_S)
+        self.dispatcher.save_providers()
+        await self.core.store.aclose()
+
+
+async def assemble(
+    config: Config,
+    *,
+    clock: Clock,
+    rng: random.Random,
+    router: Router,
+    open_store: Callable[[], Awaitable[Store]] | None,
+    build: Callable[[ProviderSettings], Provider] | None,
+    resume: bool,
+) -> Parts:
+    """Open the store, build every part, take back what was left; work begins at once."""
+    store = await (open_store() if open_store else open_sqlite(config.engine.database_path))
+    try:
+        recovery = await store.load()
+        parts = _build(config, clock, rng, router, store, build)
+        await _take_back(parts, recovery, resume=resume)
+    except BaseException:
+        await store.aclose()
+        raise
+    if parts.pool is not None:
+        parts.pool.start()
+        parts.core.workers_starting = True
+    parts.dispatcher.poke()
+    return parts
+
+
+def _build(
+    config: Config,
+    clock: Clock,
+    rng: random.Random,
+    router: Router,
+    store: Store,
+    build: Callable[[ProviderSettings], Provider] | None,
+) -> Parts:
+    pool = None
+    if build is None:
+        if any(provider.kind == "litellm" for provider in config.providers):
+            pool = WorkerPool(config.engine.workers, on_event=router.publish)
+        build = _factory(pool)
+
+    def on_circuit(provider: str, before: str, after: str, reason: str) -> None:
+        router.publish(
+            events.CIRCUIT, {"provider": provider, "from": before, "to": after, "reason": reason}
+        )
+        dispatcher.save_providers()
+        on_freed()
+
+    def on_freed() -> None:
+        core.queue.provider_freed()
+        core.poke()
+
+    def gate(ticket: Ticket, now: float) -> Cause | None:
+        return dispatcher.gate(ticket, now)
+
+    def book_late(record: CallRecord) -> None:
+        store.write(CallBooked(call=record))
+
+    providers = ProviderManager(config, build, on_circuit=on_circuit, on_freed=on_freed)
+    tokens = TokenTracker(config.prices)
+    core = Core(
+        config=config,
+        clock=clock,
+        store=store,
+        router=router,
+        queue=QueueManager(gate),
+        sessions=SessionManager(),
+        locks=LockTable(),
+        providers=providers,
+        tokens=tokens,
+        retry=RetryPolicy(config.retry, rng),
+    )
+    locks = LockKeeper(core)
+    conclusions = Conclusions(core, locks)
+    walker = Walker(core.config, clock, providers, tokens, router.publish, book_late)
+    dispatcher = Dispatcher(core, walker, conclusions, locks)
+    core.poke = dispatcher.poke
+    causes = Causes(core, dispatcher.hold)
+    return Parts(
+        core=core,
+        walker=walker,
+        dispatcher=dispatcher,
+        conclusions=conclusions,
+        intake=Intake(core),
+        interventions=Interventions(core, conclusions, locks),
+        replies=Replies(core, causes),
+        snapshots=Snapshots(core, causes),
+        pool=pool,
+    )
+
+
+def _factory(pool: WorkerPool | None) -> Callable[[ProviderSettings], Provider]:
+    return lambda settings: build_provider(settings, pool)
+
+
+async def _take_back(parts: Parts, recovery: Recovery, *, resume: bool) -> None:
+    core = parts.core
+    now = core.clock()
+    core.counts.update(recovery.counts)
+    core.next_place = recovery.next_place
+    core.next_number = recovery.next_number
+    core.next_finish_seq = recovery.next_finish_seq
+    core.recovery_cursor = recovery.next_finish_seq - 1
+    core.providers.restore(recovery.providers, now)
+    for lock in recovery.locks:
+        core.locks.restore(lock)
+        core.alarms.set(("lock", lock.session_id), lock.expires_at)
+    for found in recovery.sessions:
+        core.sessions.restore(
+            Session(
+                session_id=found.session_id,
+                created_at=found.created_at,
+                last_activity=found.last_activity,
+                request_count=found.request_count,
+                turn_count=found.turn_count,
+                agents=set(found.agents),
+            )
+        )
+    await _seed_tokens(core, now)
+    if resume:
+        core.recovered = len(recovery.unfinished)
+        tickets = [ticket_found(found) for found in recovery.unfinished]
+        parts.intake.adopt(tickets)
+        for ticket in tickets:
+            if ticket.state is State.PROCESSING:
+                _interrupted(parts, ticket, now)
+
+
+def _interrupted(parts: Parts, ticket: Ticket, now: float) -> None:
+    """A request that ran when the engine died: it goes again, first in its session."""
+    ticket.interruptions += 1
+    ticket.error_kind = ErrorKind.DAEMON_RESTART
+    ticket.error_message = "interrupted: the engine had ended"
+    if ticket.interruptions > MAX_INTERRUPTIONS:
+        text = f"interrupted {ticket.interruptions} times"
+        parts.conclusions.fail(ticket, ErrorKind.DAEMON_RESTART, text)
+        return
+    parts.core.store.write(parts.conclusions.moved(ticket, State.QUEUED, now))
+
+
+async def _seed_tokens(core: Core, now: float) -> None:
+    midnight = now - now % 86_400
+    today = await core.store.usage(UsageQuery(since=midnight, by="provider"))
+    minutes = await core.store.usage(UsageQuery(since=now - 900, bucket_s=60))
+    core.tokens.seed(now, today=today, minutes=minutes)

@@ -1,0 +1,286 @@
+"""The orchestrator: composes the engine's parts, registers the handlers, begins and ends.
+
+`CompletionEngine` is the in-process `EngineClient`. What the handlers do is in the
+modules of their duties (intake, dispatch, intervene, replies, snapshots).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Self
+
+import structlog
+
+from ksi_tui import __version__
+from ksi_tui.config import Config, ProviderSettings
+from ksi_tui.engine.assembly import Parts, assemble
+from ksi_tui.engine.clock import Clock, steady_clock
+from ksi_tui.engine.errors import InvalidRequest, KsiError, NotReady
+from ksi_tui.engine.events import Router, Subscription
+from ksi_tui.engine.intake import refusal
+from ksi_tui.engine.payloads import (
+    AcquireLock,
+    Batch,
+    Cancel,
+    MaybeProvider,
+    Nothing,
+    OneRequest,
+    OneSession,
+    Payload,
+    PayloadT,
+    ReleaseLock,
+    Results,
+    Retry,
+    Shutdown,
+    TokenUsage,
+    parse,
+)
+from ksi_tui.engine.providers.base import Provider
+from ksi_tui.engine.store.base import Store
+from ksi_tui.engine.views import Level, Snapshot, SnapshotQuery, Totals, Verdict
+
+HOUSEKEEPING_EVERY_S = 0.5
+
+log = structlog.get_logger(__name__)
+
+OpenStore = Callable[[], Awaitable[Store]]
+Build = Callable[[ProviderSettings], Provider]
+
+
+class CompletionEngine:
+    """The engine, as an async context manager and as the client of itself.
+
+    Entering opens the database, takes back what an earlier life left and begins to work;
+    it raises StoreError or ConfigError when it cannot. With `resume=False` what was left
+    unfinished stays on disk, untouched. Leaving drains for `engine.shutdown_grace_s`.
+    `open_store` and `build` replace the store and the providers, for tests.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        resume: bool = True,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        open_store: OpenStore | None = None,
+        build: Build | None = None,
+    ) -> None:
+        self.config = config
+        self._resume = resume
+        self._clock = clock or steady_clock()
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        self._open_store = open_store
+        self._build = build
+        self._router = Router(self._clock)
+        self._parts: Parts | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._ended: dict[str, Any] | None = None
+        self._register()
+
+    # --- the client --------------------------------------------------------------------------
+
+    async def emit(self, name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send a named event and return its reply; a refusal is `{"error": …, "code": …}`."""
+        handler = self._router.handler(name)
+        try:
+            if handler is None:
+                raise InvalidRequest(self._unknown(name))
+            if data is not None and not isinstance(data, Mapping):
+                raise InvalidRequest(f"{name}: data is an object, found {type(data).__name__}")
+            if self._parts is None and not name.startswith("system:"):
+                raise NotReady(
+                    "the engine has ended" if self._ended else "the engine has not started"
+                )
+            return await handler(data or {})
+        except KsiError as error:
+            return refusal(error)
+        except Exception as error:  # the edge: a handler never raises at its caller
+            log.exception("handler failed", event_name=name)
+            return {"error": f"{name}: engine fault: {error!r}", "code": "not_ready"}
+
+    def _unknown(self, name: str) -> str:
+        near = difflib.get_close_matches(str(name), self._router.names, n=3)
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else f"known: {', '.join(self._router.names)}"
+        )
+        return f"unknown event {name!r}; {hint}"
+
+    def subscribe(self, pattern: str = "*") -> Subscription:
+        """Return the notifications that fit `pattern` (`*` per segment), a snapshot first."""
+        counts = self._parts.core.counts if self._parts is not None else {}
+        state = {
+            "ready": self._parts is not None,
+            "status_counts": {str(s): n for s, n in counts.items()},
+        }
+        return self._router.subscribe(pattern, state)
+
+    def snapshot(self, query: SnapshotQuery | None = None) -> Snapshot:
+        """Return the engine as it is now; never waits."""
+        if self._parts is None:
+            return _no_engine(self._clock(), self.config, ended=self._ended is not None)
+        return self._parts.snapshots.snapshot(query or SnapshotQuery())
+
+    # --- life ----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self._startup()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._shutdown(self.config.engine.shutdown_grace_s)
+
+    async def _startup(self) -> dict[str, Any]:
+        if self._parts is None and self._ended is None:
+            parts = await assemble(
+                self.config,
+                clock=self._clock,
+                rng=self._rng,
+                router=self._router,
+                open_store=self._open_store,
+                build=self._build,
+                resume=self._resume,
+            )
+            self._parts = parts
+            self._task = asyncio.create_task(self._housekeep(parts), name="service_manager")
+        return {"status": "completion_service_ready", "version": __version__}
+
+    async def _housekeep(self, parts: Parts) -> None:
+        """Write down provider states and let idle sessions end, until the engine ends."""
+        idle_s = self.config.engine.session_idle_minutes * 60
+        next_sweep = self._clock() + 60
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_EVERY_S)
+            try:
+                parts.dispatcher.save_providers()
+                parts.core.workers_starting = parts.pool is not None and parts.pool.starting
+                now = self._clock()
+                if now >= next_sweep:
+                    next_sweep = now + 60
+                    parts.end_idle_sessions(now, idle_s)
+            except Exception:  # the task's boundary: one bad round must not end the rounds
+                log.exception("housekeeping failed")
+
+    async def _shutdown(self, grace_s: float) -> dict[str, Any]:
+        if self._parts is None:
+            return self._ended or {"status": "not started"}
+        parts = self._parts
+        if parts.core.draining:
+            await parts.closed.wait()
+            return self._ended or {}
+        interrupted = await parts.dispatcher.drain(grace_s)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        parts.dispatcher.stop()
+        await parts.aclose()
+        self._ended = {
+            "status": "shutdown",
+            "interrupted": interrupted,
+            "status_counts": {str(state): count for state, count in parts.core.counts.items()},
+        }
+        self._parts = None
+        self._router.close()
+        parts.closed.set()
+        return self._ended
+
+    # --- the handlers --------------------------------------------------------------------------
+
+    def _register(self) -> None:
+        on = self._router.register
+        on("system:startup", self._on_startup)
+        on("system:context", self._on_context)
+        on("system:ready", self._on_ready)
+        on("system:shutdown", self._on_shutdown)
+        on("completion:async", lambda data: self._now.intake.completion(data, inject=False))
+        on("completion:inject", lambda data: self._now.intake.completion(data, inject=True))
+        self._on("completion:batch", Batch, lambda parts, data: parts.intake.batch(data.requests))
+        self._on("completion:cancel", Cancel, lambda p, data: p.interventions.cancel(data))
+        self._on("completion:retry", Retry, lambda p, data: p.interventions.retry(data))
+        self._on(
+            "completion:request_status", OneRequest, lambda p, d: p.replies.request(d.request_id)
+        )
+        self._on("completion:status", Nothing, lambda p, _: p.replies.status())
+        self._on(
+            "completion:session_status", OneSession, lambda p, d: p.replies.session(d.session_id)
+        )
+        self._on("completion:provider_status", MaybeProvider, _provider_status)
+        self._on("completion:retry_status", Nothing, _retry_status)
+        self._on("completion:token_usage", TokenUsage, lambda p, d: p.replies.token_usage(d))
+        self._on("completion:results", Results, lambda p, d: p.replies.results(d))
+        self._on(
+            "conversation:acquire_lock", AcquireLock, lambda p, d: p.interventions.acquire_lock(d)
+        )
+        self._on(
+            "conversation:release_lock", ReleaseLock, lambda p, d: p.interventions.release_lock(d)
+        )
+
+    def _on(
+        self,
+        name: str,
+        model: type[PayloadT],
+        answer: Callable[[Parts, PayloadT], Awaitable[dict[str, Any]]],
+    ) -> None:
+        async def handle(data: Mapping[str, Any]) -> dict[str, Any]:
+            return await answer(self._now, parse(model, data, name))
+
+        self._router.register(name, handle)
+
+    @property
+    def _now(self) -> Parts:
+        if self._parts is None:
+            raise NotReady("the engine has ended")
+        return self._parts
+
+    async def _on_startup(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._startup()
+
+    async def _on_context(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"status": "retry_manager_started" if self._parts else "not started"}
+
+    async def _on_ready(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        tasks = [{"name": self._task.get_name()}] if self._task is not None else []
+        return {"service": "completion_service", "tasks": tasks}
+
+    async def _on_shutdown(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        grace_s = parse(Shutdown, data, "system:shutdown").grace_s
+        return await self._shutdown(
+            self.config.engine.shutdown_grace_s if grace_s is None else grace_s
+        )
+
+
+async def _provider_status(parts: Parts, data: MaybeProvider) -> dict[str, Any]:
+    if data.provider is None:
+        return parts.replies.providers()
+    return parts.replies.provider(data.provider)
+
+
+async def _retry_status(parts: Parts, _: Payload) -> dict[str, Any]:
+    return parts.replies.retries()
+
+
+def _no_engine(now: float, config: Config, *, ended: bool) -> Snapshot:
+    level = Level.STOPPING if ended else Level.STARTING
+    cause = "the engine has ended" if ended else "the engine is starting"
+    return Snapshot(
+        at=now,
+        verdict=Verdict(level=level, cause=cause),
+        totals=Totals(
+            active=0,
+            capacity=config.engine.max_concurrency,
+            queued=0,
+            queued_sessions=0,
+            retrying=0,
+            failed_new=0,
+            ttft_p50_s=None,
+            tokens_per_s=0.0,
+            cost_today=0.0,
+            unpriced_today=0,
+        ),
+        simulated_only=config.simulated_only,
+    )

@@ -1,0 +1,219 @@
+"""A provider that litellm reaches: this process's half, which speaks to a worker by messages.
+
+The package litellm must not be imported here: only a worker's process pays for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ksi_tui.config import ProviderSettings
+from ksi_tui.engine.errors import ErrorKind, ProviderFault
+from ksi_tui.engine.models import Message, Usage
+from ksi_tui.engine.providers import usage as usages
+from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec, Closed
+from ksi_tui.engine.providers.framing import Kind
+from ksi_tui.engine.providers.pool import WorkerPool
+
+CONFIRM_S = 5.0
+"""How long a cancelled call's close may stay unconfirmed before it is reported as that."""
+
+
+def missing_keys(settings: ProviderSettings, environ: Mapping[str, str]) -> list[str]:
+    """Return the variables that the provider names for its key and that are not set."""
+    name = settings.api_key_env
+    return [name] if name and not environ.get(name) else []
+
+
+class LitellmProvider:
+    """Sends each call to a worker of the pool, which outlives this provider."""
+
+    def __init__(
+        self,
+        settings: ProviderSettings,
+        pool: WorkerPool,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._pool = pool
+        self._environ = environ
+        self._open: set[_Call] = set()
+
+    async def call(self, spec: CallSpec, observer: CallObserver) -> CallResult:
+        """Perform one call in a worker; waits for the first worker when none is ready yet."""
+        if missing := missing_keys(self._settings, self._environ):
+            raise ProviderFault(
+                ErrorKind.AUTH_ERROR,
+                f"the environment variable {missing[0]}, which holds the key of provider "
+                f"{self.name}, is not set",
+            )
+        call = _Call(observer, self._open)
+        call.call_id = self._pool.open(self._body(spec), call)
+        self._open.add(call)
+        try:
+            return await call.result
+        except asyncio.CancelledError:
+            call.cancel(self._pool)
+            raise
+
+    async def aclose(self) -> None:
+        """Interrupt what still runs; wait until every close is confirmed, or known not to be."""
+        closing = [call.closed for call in self._open if call.cancelled]
+        for call in [call for call in self._open if not call.cancelled]:
+            self._pool.cancel(call.call_id)
+            call.end(ProviderFault(ErrorKind.DAEMON_RESTART, "the provider was closed"))
+        if closing:
+            await asyncio.wait(closing)
+
+    async def count_tokens(self, model: str, messages: tuple[Message, ...]) -> int:
+        """Return how many tokens the messages hold for a model, asked of a worker."""
+        body = {"kind": Kind.COUNT, "model": model, "messages": [dict(m) for m in messages]}
+        return int(await self._pool.ask(body))
+
+    async def window(self, model: str) -> int | None:
+        """Return how many tokens may be sent to a model, None when nobody knows."""
+        found = await self._pool.ask({"kind": Kind.WINDOW, "model": model})
+        return None if found is None else int(found)
+
+    def _body(self, spec: CallSpec) -> dict[str, Any]:
+        return {
+            "kind": Kind.CALL,
+            "model": spec.model,
+            "messages": list(spec.messages),
+            "history": list(spec.history),
+            "stream": spec.stream,
+            "params": self._params(spec.params),
+            "api_base": self._settings.api_base,
+            "key_env": self._settings.api_key_env,
+        }
+
+    def _params(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the provider's parameters under the call's own.
+
+        What `extra_body` holds for other providers (the simulated one, one with MCP) is
+        not sent to a server that would refuse it.
+        """
+        params = {**self._settings.params, **asked}
+        ours, theirs = self._settings.params.get("extra_body"), asked.get("extra_body")
+        if ours is None and theirs is None:
+            return params
+        body = {**(ours or {}), **(theirs or {})}
+        body.pop("sim", None)
+        if not self._settings.supports_mcp:
+            body.pop("ksi", None)
+        params["extra_body"] = body
+        if not body:
+            del params["extra_body"]
+        return params
+
+
+class _Call:
+    """One call's sink: turns what the worker says into a result, a fault, or a confirmed close."""
+
+    def __init__(self, observer: CallObserver, registry: set[_Call]) -> None:
+        loop = asyncio.get_running_loop()
+        self.result: asyncio.Future[CallResult] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self.call_id = 0
+        self._loop = loop
+        self._observer = observer
+        self._registry = registry
+        self._cancelled_at: float | None = None
+        self._last: Mapping[str, Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self._cancelled_at is not None
+
+    def cancel(self, pool: WorkerPool) -> None:
+        """Take note that the caller has gone, and have the upstream closed."""
+        self._cancelled_at = time.monotonic()
+        if self._last is not None or not pool.cancel(self.call_id):
+            # It had ended in this very moment, or no worker had heard of it.
+            self._close(self._cancelled_at, confirmed=True, spent=self._last or {})
+        else:
+            self._timer = self._loop.call_later(CONFIRM_S, self._unconfirmed)
+
+    def on_message(self, message: Mapping[str, Any]) -> None:
+        """Take what the worker says."""
+        kind = message["kind"]
+        if self._cancelled_at is not None:
+            # Also a call that ended just before the cancel reached it is closed now.
+            if kind != Kind.TEXT:
+                at = message.get("closed_at") or time.monotonic()
+                self._close(at, confirmed=True, spent=message)
+        elif kind == Kind.TEXT:
+            self._observer.on_text(message["text"], message["tokens"])
+        else:
+            self._last = message
+            self.end(_result(message) if kind == Kind.ANSWER else _fault(message))
+
+    def on_lost(self, reason: str) -> None:
+        """Take note that the worker is gone, and with it its connections."""
+        if self._cancelled_at is not None:
+            self._close(time.monotonic(), confirmed=True, spent={})
+        else:
+            self._last = {}
+            said = f"the provider worker was lost: {reason}"
+            self.end(ProviderFault(ErrorKind.WORKER_LOST, said))
+
+    def end(self, end: CallResult | ProviderFault) -> None:
+        """Let the caller have the end; a later one changes nothing."""
+        self._registry.discard(self)
+        if self.result.done():
+            return
+        if isinstance(end, ProviderFault):
+            self.result.set_exception(end)
+        else:
+            self.result.set_result(end)
+
+    def _unconfirmed(self) -> None:
+        self._close(time.monotonic(), confirmed=False, spent={})
+
+    def _close(self, at: float, *, confirmed: bool, spent: Mapping[str, Any]) -> None:
+        """Tell the observer, once: the worker's word, its end or the time, what comes first."""
+        if self.closed.done():
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._registry.discard(self)
+        self.closed.set_result(None)
+        self._observer.on_closed(
+            Closed(
+                after_ms=max(0.0, (at - (self._cancelled_at or at)) * 1000),
+                confirmed=confirmed,
+                usage=usages.from_json(spent.get("usage")),
+                cost=spent.get("cost"),
+                price_version=spent.get("price_version"),
+            )
+        )
+
+
+def _result(message: Mapping[str, Any]) -> CallResult:
+    return CallResult(
+        response=message["response"],
+        text=message["text"],
+        usage=Usage(**message["usage"]),
+        raw_usage=message["raw_usage"],
+        cost=message["cost"],
+        price_version=message["price_version"],
+    )
+
+
+def _fault(message: Mapping[str, Any]) -> ProviderFault:
+    return ProviderFault(
+        ErrorKind(message["error"]),
+        message["message"],
+        status=message.get("status"),
+        retry_after_s=message.get("retry_after_s"),
+        usage=usages.from_json(message.get("usage")),
+        cost=message.get("cost"),
+        price_version=message.get("price_version"),
+    )

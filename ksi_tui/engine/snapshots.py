@@ -1,0 +1,285 @@
+"""Makes the snapshot that a screen reads ten times a second.
+
+Its cost follows what is visible, not what is queued: rows are made for the asked
+window only, and the order of sessions is worked out at most once a second.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from ksi_tui.engine.causes import Causes, seconds
+from ksi_tui.engine.circuit import CircuitState
+from ksi_tui.engine.core import Core
+from ksi_tui.engine.models import Lock, State
+from ksi_tui.engine.provider_manager import Entry
+from ksi_tui.engine.queue_manager import Lane
+from ksi_tui.engine.ticket import Ticket
+from ksi_tui.engine.views import (
+    ActiveView,
+    CircuitLook,
+    Level,
+    Live,
+    LockView,
+    Phase,
+    ProviderView,
+    QueueView,
+    Snapshot,
+    SnapshotQuery,
+    Totals,
+    Verdict,
+)
+
+ORDER_EVERY_S = 1.0
+"""How often the order of the session list is worked out anew."""
+ENDED_SHOWN_S = 600.0
+"""How long an ended request stays among the active ones."""
+
+_WORST_FIRST = {Phase.NO_TOKEN: 0, Phase.FIRST_TOKEN: 1, Phase.RETRYING: 2}
+
+
+class Snapshots:
+    """Makes snapshots of a `Core`."""
+
+    def __init__(self, core: Core, causes: Causes) -> None:
+        self._core = core
+        self._causes = causes
+        self._lanes: list[Lane] = []
+        self._ordered_at = 0.0
+        self._ordered_count = -1
+
+    def snapshot(self, query: SnapshotQuery) -> Snapshot:
+        """Return the engine as it is now, as far as `query` asks for it."""
+        now = self._core.clock()
+        active, active_total = self._active(query, now)
+        lanes = self._waiting_lanes(now)
+        window = lanes[query.queue_offset : query.queue_offset + query.queue_limit]
+        providers = tuple(self._provider(e, now) for e in self._core.providers.entries())
+        locks = sorted(self._core.locks, key=lambda lock: lock.expires_at)
+        return Snapshot(
+            at=now,
+            verdict=self._verdict(now),
+            totals=self._totals(now),
+            simulated_only=self._core.config.simulated_only,
+            active=active,
+            active_total=active_total,
+            queues=tuple(self._queue(lane, now) for lane in window if lane.head is not None),
+            queues_total=len(lanes),
+            providers=providers,
+            locks=tuple(self._lock(lock, now) for lock in locks[: query.lock_limit]),
+            locks_total=len(locks),
+            tokens=self._core.tokens.view(now, query.trend_points),
+            live=self._live(query.request_id, now) if query.request_id else None,
+            notices=(self._core.store.fault,) if self._core.store.fault else (),
+        )
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def _active(self, query: SnapshotQuery, now: float) -> tuple[tuple[ActiveView, ...], int]:
+        """Return running ones worst first, then those in backoff, then what ended a moment ago."""
+        core = self._core
+        views = [
+            self._active_view(lane.running, now)
+            for lane in core.queue.running_lanes()
+            if lane.running is not None and not lane.running.state.final
+        ]
+        retrying = core.queue.begun_heads(query.active_offset + query.active_limit)
+        views += [self._active_view(t, now) for t in retrying if t.state is State.RETRYING]
+        views.sort(key=lambda view: (_WORST_FIRST.get(view.phase, 3), -view.age_s))
+        ended = [e.view for e in reversed(core.recent) if now - e.at < ENDED_SHOWN_S]
+        total = len(views) + len(ended)
+        both = chain(views, ended)
+        shown = list(both)[query.active_offset : query.active_offset + query.active_limit]
+        return tuple(shown), total
+
+    def _active_view(self, ticket: Ticket, now: float) -> ActiveView:
+        run = ticket.run
+        call = run.call if run is not None else None
+        return ActiveView(
+            request_id=ticket.request_id,
+            session_id=ticket.session_id,
+            agent_id=ticket.agent_id,
+            asked_model=ticket.route.model,
+            model=call.model if call else ticket.route.model,
+            provider=call.entry.name if call else None,
+            phase=self._causes.phase(ticket, now),
+            age_s=now - (call.started_at if call else ticket.queued_at),
+            ttft_s=call.ttft_ms / 1000 if call and call.ttft_ms is not None else None,
+            tokens=call.tokens if call else 0,
+            tokens_per_s=_pace(ticket, now),
+            attempt=run.attempt if run else ticket.attempts,
+            max_attempts=ticket.max_attempts,
+            why=self._causes.cause(ticket, now).text,
+        )
+
+    def _live(self, request_id: str, now: float) -> Live | None:
+        ticket = self._core.tickets.get(request_id)
+        if ticket is None:
+            return None
+        view = self._active_view(ticket, now)
+        call = ticket.run.call if ticket.run is not None else None
+        text = call.text if call else ""
+        final = ticket.state.final
+        return Live(
+            request_id=request_id,
+            phase=view.phase,
+            why=view.why,
+            provider=view.provider,
+            model=view.model,
+            attempt=view.attempt,
+            max_attempts=view.max_attempts,
+            tokens=view.tokens,
+            ttft_s=view.ttft_s,
+            tokens_per_s=view.tokens_per_s,
+            text=text,
+            text_length=len(text),
+            if_nobody_acts=None if final else self._causes.if_nobody_acts(ticket, now),
+        )
+
+    # --- sessions ----------------------------------------------------------------------------
+
+    def _waiting_lanes(self, now: float) -> list[Lane]:
+        """Return the sessions in which something waits, oldest head first."""
+        queue = self._core.queue
+        changed = queue.session_count != self._ordered_count
+        if now - self._ordered_at >= ORDER_EVERY_S or (changed and queue.session_count < 200):
+            self._lanes = sorted(
+                (lane for lane in queue.lanes() if lane.waiting),
+                key=lambda lane: lane.waiting[0].queued_at,
+            )
+            self._ordered_at, self._ordered_count = now, queue.session_count
+        return self._lanes
+
+    def _queue(self, lane: Lane, now: float) -> QueueView:
+        head = lane.waiting[0]
+        return QueueView(
+            session_id=lane.session_id,
+            depth=len(lane.waiting),
+            oldest_s=now - head.queued_at,
+            phase=self._causes.phase(head, now),
+            head_id=head.request_id,
+            why=self._causes.cause(head, now).text,
+        )
+
+    def _lock(self, lock: Lock, now: float) -> LockView:
+        lane = self._core.queue.lane(lock.session_id)
+        waiting = sum(t.agent_id != lock.holder for t in lane.waiting) if lane else 0
+        doing, phase = self._holder_does(lock, lane, now)
+        return LockView(
+            session_id=lock.session_id,
+            holder=lock.holder,
+            left_s=max(0.0, lock.expires_at - now),
+            extended=lock.extended,
+            waiting=waiting,
+            doing=doing,
+            doing_phase=phase,
+        )
+
+    def _holder_does(self, lock: Lock, lane: Lane | None, now: float) -> tuple[str, Phase | None]:
+        running = lane.running if lane else None
+        if running is not None and running.agent_id == lock.holder and not running.state.final:
+            return f"{running.request_id} runs", self._causes.phase(running, now)
+        for session_id in sorted(self._core.sessions.sessions_of(lock.holder))[:20]:
+            other = self._core.queue.lane(session_id)
+            ticket = (other.running or other.head) if other else None
+            if ticket is not None and ticket.agent_id == lock.holder:
+                phase = self._causes.phase(ticket, now)
+                return f"{ticket.request_id} {'runs' if phase.running else 'waits'}", phase
+        return "", None
+
+    # --- providers ---------------------------------------------------------------------------
+
+    def _provider(self, entry: Entry, now: float) -> ProviderView:
+        stats, look = entry.health.stats(now), entry.circuit.look(now)
+        cost, unpriced = self._core.tokens.cost_per_h(entry.name, now)
+        cooling = max((u for u in entry.cooldowns.values() if u > now), default=None)
+        shown = CircuitLook(str(look.state).replace("_", "-"))
+        if shown is CircuitLook.CLOSED and cooling is not None:
+            shown = CircuitLook.COOLING
+        began = look.outage_since or look.since
+        return ProviderView(
+            name=entry.name,
+            kind=entry.settings.kind,
+            circuit=shown,
+            since_s=now - began if began else None,
+            ok_rate=entry.health.ok_rate(now),
+            per_minute=entry.health.per_minute(now),
+            p50_ms=stats.latency_ms.p50,
+            p95_ms=stats.latency_ms.p95,
+            ttft_ms=stats.ttft_ms.p50,
+            tokens_per_s=stats.tokens_per_s,
+            in_flight=entry.in_flight,
+            max_concurrency=entry.settings.max_concurrency,
+            cost_per_h=cost,
+            unpriced=unpriced,
+            now=self._provider_now(entry, cooling, now),
+        )
+
+    def _provider_now(self, entry: Entry, cooling: float | None, now: float) -> str:
+        look, stats = entry.circuit.look(now), entry.health.stats(now)
+        if look.state is CircuitState.OPEN:
+            if look.open_until is None or look.open_until <= now:
+                return f"open, next call is its probe; {look.reason}"
+            return f"probe in {seconds(look.open_until - now)}; {look.reason}"
+        if look.state is CircuitState.HALF_OPEN:
+            return "probing with one call"
+        if cooling is not None:
+            return f"429: called again in {seconds(cooling - now)}"
+        if entry.full:
+            return f"full: {entry.in_flight} of {entry.settings.max_concurrency}"
+        if self._core.workers_starting and entry.settings.kind == "litellm":
+            return "worker starting"
+        if stats.last_error is not None and now - stats.last_error.at < 60:
+            return f"{seconds(now - stats.last_error.at)} ago: {stats.last_error.kind}"
+        return ""
+
+    # --- the whole ---------------------------------------------------------------------------
+
+    def _verdict(self, now: float) -> Verdict:
+        core = self._core
+        if core.store.fault is not None:
+            return Verdict(level=Level.READ_ONLY, cause=core.store.fault)
+        if core.draining:
+            return Verdict(level=Level.STOPPING, cause=f"{core.queue.running_count} still run")
+        entries = core.providers.entries()
+        sick = [e for e in entries if e.circuit.look(now).state is not CircuitState.CLOSED]
+        if sick:
+            worst = sick[0]
+            look = worst.circuit.look(now)
+            left = f", probe in {seconds(look.open_until - now)}" if look.open_until else ""
+            more = f" and {len(sick) - 1} more" if len(sick) > 1 else ""
+            began = look.outage_since or look.since
+            cause = (
+                f"{worst.name} {look.state.replace('_', '-')} {seconds(now - began)}{left}{more}"
+            )
+            level = Level.DOWN if len(sick) == len(entries) else Level.DEGRADED
+            return Verdict(level=level, cause=cause)
+        cooling = [e.name for e in entries if any(u > now for u in e.cooldowns.values())]
+        if cooling:
+            return Verdict(level=Level.DEGRADED, cause=f"{', '.join(cooling)} cooling (429)")
+        return Verdict(level=Level.OK, cause="every provider answers")
+
+    def _totals(self, now: float) -> Totals:
+        core = self._core
+        ttfts = [e.health.stats(now).ttft_ms.p50 for e in core.providers.entries()]
+        known = sorted(t for t in ttfts if t is not None)
+        return Totals(
+            active=core.queue.running_count,
+            capacity=core.config.engine.max_concurrency,
+            queued=core.counts[State.QUEUED],
+            queued_sessions=core.queue.session_count,
+            retrying=core.counts[State.RETRYING],
+            failed_new=core.failed_new,
+            ttft_p50_s=known[len(known) // 2] / 1000 if known else None,
+            tokens_per_s=core.tokens.rate(now),
+            cost_today=core.tokens.cost_today(now),
+            unpriced_today=core.tokens.unpriced_today(now),
+        )
+
+
+def _pace(ticket: Ticket, now: float) -> float | None:
+    """Return a running call's tokens per second since its first token."""
+    call = ticket.run.call if ticket.run is not None else None
+    if call is None or call.first_token_at is None or call.tokens == 0:
+        return None
+    return call.tokens / max(0.25, now - call.first_token_at)

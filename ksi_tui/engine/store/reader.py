@@ -1,0 +1,211 @@
+"""The questions to the store, each answered from an index.
+
+Read-only: nothing in here writes, takes ownership or migrates. `SqliteStore` adds the
+writes on top; a front end without an engine uses `open_reader`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Self
+
+import aiosqlite
+
+from ksi_tui.engine.errors import StoreUnavailable
+from ksi_tui.engine.models import CallRecord, State
+from ksi_tui.engine.store import migrations, rows, statements, usage
+from ksi_tui.engine.store.base import SessionFound, StoredRequest, UsageQuery, UsageTotals
+from ksi_tui.engine.store.columns import to_json
+from ksi_tui.engine.store.usage_queries import records_question, usage_question
+
+_CHUNK: Final = 1000
+_FINAL: Final = tuple(state for state in State if state.final)
+
+Rows = Sequence[rows.Row]
+
+
+async def connect_reader(path: Path) -> aiosqlite.Connection:
+    """Return a connection that can only read."""
+    connection = await aiosqlite.connect(
+        migrations.uri(path, "mode=ro"), uri=True, isolation_level=None
+    )
+    await connection.execute("PRAGMA busy_timeout=2000")
+    return connection
+
+
+class SqliteReader:
+    """Answers questions to one database. Its methods raise StoreUnavailable when it cannot."""
+
+    def __init__(self, path: Path, connection: aiosqlite.Connection) -> None:
+        self._path = path
+        self._reads = connection
+        # One question at a time: what one reads in several steps must come from one state.
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Release the connection."""
+        await self._reads.close()
+
+    @asynccontextmanager
+    async def _question(self) -> AsyncIterator[None]:
+        """Let what is asked inside see one state of the database."""
+        async with self._turn:
+            try:
+                try:
+                    await self._reads.execute("BEGIN")
+                    yield
+                finally:
+                    await self._reads.rollback()
+            except (sqlite3.Error, ValueError) as error:
+                raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> StoreUnavailable:
+        if isinstance(error, sqlite3.Error):
+            return migrations.unavailable(self._path, "read", error)
+        return StoreUnavailable(f"cannot read the database {self._path}: {error}")
+
+    async def _rows(self, statement: str, *parameters: object) -> list[rows.Row]:
+        return list(await self._reads.execute_fetchall(statement, parameters))
+
+    async def _ask(self, statement: str, *parameters: object) -> list[rows.Row]:
+        async with self._turn:
+            try:
+                return await self._rows(statement, *parameters)
+            except (sqlite3.Error, ValueError) as error:
+                raise self._unreadable(error) from None
+
+    async def _ask_by_ids(self, statement: str, ids: Sequence[str]) -> list[rows.Row]:
+        found: list[rows.Row] = []
+        for chunk in _chunks(ids):
+            found += await self._ask(statement, to_json(chunk))
+        return found
+
+    # --- requests -------------------------------------------------------------------------
+
+    async def request(self, request_id: str) -> StoredRequest | None:
+        """Return everything known of one request, or None."""
+        async with self._question():
+            found = await self._rows(statements.ONE_REQUEST, request_id)
+            if not found:
+                return None
+            attempts = await self._rows(statements.ATTEMPTS_OF, request_id)
+            calls = await self._rows(statements.CALLS_OF, request_id)
+            actions = await self._rows(statements.ACTIONS_OF, request_id)
+        return rows.stored_request(
+            found[0],
+            attempts=[rows.attempt(row) for row in attempts],
+            calls=[rows.call(row)[1] for row in calls],
+            actions=[rows.action(row) for row in actions],
+        )
+
+    async def states(self, request_ids: Sequence[str]) -> Mapping[str, State]:
+        """Return the states of those of the given requests that exist."""
+        found = await self._ask_by_ids(statements.STATES, request_ids)
+        return {request_id: State(state) for request_id, state in found}
+
+    async def session_requests(self, session_id: str, limit: int) -> Sequence[StoredRequest]:
+        """Return a session's newest requests, oldest first, without attempts and calls."""
+        found = await self._ask(statements.SESSION_REQUESTS, session_id, limit)
+        return [rows.stored_request(row) for row in reversed(found)]
+
+    async def session(self, session_id: str) -> SessionFound | None:
+        """Return a session, or None."""
+        async with self._question():
+            found = await self._rows(statements.ONE_SESSION, session_id)
+            agents = await self._rows(statements.SESSION_AGENTS, session_id)
+        return rows.session(found[0], (agent for (agent,) in agents)) if found else None
+
+    async def results(
+        self,
+        *,
+        after: int = 0,
+        session_id: str | None = None,
+        state: State | None = None,
+        limit: int = 500,
+    ) -> Sequence[tuple[int, Mapping[str, Any]]]:
+        """Return final requests by rising finish_seq above `after`, each as `run` prints it."""
+        async with self._question():
+            if session_id is not None:
+                of_session = (session_id, after, state, limit)
+                found = await self._rows(statements.RESULTS_OF_SESSION, *of_session)
+            else:
+                found = []
+                for one in _FINAL if state is None else (state,):
+                    found += await self._rows(statements.RESULTS_BY_STATE, one, after, limit)
+            return await self._results(_by_seq(found)[:limit])
+
+    async def results_of(
+        self, request_ids: Sequence[str]
+    ) -> Sequence[tuple[int, Mapping[str, Any]]]:
+        """Return those of the given requests that are final, as `results` does."""
+        found: list[tuple[int, Mapping[str, Any]]] = []
+        for chunk in _chunks(request_ids):
+            async with self._question():
+                some = await self._rows(statements.RESULTS_OF, to_json(chunk))
+                found += await self._results(_by_seq(some))
+        return sorted(found, key=lambda result: result[0])
+
+    async def _results(self, found: Rows) -> list[tuple[int, Mapping[str, Any]]]:
+        used = await self._rows(statements.CALL_USAGE_OF, to_json([row[1] for row in found]))
+        calls: dict[str, list[rows.Row]] = defaultdict(list)
+        for call in used:
+            calls[call[0]].append(call)
+        return [(row[0], rows.result(row, calls.get(row[1], ()))) for row in found]
+
+    async def counts(self) -> Mapping[State, int]:
+        """Return how many requests the store holds, by state."""
+        found = {row[0]: row[1] for row in await self._ask(statements.COUNTERS)}
+        return {state: found[state] for state in State}
+
+    # --- usage ----------------------------------------------------------------------------
+
+    async def usage(self, query: UsageQuery) -> Sequence[tuple[str, UsageTotals]]:
+        """Return sums keyed by the group of `by`, the bucket's epoch second as text, or "".
+
+        Days are ISO dates in UTC; calls without an agent have the key "". A time is widened
+        to whole minutes, of a day or bucket to whole ones. Raises ValueError for `by` and
+        `bucket_s` together, an unknown `by`, or a bucket that is not whole minutes.
+        """
+        statement, parameters = usage_question(query)
+        found = [
+            (str(key), usage.totals(sums)) for key, *sums in await self._ask(statement, *parameters)
+        ]
+        if not found and query.by is None and query.bucket_s is None:
+            return [("", UsageTotals())]
+        return found
+
+    async def usage_records(
+        self, query: UsageQuery, after: int, limit: int
+    ) -> Sequence[tuple[int, CallRecord]]:
+        """Return single calls with their row number, by rising number above `after`."""
+        async with self._question():
+            if query.since is not None and query.session_id is None and after == 0:
+                ((first,),) = await self._rows(statements.FIRST_CALL_SINCE, query.since)
+                if first is None:
+                    return []
+                after = first - 1
+            statement, parameters = records_question(query, after)
+            found = await self._rows(statement, *parameters, limit)
+        return [rows.call(row) for row in found]
+
+
+def _by_seq(found: Rows) -> list[rows.Row]:
+    return sorted(found, key=lambda row: int(row[0]))
+
+
+def _chunks(ids: Iterable[str]) -> Iterable[list[str]]:
+    rest = iter(ids)
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk

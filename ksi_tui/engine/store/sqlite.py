@@ -1,0 +1,225 @@
+"""The store on SQLite: opening, closing, recovery and hand-over of writes.
+
+`open_store` is for an engine: it owns the database, creates or migrates it and writes.
+`open_reader` is for everybody else, also while an engine runs. Statements are in
+`statements`, group commit is in `writer`, questions are in `reader`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+
+from ksi_tui.engine.errors import ConfigError, StoreUnavailable
+from ksi_tui.engine.models import Message, RequestSpec, State
+from ksi_tui.engine.store import migrations, rows, statements
+from ksi_tui.engine.store.base import Recovery, Unfinished, Write
+from ksi_tui.engine.store.ownership import Ownership
+from ksi_tui.engine.store.reader import SqliteReader, connect_reader
+from ksi_tui.engine.store.writer import GroupConnection, GroupWriter
+from ksi_tui.paths import private_dir
+
+_AFTER_ALL_ROWS: Final = 2**63 - 1
+_PAIRS_AT_ONCE: Final = 20
+_WRITER_SETTINGS: Final = """
+PRAGMA synchronous=FULL;
+PRAGMA busy_timeout=2000;
+PRAGMA cache_size=-16000;
+PRAGMA wal_autocheckpoint=4000;
+PRAGMA journal_size_limit=67108864;
+"""
+
+
+async def open_store(path: Path) -> SqliteStore:
+    """Own, create or migrate the database at `path` and start its writer.
+
+    Folder 0700, files 0600. Raises DatabaseOwned (it says who), NotADatabase or NewerDatabase
+    (the file stays as it is), or StoreUnavailable; each says what to do.
+    """
+    path, ownership = await asyncio.to_thread(_own, path)
+    try:
+        writes, group = await _connect_writer(path)
+        try:
+            reads = await connect_reader(path)
+        except BaseException:
+            await writes.close()
+            raise
+    except sqlite3.Error as error:
+        ownership.release()
+        raise migrations.unavailable(path, "open", error) from None
+    except BaseException:
+        ownership.release()
+        raise
+    return SqliteStore(path, reads, GroupWriter(path, writes, group), ownership)
+
+
+async def open_reader(path: Path) -> SqliteReader:
+    """Return a reader of an existing database, whether or not an engine runs on it.
+
+    Raises NotADatabase, NewerDatabase, or StoreUnavailable when the file is missing, cannot
+    be read, or awaits a migration.
+    """
+    await asyncio.to_thread(_check_readable, path)
+    try:
+        return SqliteReader(path, await connect_reader(path))
+    except sqlite3.Error as error:
+        raise migrations.unavailable(path, "read", error) from None
+
+
+def _own(path: Path) -> tuple[Path, Ownership]:
+    try:
+        private_dir(path.parent)
+    except ConfigError as error:
+        raise StoreUnavailable(f"no place for the database {path}: {error}") from None
+    # Two names of one file must meet at one lock.
+    path = path.resolve()
+    if path.is_dir():
+        raise StoreUnavailable(f"{path} is a folder; name a database file with --db")
+    ownership = Ownership(path)
+    try:
+        migrations.prepare(path)
+    except BaseException:
+        ownership.release()
+        raise
+    return path, ownership
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        version = migrations.check(path)
+    except FileNotFoundError:
+        raise StoreUnavailable(
+            f"there is no database {path}; start ksi-tui once, or name another one with --db"
+        ) from None
+    except OSError as error:
+        raise StoreUnavailable(f"cannot read the database {path}: {error.strerror}") from None
+    if version < migrations.latest():
+        raise StoreUnavailable(
+            f"{path} was written by an earlier version of ksi-tui; start ksi-tui on it once"
+        )
+
+
+async def _connect_writer(path: Path) -> tuple[aiosqlite.Connection, GroupConnection]:
+    made: list[GroupConnection] = []
+
+    def make(*args: Any, **settings: Any) -> GroupConnection:
+        made.append(GroupConnection(*args, **settings))
+        return made[0]
+
+    connection = await aiosqlite.connect(
+        migrations.uri(path, "mode=rw"), uri=True, isolation_level=None, factory=make
+    )
+    try:
+        await connection.executescript(_WRITER_SETTINGS)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection, made[0]
+
+
+class SqliteStore(SqliteReader):
+    """The engine's durable memory in one SQLite file; see `base.Store`."""
+
+    def __init__(
+        self,
+        path: Path,
+        reads: aiosqlite.Connection,
+        writer: GroupWriter,
+        ownership: Ownership,
+    ) -> None:
+        super().__init__(path, reads)
+        self._writer = writer
+        self._ownership = ownership
+
+    @property
+    def fault(self) -> str | None:
+        """Why writes are failing now, in words; None when they are not."""
+        return self._writer.fault
+
+    def write(self, *writes: Write) -> asyncio.Future[None]:
+        """Hand over writes that belong together; the future is done when they are on disk."""
+        return self._writer.write(writes)
+
+    async def aclose(self) -> None:
+        """Write all that is pending, tidy up, close, and give up the ownership."""
+        try:
+            await super().aclose()
+            await self._writer.aclose()
+        finally:
+            self._ownership.release()
+
+    async def load(self) -> Recovery:
+        """Return what an engine needs to go on. Changes nothing."""
+        async with self._question():
+            unfinished = await self._rows(statements.ALL_UNFINISHED)
+            sessions = await self._rows(statements.OPEN_SESSIONS)
+            agents = await self._rows(statements.OPEN_SESSION_AGENTS)
+            locks = await self._rows(statements.LOCKS)
+            providers = await self._rows(statements.PROVIDERS)
+            counters = await self._rows(statements.COUNTERS)
+        # A hundred thousand values take long enough to be felt by whatever else the loop does.
+        return await asyncio.to_thread(
+            _recovery,
+            unfinished=unfinished,
+            sessions=sessions,
+            agents=agents,
+            locks=locks,
+            providers=providers,
+            counters=counters,
+        )
+
+    async def specs(self, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
+        """Return the payloads of the given requests."""
+        found = await self._ask_by_ids(statements.SPECS, request_ids)
+        return {row[0]: rows.spec(row) for row in found}
+
+    async def unfinished(self, request_ids: Sequence[str]) -> Sequence[Unfinished]:
+        """Return those of the given requests that are unfinished, as `load` would."""
+        found = await self._ask_by_ids(statements.SOME_UNFINISHED, request_ids)
+        return [rows.unfinished(row) for row in found]
+
+    async def turns(self, session_id: str, max_chars: int) -> Sequence[Message]:
+        """Return the session's newest whole pairs of turns within `max_chars`, oldest first."""
+        pairs: list[list[Message]] = []
+        left, before = max_chars, _AFTER_ALL_ROWS
+        while True:
+            found = await self._ask(statements.TURNS, session_id, before, _PAIRS_AT_ONCE)
+            for _, chars, pair in found:
+                left -= chars
+                if left < 0:
+                    break
+                pairs.append(rows.from_json(pair))
+            if left < 0 or len(found) < _PAIRS_AT_ONCE:
+                return [message for pair in reversed(pairs) for message in pair]
+            before = found[-1][0]
+
+
+def _recovery(
+    *,
+    unfinished: Sequence[rows.Row],
+    sessions: Sequence[rows.Row],
+    agents: Sequence[rows.Row],
+    locks: Sequence[rows.Row],
+    providers: Sequence[rows.Row],
+    counters: Sequence[rows.Row],
+) -> Recovery:
+    values = {row[0]: row[1] for row in counters}
+    agents_of: dict[str, list[str]] = defaultdict(list)
+    for session_id, agent_id in agents:
+        agents_of[session_id].append(agent_id)
+    return Recovery(
+        unfinished=[rows.unfinished(row) for row in unfinished],
+        sessions=[rows.session(row, agents_of.get(row[0], ())) for row in sessions],
+        locks=[rows.lock(row) for row in locks],
+        providers={provider: rows.from_json(state) for provider, state in providers},
+        counts={state: values[state] for state in State},
+        next_place=values["next_place"],
+        next_number=values["next_number"],
+        next_finish_seq=values["next_finish_seq"],
+    )

@@ -1,0 +1,127 @@
+"""Which sums a usage question reads: the choice of table, condition and parameters.
+
+Pure: it returns a statement built from the parts in `statements` and its parameters, and
+runs nothing. Times alone are answered from the sums by span, sessions alone from the sums
+by session; only a session's part of a time needs single calls.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ksi_tui.engine.store import statements
+from ksi_tui.engine.store.base import UsageQuery
+from ksi_tui.engine.store.usage import DAY_S, MINUTE_S, SPANS_S, pieces, span_for, whole
+
+Question = tuple[str, list[object]]
+
+_COLUMNS: Final = {
+    "agent": "u.agent_id",
+    "model": "u.model",
+    "provider": "u.provider",
+    "session": "u.session_id",
+}
+_NEVER: Final = "0"
+
+
+def usage_question(query: UsageQuery) -> Question:
+    """Return the statement of `Reader.usage` and its parameters; raises ValueError."""
+    _check(query)
+    if query.session_id is None and query.by != "session":
+        return _from_spans(query)
+    timeless = query.since is None and query.until is None
+    if timeless and query.by != "day" and query.bucket_s is None:
+        return _from_sessions(query)
+    return _from_calls(query)
+
+
+def _check(query: UsageQuery) -> None:
+    if query.by is not None and query.by != "day" and query.by not in _COLUMNS:
+        raise ValueError(f"usage by {query.by!r}: it is one of {', '.join(_COLUMNS)}, day")
+    if query.by is not None and query.bucket_s is not None:
+        raise ValueError("usage goes by groups or in buckets of time, not both")
+
+
+def _from_spans(query: UsageQuery) -> Question:
+    spans: tuple[int, ...] = SPANS_S
+    step = _step_s(query)
+    if query.by == "day":
+        spans = (DAY_S,)
+    elif query.bucket_s is not None:
+        spans = (span_for(query.bucket_s),)
+    times, parameters = [], []
+    for span, low, high in pieces(*whole(query.since, query.until, step), spans):
+        times.append("u.span_s = ? AND u.start >= ? AND u.start < ?")
+        parameters += [span, low, high]
+    selected, values = _selected(query)
+    where = " AND ".join([f"({' OR '.join(times) or _NEVER})", *selected])
+    key, key_values = _key(query, "u.start")
+    return statements.sums(statements.SPANS, key, where), [*key_values, *parameters, *values]
+
+
+def _from_sessions(query: UsageQuery) -> Question:
+    selected, values = _selected(query)
+    key, key_values = _key(query, _NEVER)
+    where = " AND ".join(selected) or "1"
+    return statements.sums(statements.SESSIONS, key, where), [*key_values, *values]
+
+
+def _from_calls(query: UsageQuery) -> Question:
+    low, high = whole(query.since, query.until, _step_s(query))
+    selected, values = _selected(query)
+    source, column = statements.CALLS, "u.finished_at"
+    if query.session_id is not None:
+        source, column = statements.CALLS_OF_SESSION, "+u.finished_at"
+        selected[0] = "r.session_id = ?"
+    where = " AND ".join([*selected, f"{column} >= ? AND {column} < ?"])
+    key, key_values = _key(query, "CAST(u.finished_at AS INTEGER)")
+    return statements.sums(source, key, where), [*key_values, *values, low, high]
+
+
+def _step_s(query: UsageQuery) -> int:
+    if query.by == "day":
+        return DAY_S
+    if query.bucket_s is None:
+        return MINUTE_S
+    span_for(query.bucket_s)
+    return query.bucket_s
+
+
+def _key(query: UsageQuery, time: str) -> Question:
+    if query.bucket_s is not None:
+        return f"{time} - {time} % ?", [query.bucket_s]
+    if query.by == "day":
+        return f"date({time}, 'unixepoch')", []
+    return ("''" if query.by is None else _COLUMNS[query.by]), []
+
+
+def _selected(query: UsageQuery) -> tuple[list[str], list[object]]:
+    chosen = {
+        "u.session_id": query.session_id,
+        "u.provider": query.provider,
+        "u.model": query.model,
+        "u.agent_id": query.agent_id,
+    }
+    known = {column: value for column, value in chosen.items() if value is not None}
+    return [f"{column} = ?" for column in known], list(known.values())
+
+
+def records_question(query: UsageQuery, after: int) -> Question:
+    """Return the statement of `Reader.usage_records`, without the limit that it ends with.
+
+    The time is exact here, since single calls are shown. It only filters: the rows are
+    walked in order from `after`, and the caller has put that at the first call of the time.
+    """
+    of_session = query.session_id is not None
+    conditions, values = _selected(query)
+    if of_session:
+        conditions[0] = "r.session_id = ?"
+    conditions.append("u.row > ?" if not of_session else "+u.row > ?")
+    values.append(after)
+    if query.since is not None:
+        conditions.append("+u.finished_at >= ?")
+        values.append(query.since)
+    if query.until is not None:
+        conditions.append("+u.finished_at < ?")
+        values.append(query.until)
+    return statements.call_records(of_session=of_session, where=" AND ".join(conditions)), values

@@ -1,0 +1,239 @@
+"""Group commit: what is handed over in one moment shares one transaction.
+
+One task writes; nothing else does. It knows batches and failures, not what the writes
+mean. While a transaction is on its way to the disk the next one gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiosqlite
+
+from ksi_tui.engine.errors import StoreError, StoreUnavailable
+from ksi_tui.engine.store import migrations
+from ksi_tui.engine.store.base import Accepted, Write
+from ksi_tui.engine.store.writes import Batch, request_of
+
+FIRST_DELAY_S: Final = 0.2
+LAST_DELAY_S: Final = 2.0
+_YIELD_EVERY: Final = 256
+
+_REFUSED: Final = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    OverflowError,
+    TypeError,
+    ValueError,
+)
+"""Errors of a value, not of the disk: trying again would fail again."""
+
+_log = logging.getLogger(__name__)
+
+
+class GroupConnection(sqlite3.Connection):
+    """A connection whose `commit` writes a whole batch, from BEGIN to COMMIT.
+
+    Each call through aiosqlite is a hop to its thread and back; this makes a transaction
+    cost one hop instead of one a statement.
+    """
+
+    batch: Batch | None = None
+
+    def commit(self) -> None:
+        """Write the batch; when anything fails, nothing of it is written and the error raised."""
+        batch, self.batch = self.batch, None
+        if batch is None:
+            return
+        try:
+            self.execute("BEGIN IMMEDIATE")
+            for statement, rows in batch.steps():
+                if rows:
+                    self.executemany(statement, rows)
+            self.execute("COMMIT")
+        finally:
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+
+
+@dataclass(slots=True)
+class _Handover:
+    """Writes that belong together, and the future of whoever handed them over."""
+
+    writes: Sequence[Write]
+    done: asyncio.Future[None]
+
+    def settle(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: StoreError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+            # Looking at it marks it as retrieved: the future may have been dropped.
+            self.done.exception()
+
+
+class GroupWriter:
+    """Takes writes at once and puts them on disk in order, in as few transactions as it can.
+
+    Make it inside a running loop; it owns its connection. `fault` says why writes are failing
+    now, None when they are not.
+    """
+
+    def __init__(
+        self, path: Path, connection: aiosqlite.Connection, group: GroupConnection
+    ) -> None:
+        self.fault: str | None = None
+        self._path = path
+        self._connection = connection
+        self._group = group
+        self._loop = asyncio.get_running_loop()
+        self._pending: list[_Handover] = []
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._closed: StoreUnavailable | None = None
+        self._delay_s = FIRST_DELAY_S
+        self._dropped: set[str] = set()
+        self._task = asyncio.create_task(self._run(), name="store-writer")
+
+    def write(self, writes: Sequence[Write]) -> asyncio.Future[None]:
+        """Hand over writes; see `Store.write`."""
+        handover = _Handover(writes, self._loop.create_future())
+        if self._closed is not None:
+            handover.fail(self._closed)
+        else:
+            self._keep(handover)
+            self._wake.set()
+        return handover.done
+
+    async def aclose(self) -> None:
+        """Write what is pending, put it into the database file and release the connection.
+
+        What cannot be written now is given up, and its futures raise StoreUnavailable.
+        """
+        self._stopping.set()
+        self._wake.set()
+        await asyncio.wait([self._task])
+        try:
+            await self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            # Nothing is lost: what is not in the file stays in its log.
+            _log.warning("%s", migrations.unavailable(self._path, "tidy up", error))
+        finally:
+            await self._connection.close()
+
+    # --- the writer task ------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while self._pending or not self._stopping.is_set():
+                await self._wake.wait()
+                self._wake.clear()
+                while self._pending:
+                    await self._write_pending()
+            self._end("the database is closed")
+        except Exception as error:
+            _log.exception("the writer of %s ended", self._path)
+            self.fault = f"the writer of {self._path} ended: {error!r}"
+            self._end(self.fault)
+
+    def _end(self, why: str) -> None:
+        self._closed = StoreUnavailable(why)
+        for handover in self._pending:
+            handover.fail(self._closed)
+        self._pending.clear()
+
+    async def _write_pending(self) -> None:
+        taken = self._pending[:]
+        try:
+            await self._commit(taken)
+        except _REFUSED:
+            await self._write_singly(taken)
+        except sqlite3.Error as error:
+            await self._failed(error)
+        else:
+            self._done(taken)
+
+    async def _write_singly(self, taken: Sequence[_Handover]) -> None:
+        """Find out which hand-over is refused, so that it does not hold up the others."""
+        for handover in taken:
+            try:
+                await self._commit([handover])
+            except _REFUSED as error:
+                _log.error("a write to %s was refused: %r", self._path, error)
+                handover.fail(StoreError(f"cannot store this in {self._path}: {error}"))
+                self._done([handover])
+            except sqlite3.Error as error:
+                await self._failed(error)
+                return
+            else:
+                self._done([handover])
+
+    async def _commit(self, taken: Sequence[_Handover]) -> None:
+        batch = Batch()
+        count = 0
+        for handover in taken:
+            for write in handover.writes:
+                batch.add(write)
+                count += 1
+                if count % _YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+        self._group.batch = batch
+        await self._connection.commit()
+
+    def _done(self, written: Sequence[_Handover]) -> None:
+        del self._pending[: len(written)]
+        for handover in written:
+            handover.settle()
+        self.fault = None
+        self._delay_s = FIRST_DELAY_S
+
+    # --- failures -------------------------------------------------------------------------
+
+    async def _failed(self, error: sqlite3.Error) -> None:
+        unavailable = migrations.unavailable(self._path, "write", error)
+        if self.fault is None:
+            _log.error("%s", unavailable)
+        self.fault = str(unavailable)
+        self._drop_accepted(unavailable)
+        if self._stopping.is_set():
+            for handover in self._pending:
+                handover.fail(unavailable)
+            self._pending.clear()
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), self._delay_s)
+        self._delay_s = min(self._delay_s * 2, LAST_DELAY_S)
+
+    def _drop_accepted(self, unavailable: StoreUnavailable) -> None:
+        """Refuse new requests, with what was handed over beside them; keep everything else."""
+        waiting, self._pending = self._pending, []
+        for handover in waiting:
+            accepted = [write for write in handover.writes if isinstance(write, Accepted)]
+            if accepted:
+                self._dropped.update(write.spec.request_id for write in accepted)
+                handover.fail(unavailable)
+            else:
+                self._keep(handover)
+
+    def _keep(self, handover: _Handover) -> None:
+        """Let a hand-over wait for the disk, without what concerns requests that were refused."""
+        if self._dropped and handover.writes:
+            for write in handover.writes:
+                if isinstance(write, Accepted):
+                    self._dropped.discard(write.spec.request_id)
+            handover.writes = [w for w in handover.writes if request_of(w) not in self._dropped]
+            if not handover.writes:
+                handover.fail(StoreUnavailable("its request was refused, since the disk failed"))
+                return
+        self._pending.append(handover)

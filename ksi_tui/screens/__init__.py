@@ -1,0 +1,1 @@
+"""The dashboard's screens: one screen is one module and its stylesheet."""

@@ -1,0 +1,186 @@
+"""What all full screens share: their host, the footer, moving in panes, asking the engine.
+
+A screen knows the engine only through its host's client. Layout and wording of a single
+screen must not go here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, cast
+
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from ksi_tui.actions import Action, Where, bindings, footer_actions, shown_key
+from ksi_tui.client import EngineClient
+from ksi_tui.config import UiSettings
+from ksi_tui.engine.views import Verdict
+from ksi_tui.widgets import fit
+from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.lines import Bar
+from ksi_tui.widgets.pane import Pane
+from ksi_tui.widgets.spans import Line, Span, Tone, line
+from ksi_tui.widgets.table import LiveTable
+
+ERROR_LIMIT = 500
+SAY_S = 6.0
+"""How long a message stands in the footer, in seconds, unless a key is pressed before."""
+
+
+class Host(Protocol):
+    """What a screen may ask of the app it runs in."""
+
+    client: EngineClient | None
+    ui: UiSettings
+    display_name: str
+    fault: str | None
+    clock: Callable[[], float]
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Hand a text to the terminal's clipboard; nothing tells whether it arrived."""
+        ...
+
+    def show_verdict(self, verdict: Verdict) -> None:
+        """Say the verdict where it is seen without looking at the screen: the terminal's title."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What an action is about: a request, or only its session. Ids as the engine knows them."""
+
+    session_id: str
+    request_id: str | None = None
+    provider: str | None = None
+
+
+def refusal(reply: Mapping[str, Any]) -> str | None:
+    """Return why the engine refused, clean, or None when it did not."""
+    error = reply.get("error")
+    return None if error is None else clean(str(error), ERROR_LIMIT)
+
+
+class KsiScreen(Screen[None]):
+    """A full screen over one engine."""
+
+    WHERE: ClassVar[Where]
+    AUTO_FOCUS = ""
+
+    @property
+    def host(self) -> Host:
+        """The app, as far as screens know it."""
+        return cast(Host, self.app)
+
+    @property
+    def client(self) -> EngineClient | None:
+        """The engine's door; None while it starts and when it could not."""
+        return self.host.client
+
+    def tick(self) -> None:
+        """Read the engine and show it; called `ui.refresh_hz` times a second while visible."""
+        raise NotImplementedError
+
+    def target(self) -> Target | None:
+        """Return what the keys act on now."""
+        raise NotImplementedError
+
+    def applies(self, action_id: str) -> bool:
+        """Return whether an action does something here and now; decides the footer."""
+        if action_id in ("cancel", "retry", "elsewhere"):
+            return self.target() is not None
+        return True
+
+    # --- the footer ------------------------------------------------------------------
+
+    _said: Line | None = None
+    _said_until = 0.0
+
+    def say(self, text: str, tone: Tone = Tone.PLAIN) -> None:
+        """Show a message in the footer until the next key or for a few seconds."""
+        self._said = line(Span(f" {clean(text, ERROR_LIMIT)}", tone))
+        self._said_until = self.host.clock() + SAY_S
+        self.show_footer()
+
+    def on_key(self) -> None:
+        self._said = None
+
+    def show_footer(self) -> None:
+        """Compose the footer: a message, else the keys that work now."""
+        if self._said is not None and self.host.clock() > self._said_until:
+            self._said = None
+        shown = self._said or footer_line(
+            footer_actions(self.WHERE, self.applies), self.host.ui.keymap, self.size.width
+        )
+        self.query_one("#footer", Bar).show(shown)
+
+    # --- moving ----------------------------------------------------------------------
+
+    def _focused_pane(self) -> Pane | None:
+        return self.focused if isinstance(self.focused, Pane) else None
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor of a table, or scroll a text."""
+        pane = self._focused_pane()
+        if isinstance(pane, LiveTable):
+            pane.move_by(rows)
+        elif pane is not None:
+            pane.scroll_to(y=pane.scroll_y + rows, animate=False)
+
+    def action_page(self, pages: int) -> None:
+        """Move by a page."""
+        pane = self._focused_pane()
+        if pane is not None:
+            self.action_move(pages * max(1, pane.body_height - 1))
+
+    def action_first(self) -> None:
+        """Go to the first row."""
+        self.action_move(-(10**9))
+
+    def action_last(self) -> None:
+        """Go to the last row."""
+        self.action_move(10**9)
+
+    # --- asking the engine ------------------------------------------------------------
+
+    async def ask(self, event: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Emit an event as the operator and return the reply; a missing engine refuses."""
+        if self.client is None:
+            return {"error": self.host.fault or "the engine is starting", "code": "not_ready"}
+        return await self.client.emit(event, {"by": self.host.ui.operator, **data})
+
+    async def ask_plain(self, event: str, **data: Any) -> dict[str, Any]:
+        """Emit a question, which nobody signs."""
+        if self.client is None:
+            return {"error": self.host.fault or "the engine is starting", "code": "not_ready"}
+        return await self.client.emit(event, data)
+
+
+def screen_bindings(where: Where) -> list[BindingType]:
+    """Return the bindings of a full screen: its own, and moving in panes."""
+    return [*bindings(where), *bindings(Where.PANE)]
+
+
+def footer_line(
+    actions: Sequence[Action], keymap: Mapping[str, str], width: int, *, right_from: int = 90
+) -> Line:
+    """Return the keys that work here; where they don't fit, the last of the left go first."""
+    left = [action for action in actions if action.footer < right_from]
+    right = _keys([action for action in actions if action.footer >= right_from], keymap)
+    ending = Line((*right.spans, Span(" ")))
+    while left and fit.width_of(_keys(left, keymap)) + fit.width_of(ending) + 3 > width:
+        left.pop()
+    return fit.both_ends(Line((Span(" "), *_keys(left, keymap).spans)), ending, width)
+
+
+def _keys(actions: Sequence[Action], keymap: Mapping[str, str]) -> Line:
+    return key_hints(*((shown_key(action, keymap), action.label) for action in actions))
+
+
+def key_hints(*pairs: tuple[str, str]) -> Line:
+    """Return keys and what they do in one line."""
+    spans: list[Span] = []
+    for key, label in pairs:
+        spans += [Span("  " if spans else ""), Span(key, Tone.KEY), Span(f" {label}")]
+    return Line(tuple(span for span in spans if span.text))

@@ -1,0 +1,139 @@
+"""What an operator does to a request from any screen: cancel, retry, elsewhere, submit, copy.
+
+A deed is one event of the engine and one line about its reply. The dialogs that come
+before one are screens of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ksi_tui.engine.views import LockView
+from ksi_tui.screens.base import KsiScreen, Target, refusal
+from ksi_tui.widgets.rows import name_of
+from ksi_tui.widgets.spans import Tone
+
+
+class ActingScreen(KsiScreen):
+    """A full screen with a target to act on."""
+
+    def action_retry(self) -> None:
+        """Try the target again."""
+        target = self.target()
+        if target is not None:
+            self.run_worker(self._retry(target), name="retry", group="deeds")
+
+    async def _retry(self, target: Target, **how: Any) -> None:
+        named = (
+            {"request_id": target.request_id}
+            if target.request_id
+            else {"session_id": target.session_id}
+        )
+        reply = await self.ask("completion:retry", {**named, **how})
+        error = refusal(reply)
+        if error is not None:
+            self.say(f"not retried: {error}", Tone.BAD)
+            return
+        moved = [entry for entry in reply.get("retried", ()) if entry.get("changed", True)]
+        if not moved:
+            self.say("nothing to retry: it neither failed nor waits in backoff", Tone.WARN)
+        elif avoided := how.get("avoid"):
+            self.say(f"{target.request_id} leaves {', '.join(avoided)}: next attempt elsewhere")
+        else:
+            self.say(f"{', '.join(str(entry['request_id']) for entry in moved)} goes again")
+
+    def action_elsewhere(self) -> None:
+        """Send the target's request to another provider."""
+        target = self.target()
+        if target is None or target.request_id is None:
+            self.say("send elsewhere needs a request: choose one in Active or Queues", Tone.WARN)
+            return
+        self.run_worker(self._elsewhere(target), name="elsewhere", group="deeds")
+
+    async def _elsewhere(self, target: Target) -> None:
+        provider = target.provider or await self._waits_for(target)
+        if provider is None:
+            self.say(f"{target.request_id} is at no provider and waits for none", Tone.WARN)
+            return
+        await self._retry(target, avoid=[provider])
+
+    async def _waits_for(self, target: Target) -> str | None:
+        reply = await self.ask_plain("completion:request_status", request_id=target.request_id)
+        cause = reply.get("cause") or {}
+        named = cause.get("kind") in ("slot", "circuit", "cooldown", "running", "no_token")
+        return str(cause["target"]) if named and cause.get("target") else None
+
+    def action_cancel(self) -> None:
+        """Ask what is to be stopped, and stop it."""
+        from ksi_tui.screens.cancel import CancelDialog
+
+        target = self.target()
+        if target is None:
+            self.say("cancel needs a request or a session under the cursor", Tone.WARN)
+            return
+        self.app.push_screen(CancelDialog(target), self._after_cancel)
+
+    def _after_cancel(self, answer: str | None) -> None:
+        if answer == "elsewhere":
+            self.action_elsewhere()
+
+    def force_lock(self, lock: LockView) -> None:
+        """Ask whether a lock is to be taken from its holder, and take it."""
+        from ksi_tui.screens.force import ForceDialog
+
+        self.app.push_screen(ForceDialog(lock), self._after_force)
+
+    def _after_force(self, answer: str | None) -> None:
+        if answer:
+            self.say(answer)
+
+    def action_submit(self) -> None:
+        """Open the form for a prompt."""
+        from ksi_tui.screens.submit import SubmitScreen
+
+        target = self.target()
+        self.app.push_screen(
+            SubmitScreen(session_id=target.session_id if target else None), self._after_submit
+        )
+
+    def _after_submit(self, request_id: str | None) -> None:
+        if request_id is not None:
+            self.say(f"{request_id} is queued and on disk")
+
+    def open_target(self) -> None:
+        """Open the target's request; of a lock, what its session is doing."""
+        target = self.target()
+        if target is None:
+            return
+        if target.request_id is not None:
+            self.open_request(target.request_id)
+        else:
+            self.run_worker(self._open_session(target.session_id), name="open", group="deeds")
+
+    async def _open_session(self, session_id: str) -> None:
+        reply = await self.ask_plain("completion:session_status", session_id=session_id)
+        active = (reply.get("session") or {}).get("active_request")
+        unfinished = [
+            entry["request_id"]
+            for entry in reply.get("completions", ())
+            if entry.get("status") in UNFINISHED
+        ]
+        if active or unfinished:
+            self.open_request(str(active or unfinished[0]))
+        else:
+            self.say(f"nothing of {name_of(session_id)} is unfinished", Tone.WARN)
+
+    def open_request(self, request_id: str) -> None:
+        """Show one request."""
+        from ksi_tui.screens.request import RequestScreen
+
+        self.app.push_screen(RequestScreen(request_id))
+
+    def copy_out(self, text: str, what: str) -> None:
+        """Offer a text to the terminal's clipboard and say so, without claiming success."""
+        self.app.copy_to_clipboard(text)
+        self.say(f"{what} was offered to the terminal's clipboard ({len(text)} characters)")
+
+
+UNFINISHED = ("queued", "processing", "retrying")
+"""States after which something still happens by itself."""

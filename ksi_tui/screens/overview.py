@@ -1,0 +1,248 @@
+"""The overview: verdict, numbers and five live panes; tabs where the terminal is smaller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+
+from ksi_tui.actions import Where
+from ksi_tui.client import Snapshot, SnapshotQuery
+from ksi_tui.engine.views import ActiveView, Level, Verdict
+from ksi_tui.screens import empty, fill
+from ksi_tui.screens.base import Target, screen_bindings
+from ksi_tui.screens.deeds import ActingScreen
+from ksi_tui.screens.layouts import Layout, layout_for
+from ksi_tui.widgets import formats, header, rows
+from ksi_tui.widgets.lines import Bar
+from ksi_tui.widgets.pane import Pane
+from ksi_tui.widgets.spans import Span, Tone, line
+from ksi_tui.widgets.table import LiveTable
+from ksi_tui.widgets.tokens import TokenPane
+
+ORDER = ("queues", "active", "providers", "locks", "tokens")
+
+
+class Overview(ActingScreen):
+    """Everything at one glance."""
+
+    WHERE = Where.OVERVIEW
+    BINDINGS = screen_bindings(Where.OVERVIEW)
+    CSS_PATH = Path(__file__).with_suffix(".tcss")
+    AUTO_FOCUS = "#active"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._snapshot: Snapshot | None = None
+        self._chosen = 2
+        self._zoomed = False
+        self._frozen_at: float | None = None
+        self._notices: tuple[str, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield Bar(id="small")
+        yield Bar(id="verdict")
+        yield Bar(id="numbers")
+        yield Bar(id="tabs")
+        with Vertical(id="body"):
+            yield LiveTable("3 Providers", rows.PROVIDERS, id="providers")
+            yield LiveTable("2 Active", rows.ACTIVE, id="active")
+            with Horizontal(id="low"):
+                yield LiveTable("1 Queues", rows.QUEUES, id="queues")
+                yield LiveTable("4 Locks", rows.LOCKS, id="locks")
+            yield TokenPane("5 Tokens", id="tokens")
+        yield Bar(id="hidden")
+        yield Bar(id="footer")
+
+    def on_mount(self) -> None:
+        self._arrange()
+
+    # --- layout ----------------------------------------------------------------------
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self._arrange()
+        self.call_after_refresh(self.tick)
+
+    def _arrange(self) -> None:
+        width, height = self.app.size
+        fits = layout_for(width, height)
+        tabs = fits is Layout.TABS or self._zoomed
+        self.set_class(fits is Layout.SMALL, "small")
+        self.set_class(tabs, "tabs")
+        self.set_class(tabs or width < 140, "hides")
+        shown = {name: not tabs or name == ORDER[self._chosen - 1] for name in ORDER}
+        for name, pane in self._panes().items():
+            pane.display = shown[name]
+        self.query_one("#low").display = shown["queues"] or shown["locks"]
+        self.query_one("#small", Bar).show(*empty.too_small(width, height))
+
+    def _panes(self) -> dict[str, Pane]:
+        return {name: self.query_one(f"#{name}", Pane) for name in ORDER}
+
+    def _table(self, name: str) -> LiveTable:
+        return self.query_one(f"#{name}", LiveTable)
+
+    def action_pane(self, number: int) -> None:
+        """Go to a pane by its number."""
+        self._chosen = number
+        self._arrange()
+        self.query_one(f"#{ORDER[number - 1]}").focus()
+        self.call_after_refresh(self.tick)
+
+    def action_step_pane(self, step: int) -> None:
+        """Go to the next pane or the one before."""
+        self.action_pane((self._chosen - 1 + step) % len(ORDER) + 1)
+
+    def action_zoom(self) -> None:
+        """Give the screen to the chosen pane, or take it back."""
+        self._zoomed = not self._zoomed
+        self.action_pane(self._chosen)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        if event.widget.id in ORDER:
+            self._chosen = ORDER.index(event.widget.id) + 1
+            self.show_footer()
+
+    @on(events.Click, "#tabs")
+    def _tab_clicked(self, event: events.Click) -> None:
+        number = header.tab_at(header.tabs_line(self._snapshot, self._chosen), event.x - 1)
+        if number is not None:
+            self.action_pane(number)
+
+    # --- the picture -----------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Read the engine and show it, unless frozen."""
+        if self.client is not None and self._frozen_at is None:
+            self._snapshot = self.client.snapshot(self._query())
+        self._show()
+
+    @on(LiveTable.WindowMoved)
+    def _window_moved(self) -> None:
+        if self._frozen_at is None:
+            self.tick()
+
+    def _query(self) -> SnapshotQuery:
+        active, queue = self._table("active").window(), self._table("queues").window()
+        return SnapshotQuery(
+            active_offset=active[0],
+            active_limit=active[1],
+            queue_offset=queue[0],
+            queue_limit=queue[1],
+            lock_limit=sum(self._table("locks").window()),
+            trend_points=self.query_one("#tokens", TokenPane).chart_points,
+        )
+
+    def _show(self) -> None:
+        snapshot, width = self._snapshot, self.size.width
+        verdict, at = self._verdict(), snapshot.at if snapshot else None
+        name = self.host.display_name
+        self.query_one("#verdict", Bar).show(header.verdict_line(name, verdict, at, width))
+        totals = snapshot.totals if snapshot else None
+        numbers = header.numbers_line(totals, self.host.ui.operator, width)
+        self.query_one("#numbers", Bar).show(numbers)
+        self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
+        self.host.show_verdict(verdict)
+        self._table("active").set_empty(*empty.active(snapshot, self.host.fault, width))
+        if snapshot is not None:
+            self._show_panes(snapshot)
+        self._table("active").redraw()
+        hidden = self._hidden()
+        self.query_one("#hidden", Bar).show(line(Span(f" {hidden}", Tone.DIM)))
+        self.show_footer()
+
+    def _verdict(self) -> Verdict:
+        if self.host.fault is not None:
+            return Verdict(level=Level.DOWN, cause=self.host.fault.splitlines()[0])
+        if self._snapshot is None:
+            return header.STARTING
+        if self._frozen_at is not None:
+            since = formats.age(self.host.clock() - self._frozen_at)
+            return Verdict(
+                level=self._snapshot.verdict.level, cause=f"picture frozen for {since}, f goes on"
+            )
+        return self._snapshot.verdict
+
+    def _show_panes(self, snapshot: Snapshot) -> None:
+        query = self._query()
+        fill.active(self._table("active"), snapshot, query.active_offset)
+        fill.queues(self._table("queues"), snapshot, query.queue_offset)
+        fill.locks(self._table("locks"), snapshot)
+        fill.providers(self._table("providers"), snapshot, fixed=not self.has_class("tabs"))
+        fill.tokens(self.query_one("#tokens", TokenPane), snapshot)
+        if snapshot.notices != self._notices:
+            self._notices = snapshot.notices
+            if self._notices:
+                self.say(" · ".join(self._notices), Tone.WARN)
+
+    def _hidden(self) -> str:
+        view = self._active_view()
+        if view is None or self._chosen != 2:
+            return ""
+        return rows.active_hidden(view, self._table("active").columns_shown)
+
+    # --- what the keys act on --------------------------------------------------------
+
+    def _active_view(self) -> ActiveView | None:
+        key = self._table("active").cursor_key
+        views = self._snapshot.active if self._snapshot else ()
+        return next((view for view in views if view.request_id == key), None)
+
+    def target(self) -> Target | None:
+        """Return what the cursor of the chosen pane stands on."""
+        if self._snapshot is None or self._chosen not in (1, 2, 4):
+            return None
+        if self._chosen == 2:
+            active = self._active_view()
+            return active and Target(
+                session_id=active.session_id, request_id=active.request_id, provider=active.provider
+            )
+        key = self._table(ORDER[self._chosen - 1]).cursor_key
+        if key is None or self._chosen == 4:
+            return None if key is None else Target(session_id=key)
+        heads = {view.session_id: view.head_id for view in self._snapshot.queues}
+        return Target(session_id=key, request_id=heads[key]) if key in heads else None
+
+    def applies(self, action_id: str) -> bool:
+        """Return whether an action does something here and now."""
+        if action_id == "open":
+            return self.target() is not None
+        if action_id == "force_lock":
+            return self._chosen == 4 and self.target() is not None
+        if action_id in ("demo", "providers"):
+            return self._snapshot is not None and self._snapshot.simulated_only
+        return super().applies(action_id)
+
+    def action_open(self) -> None:
+        """Open the request that the cursor stands on."""
+        self.open_target()
+
+    @on(LiveTable.Opened)
+    def _row_opened(self) -> None:
+        self.open_target()
+
+    def action_force_lock(self) -> None:
+        """Take the chosen lock from its holder, after a confirmation."""
+        key = self._table("locks").cursor_key
+        locks = self._snapshot.locks if self._snapshot else ()
+        lock = next((view for view in locks if view.session_id == key), None)
+        if self._chosen != 4 or lock is None:
+            self.say("force lock needs a lock: 4 goes to them", Tone.WARN)
+            return
+        self.force_lock(lock)
+
+    def action_copy(self) -> None:
+        """Copy the id under the cursor."""
+        target = self.target()
+        pane = self._panes()[ORDER[self._chosen - 1]]
+        key = pane.cursor_key if isinstance(pane, LiveTable) else None
+        text = target.request_id or target.session_id if target else key
+        if text is not None:
+            self.copy_out(text, "the id")
+
+    def action_freeze(self) -> None:
+        """Hold the picture, or let it go on."""
+        self._frozen_at = self.host.clock() if self._frozen_at is None else None
+        self.tick()
