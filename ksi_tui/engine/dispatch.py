@@ -138,7 +138,7 @@ class Dispatcher:
         if ticket is not None:
             self.core.queue.refresh(ticket.session_id, now)
 
-    def _deadline_over(self, request_id: str, now: float) -> None:
+    def _deadline_over(self, request_id: str, _: float) -> None:
         ticket = self.core.tickets.get(request_id)
         if ticket is None or ticket.state.final or ticket.run is not None:
             return

@@ -120,7 +120,7 @@ POLICY: Mapping[ErrorKind, KindPolicy] = MappingProxyType(
 
 
 def circuit_effect(kind: ErrorKind, status: int | None) -> CircuitEffect:
-    """Return what a failure does to the circuit; a 403 may concern one model only, so it is neutral."""
+    """Return what a failure does to the circuit; a 403 may concern one model: it is neutral."""
     if kind is ErrorKind.AUTH_ERROR and status == 403:
         return CircuitEffect.NEUTRAL
     return POLICY[kind].circuit

@@ -58,7 +58,7 @@ class Intake:
         return replies[0]
 
     async def batch(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Accept many in one transaction, before any of them runs; refusals stand in their places."""
+        """Accept many in one transaction, before any runs; refusals stand in their places."""
         cursor = self._core.next_finish_seq - 1
         replies = await self.accept(items, event="completion:batch", inject=False)
         return {

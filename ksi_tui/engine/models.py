@@ -18,7 +18,7 @@ Message = Mapping[str, Any]
 
 
 class State(StrEnum):
-    """A request's state. `queued → processing → final`, with `processing → retrying → processing`."""
+    """A request's state: `queued → processing → final`, and `processing ⇄ retrying`."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -136,7 +136,7 @@ class OnConflict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockTerms:
-    """The lock that a request takes at dispatch: hold time in seconds, and what to do on conflict."""
+    """The lock that a request takes at dispatch, held for `timeout_s` seconds at a time."""
 
     timeout_s: float
     on_conflict: OnConflict = OnConflict.WAIT

@@ -84,7 +84,7 @@ class Completion(Payload):
         for index, message in enumerate(messages or ()):
             if not isinstance(message.get("role"), str):
                 raise ValueError(  # noqa: TRY004 - pydantic reports ValueError only
-                    f"message {index} has no role; allowed: system, user, assistant, tool, developer"
+                    f"message {index} has no role; allowed: system, user, assistant, tool …"
                 )
         return messages
 

@@ -6,7 +6,7 @@ Reads only. Times leave as ISO 8601 UTC, and nothing here ever contains a key.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from heapq import nlargest
 from typing import Any
 
@@ -95,7 +95,7 @@ class Replies:
         if stored is None:
             raise NotFound(f"no request {request_id!r}")
         ticket = core.tickets.get(request_id)
-        report = request_report(stored, ticket, core.clock())
+        report = request_report(stored, ticket)
         if ticket is not None and not ticket.state.final:
             now = core.clock()
             cause = self._causes.cause(ticket, now)
@@ -160,11 +160,7 @@ class Replies:
         """Answer `completion:results`: final requests in the order in which they finished."""
         store = self._core.store
         if data.request_ids is not None:
-            found = [
-                row
-                for request_id in data.request_ids
-                for row in await store.results_of([request_id])
-            ]
+            found = await store.results_of(data.request_ids)
             return {"results": [dict(record) for _, record in found], "next": data.after}
         rows = await store.results(
             after=data.after,
@@ -270,14 +266,20 @@ class Replies:
         }
         chosen = {name: value for name, value in selectors.items() if value is not None}
         since = None if data.hours is None else self._core.clock() - data.hours * 3600
-        query = UsageQuery(**chosen, since=since)
+        query = UsageQuery(
+            agent_id=data.agent_id,
+            model=data.model,
+            session_id=data.session_id,
+            provider=data.provider,
+            since=since,
+        )
         totals = dict(await self._core.store.usage(query)).get("", UsageTotals())
         reply: dict[str, Any] = {**chosen, "usage": usage_reply(totals)}
         if not chosen:
             reply |= await self._everybody(since, totals)
         if data.bucket_minutes is not None:
             buckets = await self._core.store.usage(
-                UsageQuery(**chosen, since=since, bucket_s=data.bucket_minutes * 60)
+                replace(query, bucket_s=data.bucket_minutes * 60)
             )
             reply["trend"] = [{"at": iso(float(at)), **usage_reply(sums)} for at, sums in buckets]
         return reply

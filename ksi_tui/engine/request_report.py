@@ -16,7 +16,7 @@ from ksi_tui.engine.store.base import StoredRequest
 from ksi_tui.engine.ticket import Ticket
 
 
-def request_report(stored: StoredRequest, ticket: Ticket | None, now: float) -> dict[str, Any]:
+def request_report(stored: StoredRequest, ticket: Ticket | None) -> dict[str, Any]:
     """Return the reply of `completion:request_status` but for what only the queue knows."""
     spec = stored.spec
     live = ticket.run.call if ticket is not None and ticket.run is not None else None

@@ -17,6 +17,10 @@ from ksi_tui.engine.errors import POLICY, ErrorKind
 MAX_INTERRUPTIONS = 10
 """Interruptions that a request survives (contract section 3); the next one fails it."""
 
+_RETRYABLE = frozenset(
+    kind for kind, policy in POLICY.items() if policy.retried and not policy.interruption
+)
+
 CallError = tuple[ErrorKind, float | None]
 """How one call of a walk failed, and its Retry-After in seconds."""
 
@@ -76,7 +80,8 @@ class RetryPolicy:
     ) -> Retry | Fail:
         """Say what follows from a walk whose calls failed as `kinds`, in their order.
 
-        `spent` and `interruptions` count this walk already. A delay that would pass the
+        `spent` and `interruptions` count this walk already. An interruption ends its walk, so
+        only the last error can be one. A delay that would pass the
         deadline fails at once with the kind of the error that asked for it: the deadline
         has not passed, and that error is what somebody can act upon. Only a deadline that
         has passed is `deadline_exceeded`. Raises ValueError without any error to judge.
@@ -86,7 +91,7 @@ class RetryPolicy:
         last = kinds[-1][0]
         if POLICY[last].interruption:
             return _after_interruption(last, interruptions, deadline_left_s)
-        retryable = [error for error in kinds if POLICY[error[0]].retried]
+        retryable = [error for error in kinds if error[0] in _RETRYABLE]
         if not retryable:
             return Fail(kind=last, message=f"{last} is not retried")
         kind = retryable[-1][0]

@@ -248,10 +248,9 @@ class Snapshots:
             look = worst.circuit.look(now)
             left = f", probe in {seconds(look.open_until - now)}" if look.open_until else ""
             more = f" and {len(sick) - 1} more" if len(sick) > 1 else ""
-            began = look.outage_since or look.since
-            cause = (
-                f"{worst.name} {look.state.replace('_', '-')} {seconds(now - began)}{left}{more}"
-            )
+            began = look.outage_since or look.since or now
+            state = look.state.replace("_", "-")
+            cause = f"{worst.name} {state} {seconds(now - began)}{left}{more}"
             level = Level.DOWN if len(sick) == len(entries) else Level.DEGRADED
             return Verdict(level=level, cause=cause)
         cooling = [e.name for e in entries if any(u > now for u in e.cooldowns.values())]

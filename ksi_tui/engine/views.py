@@ -100,7 +100,7 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderView:
-    """A provider's health. `per_minute` are calls ended in each of the last 15 minutes, oldest first."""
+    """A provider's health. `per_minute`: calls ended in each of the last 15 min, oldest first."""
 
     name: str
     kind: str

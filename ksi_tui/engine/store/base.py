@@ -327,6 +327,12 @@ class Reader(Protocol):
         """Return final requests by rising finish_seq above `after`, each as `run` prints it (section 10)."""
         ...
 
+    async def results_of(
+        self, request_ids: Sequence[str]
+    ) -> Sequence[tuple[int, Mapping[str, Any]]]:
+        """Return those of the given requests that are final, as `results` does."""
+        ...
+
     async def counts(self) -> Mapping[State, int]:
         """Return how many requests the store holds, by state."""
         ...
