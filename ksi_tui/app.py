@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 EXIT_FAULT, EXIT_CONFIG, EXIT_OWNED = 1, 2, 3
 _TITLE_LIMIT = 120
+_HERE = Path(__file__).parent
 
 
 class KsiApp(App[int]):
@@ -56,7 +57,10 @@ class KsiApp(App[int]):
     `config_hint` is the settings file that a user would write.
     """
 
-    CSS_PATH = Path(__file__).with_suffix(".tcss")
+    CSS_PATH: ClassVar[list[str | PurePath]] = [
+        _HERE / "app.tcss",
+        _HERE / "screens" / "overview.tcss",
+    ]
     TITLE = "ksi-tui"
     BINDINGS: ClassVar[list[BindingType]] = bindings(Where.ANY)
 

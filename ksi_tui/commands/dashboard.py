@@ -6,6 +6,7 @@ The engine is imported when the screen connects to it, which is after the first 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import socket
 import sys
 import tempfile
@@ -41,7 +42,7 @@ def _demo_config(database: Path) -> Config:
 
 def _show(config: Config, *, name: str, demo: bool) -> int:
     app = KsiApp(_connect(config), ui=config.ui, name=name, demo=demo, config_hint=_hint(config))
-    return run_dashboard(app)
+    return asyncio.run(run_dashboard(app))
 
 
 def _connect(config: Config) -> Connect:

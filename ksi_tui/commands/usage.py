@@ -105,6 +105,7 @@ async def _sums(reader: Reader | None, query: UsageQuery) -> list[Row]:
 
 def sums_row(by: str | None, key: str, totals: UsageTotals) -> Row:
     """Return sums as plain data. `cost` is null when nothing in it has a price."""
+    unpriced_waste = totals.waste_tokens and totals.unpriced
     return {
         "by": by,
         "key": key,
@@ -115,7 +116,7 @@ def sums_row(by: str | None, key: str, totals: UsageTotals) -> Row:
         "cost": totals.cost if totals.cost or not totals.unpriced else None,
         "unpriced": totals.unpriced,
         "waste_tokens": totals.waste_tokens,
-        "waste_cost": totals.waste_cost,
+        "waste_cost": totals.waste_cost if totals.waste_cost or not unpriced_waste else None,
         "waste_calls": totals.waste_calls,
         "waste_s": round(totals.waste_s, 3),
     }

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -36,6 +37,7 @@ from ksi_tui.engine.store.base import CallBooked, Recovery, SessionSeen, Store, 
 from ksi_tui.engine.store.sqlite import open_store as open_sqlite
 from ksi_tui.engine.ticket import Ticket, ticket_found
 from ksi_tui.engine.token_tracker import TokenTracker
+from ksi_tui.engine.worker_health import WorkerHealth
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +107,6 @@ async def assemble(
         raise
     if parts.pool is not None:
         parts.pool.start()
-        parts.core.workers_starting = True
     parts.dispatcher.poke()
     return parts
 
@@ -118,10 +119,20 @@ def _build(
     store: Store,
     build: Callable[[ProviderSettings], Provider] | None,
 ) -> Parts:
-    pool = None
+    pool: WorkerPool | None = None
+
+    def on_worker(name: str, data: dict[str, Any]) -> None:
+        if name == events.WORKER_STARTED:
+            workers.started()
+            on_freed()
+        else:
+            workers.lost(str(data.get("reason", "")))
+        router.publish(name, data)
+
+    workers = WorkerHealth(lambda: pool is not None and pool.starting)
     if build is None:
         if any(provider.kind == "litellm" for provider in config.providers):
-            pool = WorkerPool(config.engine.workers, on_event=router.publish)
+            pool = WorkerPool(config.engine.workers, on_event=on_worker)
         build = _factory(pool)
 
     def on_circuit(provider: str, before: str, after: str, reason: str) -> None:
@@ -141,7 +152,7 @@ def _build(
     def book_late(record: CallRecord) -> None:
         store.write(CallBooked(call=record))
 
-    providers = ProviderManager(config, build, on_circuit=on_circuit, on_freed=on_freed)
+    providers = ProviderManager(config, build, workers, on_circuit=on_circuit, on_freed=on_freed)
     tokens = TokenTracker(config.prices)
     core = Core(
         config=config,

@@ -79,10 +79,6 @@ class Causes:
             return Cause(kind=CauseKind.NEXT, text="starting")
         name, until = call.entry.name, call.idle_at
         if call.first_token_at is None:
-            if self._core.workers_starting and call.entry.settings.kind == "litellm":
-                return Cause(
-                    kind=CauseKind.WORKER, target=name, until=until, text="worker starting"
-                )
             waited = now - call.started_at
             text = f"{name} called {waited:.1f} s ago" if waited >= 1 else f"calling {name}"
             return Cause(kind=CauseKind.RUNNING, target=name, until=until, text=text)

@@ -158,7 +158,6 @@ class CompletionEngine:
             await asyncio.sleep(HOUSEKEEPING_EVERY_S)
             try:
                 parts.dispatcher.save_providers()
-                parts.core.workers_starting = parts.pool is not None and parts.pool.starting
                 now = self._clock()
                 if now >= next_sweep:
                     next_sweep = now + 60

@@ -24,7 +24,7 @@ from ksi_tui.engine.store.base import AttemptBooked, CallBooked, Finished, Moved
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.views import ActiveView, Phase
 
-_WAITED_FOR = (VerdictKind.OPEN, VerdictKind.COOLING, VerdictKind.FULL)
+_WAITED_FOR = (VerdictKind.OPEN, VerdictKind.COOLING, VerdictKind.FULL, VerdictKind.WORKER)
 
 
 class Conclusions:

@@ -72,7 +72,6 @@ class Core:
     recovery_cursor: int = 0
     poke: Callable[[], None] = _nobody
     draining: bool = False
-    workers_starting: bool = False
 
     def publish(self, name: str, data: dict[str, Any]) -> None:
         """Hand a notification to the subscribers."""

@@ -183,6 +183,7 @@ class VerdictKind(StrEnum):
     COOLING = "cooling"
     FULL = "full"
     PAUSED = "paused"
+    WORKER = "worker"  # its provider worker is starting
     AVOIDED = "avoided"
     UNSUITED = "unsuited"  # cannot stream, cannot run MCP
     NOT_REACHED = "not_reached"  # an earlier candidate answered

@@ -19,6 +19,7 @@ from ksi_tui.engine.models import Cause, CauseKind, Verdict, VerdictKind
 from ksi_tui.engine.provider_health import ProviderHealth
 from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.ticket import Route
+from ksi_tui.engine.worker_health import WorkerHealth
 
 _NOT_WAITED_FOR = (ErrorKind.AUTH_ERROR, ErrorKind.QUOTA_EXCEEDED)
 """A circuit that one of these opened does not heal by waiting (contract section 5)."""
@@ -88,6 +89,7 @@ class ProviderManager:
         self,
         config: Config,
         build: Callable[[ProviderSettings], Provider],
+        workers: WorkerHealth,
         *,
         on_circuit: Callable[[str, str, str, str], None],
         on_freed: Callable[[], None],
@@ -95,6 +97,7 @@ class ProviderManager:
         self._entries: dict[str, Entry] = {}
         self._candidates: dict[Route, Candidates] = {}
         self._on_freed = on_freed
+        self.workers = workers
         for settings in config.providers:
             self._add(config, settings, build(settings), on_circuit)
 
@@ -180,8 +183,9 @@ class ProviderManager:
     def check(self, route: Route, now: float) -> Cause | Hopeless | None:
         """Return None when somebody may be called now, else what has to be waited for.
 
-        The cause is that of the candidate that is expected back first. Hopeless when
-        nobody will serve the route by waiting.
+        The cause is that of the candidate that is expected back first; a starting worker
+        of a better candidate is waited for. Hopeless when nobody will serve the route by
+        waiting.
         """
         usable = self.candidates(route).usable
         causes: list[Cause] = []
@@ -189,6 +193,8 @@ class ProviderManager:
             cause = self.obstacle(entry, route.model, now)
             if cause is None:
                 return None
+            if cause.kind is CauseKind.WORKER and self.workers.patient:
+                return cause
             if not _hopeless(entry, now):
                 causes.append(cause)
         if causes:
@@ -207,6 +213,8 @@ class ProviderManager:
 
     def obstacle(self, entry: Entry, model: str, now: float) -> Cause | None:
         """Return what keeps a provider from being called for a model now, or None."""
+        if entry.settings.kind == "litellm" and self.workers.starting:
+            return Cause(kind=CauseKind.WORKER, target=entry.name, text=self.workers.text)
         cooling = entry.cooling_until(model, now)
         if cooling is not None:
             return Cause(
@@ -370,6 +378,7 @@ _VERDICTS = {
     CauseKind.COOLDOWN: VerdictKind.COOLING,
     CauseKind.CIRCUIT: VerdictKind.OPEN,
     CauseKind.SLOT: VerdictKind.FULL,
+    CauseKind.WORKER: VerdictKind.WORKER,
 }
 
 

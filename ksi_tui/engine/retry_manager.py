@@ -81,10 +81,10 @@ class RetryPolicy:
         """Say what follows from a walk whose calls failed as `kinds`, in their order.
 
         `spent` and `interruptions` count this walk already. An interruption ends its walk, so
-        only the last error can be one. A delay that would pass the
-        deadline fails at once with the kind of the error that asked for it: the deadline
-        has not passed, and that error is what somebody can act upon. Only a deadline that
-        has passed is `deadline_exceeded`. Raises ValueError without any error to judge.
+        only the last error can be one. A delay that would pass the deadline fails at once
+        with the kind of the error that asked for it: the deadline has not passed, and that
+        error is what somebody can act upon. Only a deadline that has passed is
+        `deadline_exceeded`. Raises ValueError without any error to judge.
         """
         if not kinds:
             raise ValueError("a walk that called nobody has nothing to decide")

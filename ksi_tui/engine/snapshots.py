@@ -227,8 +227,9 @@ class Snapshots:
             return f"429: called again in {seconds(cooling - now)}"
         if entry.full:
             return f"full: {entry.in_flight} of {entry.settings.max_concurrency}"
-        if self._core.workers_starting and entry.settings.kind == "litellm":
-            return "worker starting"
+        workers = self._core.providers.workers
+        if workers.starting and entry.settings.kind == "litellm":
+            return workers.text
         if stats.last_error is not None and now - stats.last_error.at < 60:
             return f"{seconds(now - stats.last_error.at)} ago: {stats.last_error.kind}"
         return ""

@@ -142,19 +142,12 @@ class KsiScreen(Screen[None]):
         """Go to the last row."""
         self.action_move(10**9)
 
-    # --- asking the engine ------------------------------------------------------------
 
-    async def ask(self, event: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Emit an event as the operator and return the reply; a missing engine refuses."""
-        if self.client is None:
-            return {"error": self.host.fault or "the engine is starting", "code": "not_ready"}
-        return await self.client.emit(event, {"by": self.host.ui.operator, **data})
-
-    async def ask_plain(self, event: str, **data: Any) -> dict[str, Any]:
-        """Emit a question, which nobody signs."""
-        if self.client is None:
-            return {"error": self.host.fault or "the engine is starting", "code": "not_ready"}
-        return await self.client.emit(event, data)
+async def ask(host: Host, event: str, **data: Any) -> dict[str, Any]:
+    """Emit an event and return the reply; without an engine the reply is a refusal."""
+    if host.client is None:
+        return {"error": host.fault or "the engine is starting", "code": "not_ready"}
+    return await host.client.emit(event, data)
 
 
 def screen_bindings(where: Where) -> list[BindingType]:

@@ -6,12 +6,15 @@ before one are screens of their own.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ksi_tui.engine.views import LockView
-from ksi_tui.screens.base import KsiScreen, Target, refusal
+from ksi_tui.screens.base import KsiScreen, Target, ask, refusal
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Tone
+
+if TYPE_CHECKING:
+    from ksi_tui.screens.receipt import Stopped
 
 
 class ActingScreen(KsiScreen):
@@ -29,7 +32,7 @@ class ActingScreen(KsiScreen):
             if target.request_id
             else {"session_id": target.session_id}
         )
-        reply = await self.ask("completion:retry", {**named, **how})
+        reply = await ask(self.host, "completion:retry", **named, **how, by=self.host.ui.operator)
         error = refusal(reply)
         if error is not None:
             self.say(f"not retried: {error}", Tone.BAD)
@@ -58,7 +61,7 @@ class ActingScreen(KsiScreen):
         await self._retry(target, avoid=[provider])
 
     async def _waits_for(self, target: Target) -> str | None:
-        reply = await self.ask_plain("completion:request_status", request_id=target.request_id)
+        reply = await ask(self.host, "completion:request_status", request_id=target.request_id)
         cause = reply.get("cause") or {}
         named = cause.get("kind") in ("slot", "circuit", "cooldown", "running", "no_token")
         return str(cause["target"]) if named and cause.get("target") else None
@@ -73,9 +76,13 @@ class ActingScreen(KsiScreen):
             return
         self.app.push_screen(CancelDialog(target), self._after_cancel)
 
-    def _after_cancel(self, answer: str | None) -> None:
-        if answer == "elsewhere":
+    def _after_cancel(self, answer: Stopped | str | None) -> None:
+        if isinstance(answer, str):
             self.action_elsewhere()
+        elif answer is not None:
+            from ksi_tui.screens.receipt import Receipt
+
+            self.app.push_screen(Receipt(answer))
 
     def force_lock(self, lock: LockView) -> None:
         """Ask whether a lock is to be taken from its holder, and take it."""
@@ -111,7 +118,7 @@ class ActingScreen(KsiScreen):
             self.run_worker(self._open_session(target.session_id), name="open", group="deeds")
 
     async def _open_session(self, session_id: str) -> None:
-        reply = await self.ask_plain("completion:session_status", session_id=session_id)
+        reply = await ask(self.host, "completion:session_status", session_id=session_id)
         active = (reply.get("session") or {}).get("active_request")
         unfinished = [
             entry["request_id"]

@@ -1,10 +1,14 @@
-"""Dialogs that confirm: buttons that say what they do, and a guard against a stray enter."""
+"""Dialogs that confirm: buttons that say what they do, and a guard against a stray enter.
+
+The base of every dialog that can do harm. What is asked and what follows are the
+dialogs' own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar, Generic, TypeVar, cast
 
 from textual import events
 from textual.app import ComposeResult
@@ -14,15 +18,18 @@ from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from ksi_tui.screens.base import Host
-from ksi_tui.widgets import fit
+from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 GUARD_S = 0.4
 """An enter this soon after the dialog opened, or after the enter before, does nothing."""
+REASON_LIMIT = 300
+
+Answer = TypeVar("Answer")
 
 
 class EnterGuard:
@@ -33,7 +40,7 @@ class EnterGuard:
         self._quiet_since = clock()
 
     def pressed(self) -> bool:
-        """Return whether this press counts; it counts as a press in any case."""
+        """Return whether this press counts; the next one is measured from it in any case."""
         now = self._clock()
         meant = now - self._quiet_since >= GUARD_S
         self._quiet_since = now
@@ -41,7 +48,7 @@ class EnterGuard:
 
 
 class Act(Widget, can_focus=True):
-    """A button of one line in brackets; `acts` ones are guarded by their dialog."""
+    """A button of one line, its label in brackets."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "press", show=False),
@@ -59,6 +66,11 @@ class Act(Widget, can_focus=True):
         def __init__(self, act: Act) -> None:
             super().__init__()
             self.act = act
+
+        @property
+        def control(self) -> Act:
+            """The button."""
+            return self.act
 
     def __init__(self, label: str, *, id: str) -> None:
         super().__init__(id=id)
@@ -85,20 +97,71 @@ class Act(Widget, can_focus=True):
         self.action_press()
 
 
+class Choice(Widget, can_focus=True):
+    """One of several, in one line: `( ) this  (•) that`; left and right choose."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "step(-1)", show=False),
+        Binding("right,space", "step(1)", show=False),
+    ]
+    DEFAULT_CSS = "Choice:focus { text-style: bold; color: $accent; }"
+
+    class Chosen(Message):
+        """Another one was chosen; `index` counts from 0."""
+
+        def __init__(self, index: int) -> None:
+            super().__init__()
+            self.index = index
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._options: Sequence[str] = ()
+        self.index = 0
+
+    def offer(self, options: Sequence[str], index: int) -> None:
+        """Offer clean options with one of them chosen."""
+        self._options, self.index = options, index
+        self.refresh()
+
+    def render(self) -> Content:
+        marks = [f"({'•' if i == self.index else ' '}) {o}" for i, o in enumerate(self._options)]
+        return Content("    ".join(marks))
+
+    def action_step(self, step: int) -> None:
+        if len(self._options) > 1:
+            self.index = (self.index + step) % len(self._options)
+            self.refresh()
+            self.post_message(self.Chosen(self.index))
+
+    def on_click(self, event: events.Click) -> None:
+        start = 0
+        for index, option in enumerate(self._options):
+            start += len(option) + 8
+            if event.x < start and index != self.index:
+                self.action_step(index - self.index)
+            if event.x < start:
+                return
+
+
 class Sheet(Bar):
-    """Lines of a dialog that grow with their number."""
+    """Lines of a dialog; the sheet is as high as they are many."""
 
     def show(self, *lines: Line) -> None:
-        """Show the lines; the sheet is as high as they are many."""
-        if self.styles.inline.height is None or self.styles.inline.height.value != len(lines):
-            self.styles.height = max(1, len(lines))
+        """Show the lines."""
+        height = self.styles.inline.height
+        if height is None or height.value != len(lines):
+            self.styles.height = len(lines)
         super().show(*lines)
 
 
-class Dialog(ModalScreen[str | None]):
-    """A framed dialog over the screen that asked. Its answer is text, or None for no."""
+class Dialog(ModalScreen[Answer], Generic[Answer]):
+    """A framed dialog over the screen that asked."""
 
     CSS_PATH = Path(__file__).with_suffix(".tcss")
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+        (0, "-narrow"),
+        (100, "-wide"),
+    ]
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "keep", show=False)]
 
     def __init__(self) -> None:
@@ -110,23 +173,65 @@ class Dialog(ModalScreen[str | None]):
         """The app, as far as screens know it."""
         return cast(Host, self.app)
 
-    def frame(self) -> Vertical:
-        """Return the dialog's box, to be filled in `compose`."""
-        return Vertical(id="box")
-
-    def set_heading(self, title: str, note: str = "") -> None:
-        """Write the box's upper edge; the texts are clean."""
-        box = self.query_one("#box")
-        box.border_title = Content(title)
-        box.border_subtitle = Content(note)
+    def set_heading(self, title: str) -> None:
+        """Write the box's upper edge; clean text only."""
+        self.query_one("#box").border_title = Content(title)  # type: ignore[assignment]
 
     def on_mount(self) -> None:
         self._guard = EnterGuard(self.host.clock)
 
     def meant(self) -> bool:
-        """Return whether a press of an acting button counts now."""
+        """Return whether a press of a button that acts counts now."""
         return self._guard is not None and self._guard.pressed()
+
+    def show_error(self, text: str) -> None:
+        """Say in place what went wrong; nothing typed is lost."""
+        self.query_one("#error", Sheet).show(
+            line(Span(f" ! {clean(text, REASON_LIMIT)}", Tone.BAD)), Line()
+        )
 
     def action_keep(self) -> None:
         """Leave everything as it is."""
         self.dismiss(None)
+
+
+class Confirm(Dialog[Answer], Generic[Answer]):
+    """A dialog with lines, a reason, and two buttons; the safe one is focused."""
+
+    SAFE: ClassVar[str] = "Keep as it is"
+    HINTS: ClassVar[str] = "tab next  left/right choose  enter press  esc keep"
+    AUTO_FOCUS = "#keep"
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box"):
+            yield from self.compose_question()
+            yield Sheet(id="error")
+            with Horizontal(id="fields"):
+                yield Static("Reason", classes="label", markup=False)
+                yield Input(id="reason", max_length=REASON_LIMIT)
+                yield Static(Content(f"by {clean(self.host.ui.operator, 20)}"), id="by")
+            with Horizontal(id="acts"):
+                yield Act(self.SAFE, id="keep")
+                yield Act("…", id="act")
+
+    def compose_question(self) -> ComposeResult:
+        """Yield what stands above the reason."""
+        yield Sheet(id="question")
+
+    @property
+    def reason(self) -> str | None:
+        """The reason as typed, or None."""
+        return self.query_one("#reason", Input).value.strip() or None
+
+    def on_act_pressed(self, event: Act.Pressed) -> None:
+        """Close, or act when the press was meant."""
+        meant = self.meant()
+        if event.act.id == "keep":
+            if meant:
+                self.action_keep()
+        elif meant:
+            self.act()
+
+    def act(self) -> None:
+        """Do what was confirmed."""
+        raise NotImplementedError

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -30,7 +28,6 @@ class Overview(ActingScreen):
 
     WHERE = Where.OVERVIEW
     BINDINGS = screen_bindings(Where.OVERVIEW)
-    CSS_PATH = Path(__file__).with_suffix(".tcss")
     AUTO_FOCUS = "#active"
 
     def __init__(self) -> None:

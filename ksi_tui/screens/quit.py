@@ -1,2 +1,5 @@
 """x"""
-def in_flight(c): return None
+
+
+def in_flight(c):
+    return None

@@ -5,7 +5,7 @@ This is the view-model's edge: every text of a snapshot passes `clean` here.
 
 from __future__ import annotations
 
-from ksi_tui.engine.views import ActiveView, LockView, ProviderView, QueueView
+from ksi_tui.engine.views import ActiveView, LockView, Phase, ProviderView, QueueView
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Span, Tone
@@ -114,7 +114,8 @@ def queue_row(view: QueueView) -> Row:
     """Return the row of a session with unfinished requests."""
     head = name_of(view.head_id)
     why = clean(view.why, WHY_LIMIT) or formats.NOTHING
-    named = why if why.startswith(("behind", head)) or not view.head_id else f"{head}: {why}"
+    own = view.phase in (Phase.WAITING, Phase.RETRYING) and not why.startswith(("paused", head))
+    named = f"{head}: {why}" if own and view.head_id else why
     return Row(
         key=view.session_id,
         cells=(

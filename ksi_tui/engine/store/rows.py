@@ -243,13 +243,12 @@ def lock(row: Row) -> Lock:
 
 def session(row: Row, agents: Iterable[str]) -> SessionFound:
     """Return a session."""
-    session_id, created_at, last_activity, request_count, turn_count = row
     return SessionFound(
-        session_id=session_id,
-        created_at=created_at,
-        last_activity=last_activity,
-        request_count=request_count,
-        turn_count=turn_count,
+        session_id=row[0],
+        created_at=row[1],
+        last_activity=row[2],
+        request_count=row[3],
+        turn_count=row[4],
         agents=tuple(agents),
     )
 

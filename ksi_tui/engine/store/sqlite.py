@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -159,7 +158,6 @@ class SqliteStore(SqliteReader):
         async with self._question():
             unfinished = await self._rows(statements.ALL_UNFINISHED)
             sessions = await self._rows(statements.OPEN_SESSIONS)
-            agents = await self._rows(statements.OPEN_SESSION_AGENTS)
             locks = await self._rows(statements.LOCKS)
             providers = await self._rows(statements.PROVIDERS)
             counters = await self._rows(statements.COUNTERS)
@@ -168,7 +166,6 @@ class SqliteStore(SqliteReader):
             _recovery,
             unfinished=unfinished,
             sessions=sessions,
-            agents=agents,
             locks=locks,
             providers=providers,
             counters=counters,
@@ -204,18 +201,20 @@ def _recovery(
     *,
     unfinished: Sequence[rows.Row],
     sessions: Sequence[rows.Row],
-    agents: Sequence[rows.Row],
     locks: Sequence[rows.Row],
     providers: Sequence[rows.Row],
     counters: Sequence[rows.Row],
 ) -> Recovery:
     values = {row[0]: row[1] for row in counters}
-    agents_of: dict[str, list[str]] = defaultdict(list)
-    for session_id, agent_id in agents:
-        agents_of[session_id].append(agent_id)
+    agents: dict[str, list[str]] = {}
+    for row in sessions:
+        if row[5] is not None:
+            agents.setdefault(row[0], []).append(row[5])
+    # A session with several agents has as many rows; the last stands for all.
+    found = {row[0]: row for row in sessions}
     return Recovery(
         unfinished=[rows.unfinished(row) for row in unfinished],
-        sessions=[rows.session(row, agents_of.get(row[0], ())) for row in sessions],
+        sessions=[rows.session(row, agents.get(row[0], ())) for row in found.values()],
         locks=[rows.lock(row) for row in locks],
         providers={provider: rows.from_json(state) for provider, state in providers},
         counts={state: values[state] for state in State},

@@ -134,11 +134,12 @@ SOME_UNFINISHED: Final = f"""{_UNFINISHED}
 WHERE request_id IN (SELECT value FROM json_each(?)) AND +finish_seq IS NULL ORDER BY place"""
 
 _SESSION: Final = "SELECT session_id, created_at, last_activity, request_count, turn_count"
-_OPEN_SESSIONS: Final = """
-SELECT session_id FROM requests WHERE finish_seq IS NULL UNION SELECT session_id FROM locks"""
-OPEN_SESSIONS: Final = f"{_SESSION} FROM sessions WHERE session_id IN ({_OPEN_SESSIONS})"
-OPEN_SESSION_AGENTS: Final = f"""
-SELECT session_id, agent_id FROM session_agents WHERE session_id IN ({_OPEN_SESSIONS})"""
+OPEN_SESSIONS: Final = """
+SELECT s.session_id, s.created_at, s.last_activity, s.request_count, s.turn_count, a.agent_id
+FROM (SELECT session_id FROM requests WHERE finish_seq IS NULL UNION SELECT session_id FROM locks) o
+    CROSS JOIN sessions s ON s.session_id = o.session_id
+    LEFT JOIN session_agents a ON a.session_id = s.session_id
+"""
 ONE_SESSION: Final = f"{_SESSION} FROM sessions WHERE session_id = ?"
 SESSION_AGENTS: Final = "SELECT agent_id FROM session_agents WHERE session_id = ? ORDER BY agent_id"
 LOCKS: Final = """

@@ -1,0 +1,125 @@
+"""The real command, as a process of its own in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+BOUND_S = 60
+"""No wait of these tests is longer; a healthy one takes a fraction of it."""
+
+_KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "COVERAGE_PROCESS_START")
+SETTINGS = """
+[engine]
+shutdown_grace_s = {grace_s}
+[retry]
+initial_delay_s = 0
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The JSON lines of stdout."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass(slots=True, kw_only=True)
+class Machine:
+    """A home with nothing in it, and the command."""
+
+    home: Path
+    environ: dict[str, str]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def database(self) -> Path:
+        """The database that commands use unless told otherwise."""
+        return self.home / "state" / "ksi-tui" / "ksi.db"
+
+    def configure(self, *, grace_s: float = 10, more: str = "") -> Path:
+        """Write the user's settings file and return it."""
+        file = self.home / "config" / "ksi-tui" / "ksi-tui.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(SETTINGS.format(grace_s=grace_s) + more, encoding="utf-8")
+        return file
+
+    def file(self, name: str, requests: Sequence[Mapping[str, Any] | str]) -> Path:
+        """Write an input file, one request a line."""
+        path = self.home / name
+        lines = [r if isinstance(r, str) else json.dumps(r) for r in requests]
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return path
+
+    def start(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+        """Start the command and return its process; it is killed when the test ends."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ksi_tui", *map(str, arguments)],
+            **{
+                "env": self.environ,
+                "cwd": self.home,
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
+                "text": True,
+                **options,
+            },
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, *arguments: object, given: str | None = None, **options: Any) -> Ended:
+        """Run the command to its end."""
+        if given is not None:
+            options["stdin"] = subprocess.PIPE
+        process = self.start(*arguments, **options)
+        out, err = process.communicate(given, timeout=BOUND_S)
+        return Ended(code=process.returncode, out=out or "", err=err or "")
+
+
+def lines_of(stream: IO[str], count: int) -> list[str]:
+    """Return the next `count` lines, or fewer when the stream ends."""
+    lines: list[str] = []
+    while len(lines) < count and (line := stream.readline()):
+        lines.append(line)
+    return lines
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    environ = {name: value for name, value in os.environ.items() if name in _KEPT}
+    environ |= {
+        "HOME": str(tmp_path),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "TERM": "xterm-256color",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    machine = Machine(home=tmp_path, environ=environ)
+    watchdog = threading.Timer(BOUND_S, lambda: [p.kill() for p in machine.started])
+    watchdog.start()
+    yield machine
+    watchdog.cancel()
+    for process in machine.started:
+        if process.poll() is None:
+            process.kill()
+            process.wait(BOUND_S)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
