@@ -1,9 +1,9 @@
 """The log: JSON lines in a rotating file, and nothing ever on the screen.
 
-Modules log through the standard library or, in the engine, through structlog, which
-hands on to it; this one says where it all goes. structlog costs 104 ms of import, so it
-is not imported here but set up together with the engine (`set_up_structlog`), after the
-first frame. The file is made with the first record.
+Every module logs through the standard library (`logging.getLogger(__name__)`, keys by
+`extra`); this one says where it goes. The rendering is a few lines of our own: structlog
+costs 104 ms of import, brings rich into the engine and would serve for nothing else here.
+The file is made with the first record.
 """
 
 from __future__ import annotations
@@ -49,17 +49,6 @@ def start(level: str) -> None:
         handler.close()
     root.addHandler(_LateFile())
     root.setLevel(level.upper())
-
-
-def set_up_structlog() -> None:
-    """Let structlog hand its events to the standard library, keys as `extra`."""
-    import structlog  # noqa: PLC0415 - see above
-
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
 
 
 class JsonLines(logging.Formatter):

@@ -48,9 +48,9 @@ def _show(config: Config, *, name: str, demo: bool) -> int:
 def _connect(config: Config) -> Connect:
     @asynccontextmanager
     async def connect() -> AsyncIterator[EngineClient]:
-        from ksi_tui.commands.engine import engine_of  # noqa: PLC0415 - after the first frame
+        from ksi_tui.engine import CompletionEngine  # noqa: PLC0415 - after the first frame
 
-        async with engine_of(config) as engine:
+        async with CompletionEngine(config) as engine:
             yield engine
 
     return connect

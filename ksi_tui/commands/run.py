@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ksi_tui.client import EngineClient
-from ksi_tui.commands.engine import engine_of
 from ksi_tui.commands.output import result_lines, say, write
 from ksi_tui.commands.request_lines import BadLine, RequestLine, opened, request_lines
 from ksi_tui.commands.runner import MAX_BATCH, LineRun, Printer, Record, ResumedRun, Run
 from ksi_tui.commands.settings import as_typed, settings
 from ksi_tui.config import Config
+from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.store.sqlite import open_reader
 from ksi_tui.engine.views import Level
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, SOME_FAILED
@@ -98,7 +98,7 @@ class _Life:
     async def live(self, make: MakeRun) -> int:
         """Run to the end, or until a signal; returns the exit code, bad lines left aside."""
         with self._writer, self._signals(), self._progress():
-            async with engine_of(self._config, resume=self._resume) as engine:
+            async with CompletionEngine(self._config, resume=self._resume) as engine:
                 run = make(engine, self._print)
                 whole = await self._complete_or_stop(engine, run)
             if not whole and not self._pipe_broken:

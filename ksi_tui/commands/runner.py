@@ -193,7 +193,7 @@ class LineRun(Run):
         for line in probes:
             request_id = line.request(nth)["request_id"]
             reply = await self._engine.emit("completion:request_status", {"request_id": request_id})
-            if "error" not in reply:
+            if not _refused(reply):
                 return True
         return False
 
@@ -227,7 +227,7 @@ class LineRun(Run):
         taken = {
             request_id
             for request_id, answer in zip(ids, reply["accepted"], strict=True)
-            if "error" not in answer
+            if not _refused(answer)
         }
         self._own -= new - taken
         self._unfinished -= new - taken
@@ -248,7 +248,7 @@ class LineRun(Run):
         for line, answer in zip(lines, answers, strict=True):
             if answer.get("code") == QueueFull.code:
                 full.append((line, answer))
-            elif "error" in answer:
+            elif _refused(answer):
                 self._complain(BadLine(number=line.number, reason=str(answer["error"])))
         self._backlog.extendleft(line for line, _ in reversed(full))
         self._stuck = self._stuck + 1 if full and not any_taken and not self._unfinished else 0
@@ -266,10 +266,15 @@ class LineRun(Run):
 async def answered(engine: EngineClient, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the reply to an event that has to succeed; raises KsiError when it does not."""
     reply = await engine.emit(name, data)
-    if "error" in reply:
+    if _refused(reply):
         kind = NotReady if reply.get("code") == NotReady.code else KsiError
         raise kind(str(reply["error"]))
     return reply
+
+
+def _refused(reply: Record) -> bool:
+    """Return whether a reply is a refusal; an `error` alone may be a request's own."""
+    return "code" in reply
 
 
 async def _next_end(wakes: Subscription) -> None:

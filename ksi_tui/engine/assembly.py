@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
-
-import structlog
 
 from ksi_tui.config import Config, ProviderSettings
 from ksi_tui.engine import events
@@ -39,7 +38,7 @@ from ksi_tui.engine.ticket import Ticket, ticket_found
 from ksi_tui.engine.token_tracker import TokenTracker
 from ksi_tui.engine.worker_health import WorkerHealth
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 CLOSE_WAIT_S = 5.0
 """How long the end of the engine waits for upstream connections to be confirmed closed."""

@@ -97,7 +97,7 @@ class _Memory:
     opened_by: ErrorKind | None = None
 
 
-class _CallFailed(Exception):  # noqa: N818 - never leaves this module
+class _CallFailed(Exception):
     """Stands for a call's failure while it is replayed into pybreaker."""
 
 

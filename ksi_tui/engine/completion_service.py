@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
-
-import structlog
 
 from ksi_tui import __version__
 from ksi_tui.config import Config, ProviderSettings
@@ -44,7 +43,7 @@ from ksi_tui.engine.views import Level, Snapshot, SnapshotQuery, Totals, Verdict
 
 HOUSEKEEPING_EVERY_S = 0.5
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 OpenStore = Callable[[], Awaitable[Store]]
 Build = Callable[[ProviderSettings], Provider]
@@ -99,7 +98,7 @@ class CompletionEngine:
         except KsiError as error:
             return refusal(error)
         except Exception as error:  # the edge: a handler never raises at its caller
-            log.exception("handler failed", event_name=name)
+            log.exception("handler failed", extra={"event_name": name})
             return {"error": f"{name}: engine fault: {error!r}", "code": "not_ready"}
 
     def _unknown(self, name: str) -> str:

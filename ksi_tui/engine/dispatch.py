@@ -7,10 +7,9 @@ decided by `queue_manager`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
-
-import structlog
 
 from ksi_tui.engine.attempt import Run, Walker
 from ksi_tui.engine.clock import iso
@@ -33,7 +32,7 @@ from ksi_tui.engine.ticket import Route, Ticket
 HISTORY_MAX_CHARS = 400_000
 """How much of a session's transcript is read for one request; the model's window trims further."""
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -184,7 +183,7 @@ class Dispatcher:
             self.conclusions.stopped(run)
             return
         except Exception as error:  # the task's boundary: the request must not hang for ever
-            log.exception("run failed", request_id=run.ticket.request_id)
+            log.exception("run failed", extra={"request_id": run.ticket.request_id})
             if not run.ticket.state.final:
                 self.conclusions.note_walk(run)
                 self.conclusions.fail(

@@ -21,6 +21,9 @@ from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.ticket import Route
 from ksi_tui.engine.worker_health import WorkerHealth
 
+CACHED_ROUTES = 10_000
+"""How many routes and model names keep their selection; more are worked out anew."""
+
 _NOT_WAITED_FOR = (ErrorKind.AUTH_ERROR, ErrorKind.QUOTA_EXCEEDED)
 """A circuit that one of these opened does not heal by waiting (contract section 5)."""
 
@@ -96,6 +99,7 @@ class ProviderManager:
     ) -> None:
         self._entries: dict[str, Entry] = {}
         self._candidates: dict[Route, Candidates] = {}
+        self._served: dict[str, bool] = {}
         self._on_freed = on_freed
         self.workers = workers
         for settings in config.providers:
@@ -138,7 +142,13 @@ class ProviderManager:
 
     def serves(self, model: str) -> bool:
         """Whether some provider's patterns match the model."""
-        return any(_matches(entry.settings, model) for entry in self._entries.values())
+        served = self._served.get(model)
+        if served is None:
+            if len(self._served) > CACHED_ROUTES:
+                self._served.clear()
+            served = any(_matches(entry.settings, model) for entry in self._entries.values())
+            self._served[model] = served
+        return served
 
     def model_patterns(self) -> list[str]:
         """Return every configured model pattern, for messages that say what is allowed."""
@@ -148,7 +158,7 @@ class ProviderManager:
         """Return who could serve a route, by priority, and who matches but cannot."""
         found = self._candidates.get(route)
         if found is None:
-            if len(self._candidates) > 10_000:
+            if len(self._candidates) > CACHED_ROUTES:
                 self._candidates.clear()
             found = self._candidates[route] = self._select(route)
         return found

@@ -1,9 +1,10 @@
-"""`run` in all its endings: exit codes, bad input, databases that cannot serve, readers beside it."""
+"""`run` in all its endings: exit codes, bad input, databases that cannot serve, readers."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -40,7 +41,7 @@ def test_bad_lines_are_named_and_the_others_run(machine: Machine) -> None:
     complaints = err.decode().splitlines()
     numbers = [int(line.partition("line ")[2].partition(":")[0]) for line in complaints]
     assert sorted(numbers) == [3, 4, 5, 6, 7]
-    told = {number: line for number, line in zip(numbers, complaints, strict=True)}
+    told = dict(zip(numbers, complaints, strict=True))
     assert "not a JSON object" in told[3]
     assert "unknown key 'promt'; allowed: prompt, messages," in told[4]
     assert "no provider serves the model 'no-such'; configured are: sim/*" in told[5]
@@ -73,10 +74,7 @@ def test_input_that_is_none(machine: Machine, content: bytes | str | None, messa
     assert ended.code == 2
     assert str(path) in ended.err
     assert len(ended.err.splitlines()) == 1
-    with pytest.MonkeyPatch.context():
-        import re
-
-        assert re.search(message, ended.err)
+    assert re.search(message, ended.err)
     assert not machine.database.exists()
 
 
@@ -169,8 +167,8 @@ def test_a_newer_database_is_refused_untouched(machine: Machine, command: list[s
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("path", [Path(os.devnull) / "ksi.db", Path("/proc/ksi.db")])
-def test_a_place_that_cannot_be_written(machine: Machine, path: Path) -> None:
+def test_a_place_that_cannot_be_written(machine: Machine) -> None:
+    path = Path(os.devnull) / "ksi.db"
     ended = machine.run("--db", path, "run", given="hello\n")
     assert ended.code == 2
     assert str(path.parent) in ended.err

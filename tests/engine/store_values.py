@@ -1,4 +1,4 @@
-"""Write values for the tests of stores, with every field that a test does not care for filled in."""
+"""Write values for the tests of stores, with what a test does not care for filled in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ksi_tui.engine.models import (
     Verdict,
     VerdictKind,
 )
-from ksi_tui.engine.store.base import Accepted, Finished, Moved, Unfinished
+from ksi_tui.engine.store.base import Accepted, Finished, Moved
 
 T0 = 1_700_000_000.0
 """A moment in 2023, 20 s after a full minute."""
@@ -91,7 +91,3 @@ def envelope(text: str) -> Mapping[str, Any]:
     """A standard result envelope that answers `text`."""
     message = {"role": "assistant", "content": text}
     return {"ksi": {"provider": "openai"}, "response": {"choices": [{"message": message}]}}
-
-
-def by_id(found: Unfinished) -> str:
-    return found.request_id

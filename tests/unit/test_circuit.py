@@ -406,6 +406,25 @@ def test_what_left_the_window_does_not_count() -> None:
     assert subject.look(T0 + 120).state is CLOSED
 
 
+def test_a_window_begins_anew_when_the_circuit_closes() -> None:
+    subject = circuit(failure_rate=0.5, min_calls=4, fail_max=4, window_s=600)
+    for _ in range(4):
+        call(subject, COUNTS)
+    call(subject, SUCCESS, T0 + 30)
+    call(subject, COUNTS, T0 + 31)
+    assert subject.look(T0 + 31).state is CLOSED
+
+
+def test_calls_made_while_forced_closed_do_not_dilute_the_rate() -> None:
+    subject = circuit(failure_rate=0.5, min_calls=4, fail_max=100, window_s=600)
+    subject.force_close(T0, reason="trial", by="op1", for_s=10)
+    for _ in range(20):
+        call(subject, SUCCESS)
+    for _ in range(4):
+        call(subject, COUNTS, T0 + 10)
+    assert subject.look(T0 + 10).state is OPEN
+
+
 # --- by hand ------------------------------------------------------------------------------
 
 

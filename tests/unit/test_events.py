@@ -90,11 +90,11 @@ async def test_who_waits_is_woken() -> None:
     subject = router()
     subscription = subject.subscribe("*", {})
     assert (await take(subscription)).name == SNAPSHOT
-    waiting = asyncio.create_task(take(subscription), name="waiting subscriber")
+    waiting = asyncio.create_task(subscription.__anext__(), name="waiting subscriber")
     await asyncio.sleep(0)
     assert not waiting.done()
     subject.publish("a:b", {})
-    assert (await waiting).name == "a:b"
+    assert (await asyncio.wait_for(waiting, timeout=5)).name == "a:b"
 
 
 @given(capacity=st.integers(1, 20), published=st.integers(0, 60))

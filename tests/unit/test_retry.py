@@ -142,6 +142,7 @@ def test_a_walk_without_errors_has_nothing_to_decide() -> None:
         ([(ErrorKind.API_RATE_LIMIT, 30.0), (ErrorKind.TIMEOUT, None)], 2),
         ([(ErrorKind.PROVIDER_ERROR, 30.0), (ErrorKind.TIMEOUT, None)], 30),
         ([(ErrorKind.PROVIDER_ERROR, 30.0), (ErrorKind.API_RATE_LIMIT, 5.0)], 30),
+        ([(ErrorKind.PROVIDER_ERROR, 30.0), (ErrorKind.PROVIDER_ERROR, 5.0)], 30),
         ([(ErrorKind.MODEL_NOT_FOUND, 99.0), (ErrorKind.TIMEOUT, None)], 2),
         ([(ErrorKind.PROVIDER_ERROR, 1.0)], 2),
         ([(ErrorKind.PROVIDER_ERROR, 4000.0)], 300),

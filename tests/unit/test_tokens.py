@@ -217,6 +217,15 @@ def test_a_start_takes_over_what_the_store_knows() -> None:
     assert _tokens_in(view.trend, view.step_s, T0, 15) == pytest.approx(600)
 
 
+def test_the_minute_that_runs_is_seeded_into_what_has_passed_of_it() -> None:
+    subject = tracker()
+    assert T0 % 60 == 0
+    running = UsageTotals(usage=Usage(output=600))
+    subject.seed(T0 + 20, today=[], minutes=[(f"{T0:.0f}", running)])
+    view = subject.view(T0 + 20, 15)
+    assert _tokens_in(view.trend, view.step_s, T0 + 20, 15) == pytest.approx(600)
+
+
 def _tokens_in(trend: tuple[float, ...], step_s: float, now: float, points: int) -> float:
     """Return the tokens under a trend whose steps are whole seconds."""
     newest_s = max(1.0, now - now // step_s * step_s)

@@ -9,7 +9,7 @@ from typing import Any
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.providers.faults import Fault
 
-_TEXTS = ("content", "refusal", "reasoning_content")
+_TEXTS = ("content", "reasoning_content")
 _ANSWERS = ("content", "tool_calls", "function_call", "refusal", "audio", "images")
 _LISTS = ("thinking_blocks", "annotations", "images")
 
@@ -80,14 +80,15 @@ class Assembly:
             held = 1
         return held
 
-    @property
-    def text(self) -> str:
-        """The text of the first choice so far."""
-        return self._text_of(0)
+    def add_refusal(self, index: int, text: str) -> None:
+        """Take a piece of a choice's refusal."""
+        choice = self._choices.setdefault(index, _Choice())
+        choice.texts.setdefault("refusal", []).append(text)
 
-    def _text_of(self, index: int) -> str:
-        choice = self._choices.get(index)
-        return "".join(choice.texts.get("content", ())) if choice else ""
+    def finish(self, reasons: Mapping[int, str]) -> None:
+        """Give choices that ended without a reason the one that the provider sent for them."""
+        for index, choice in self._choices.items():
+            choice.finish_reason = choice.finish_reason or reasons.get(index)
 
     @property
     def everything(self) -> str:
@@ -129,10 +130,21 @@ def empty_reply(response: Mapping[str, Any]) -> Fault | None:
 def written(response: Mapping[str, Any]) -> str:
     """Return all that the model wrote in a chat.completion: what an estimate of usage counts."""
     assembly = Assembly("")
-    assembly.add(
-        {"choices": [{**c, "delta": c.get("message")} for c in response.get("choices") or ()]}
-    )
+    choices = response.get("choices") or ()
+    assembly.add({"choices": [{**choice, "delta": choice.get("message")} for choice in choices]})
+    for choice in choices:
+        assembly.add_refusal(0, (choice.get("message") or {}).get("refusal") or "")
     return assembly.everything
+
+
+def with_refusals(response: dict[str, Any]) -> dict[str, Any]:
+    """Return the chat.completion with refusals where the API has them: litellm moves them."""
+    for choice in response.get("choices") or ():
+        message = choice.get("message") or {}
+        moved = (message.get("provider_specific_fields") or {}).get("refusal")
+        if moved:
+            message["refusal"] = moved
+    return response
 
 
 def first_text(response: Mapping[str, Any]) -> str:

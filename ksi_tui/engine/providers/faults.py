@@ -1,7 +1,7 @@
-"""From what a failed call left behind to the error kind and one clean sentence.
+"""From what a failed call left behind to an error kind and one clean sentence.
 
 Pure: it is given status, class names, headers and text, and imports no provider SDK.
-The rules follow the contract's table of errors; what litellm makes of each fault was
+The rules are the contract's table of errors; what litellm makes of each fault was
 measured with its version 1.106.2.
 """
 
@@ -25,23 +25,21 @@ LONGEST_MESSAGE = 500
 class Evidence:
     """What a failed call left behind.
 
-    `names` are the class names of the exception and of its bases, `causes` those along
-    its chain of causes. `headers` are those of a real HTTP answer, empty when none came.
-    `mid_stream` is set when the answer had begun.
+    `status` and `headers` are those of a real HTTP answer; `said_status` is what the SDK
+    says, which invents a 500 where none came. `names` are the class names of the error and
+    its bases, `causes` those of everything behind it. `broken` is what the connection's own
+    error says. `mid_stream` is set when the answer had begun.
     """
 
     text: str
-    names: frozenset[str] = frozenset()
-    causes: frozenset[str] = frozenset()
     status: int | None = None
+    said_status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     code: str | None = None
+    names: frozenset[str] = frozenset()
+    causes: frozenset[str] = frozenset()
+    broken: str | None = None
     mid_stream: bool = False
-
-    @property
-    def answered(self) -> bool:
-        """Whether an HTTP answer came at all."""
-        return bool(self.headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,55 +52,23 @@ class Fault:
     retry_after_s: float | None = None
 
 
-_QUOTA = re.compile(
-    r"insufficient_quota|exceeded your current quota|billing_hard_limit|billing_not_active"
-    r"|credit balance is too low|insufficient (?:credits|balance|funds)",
-    re.IGNORECASE,
-)
-_WINDOW = re.compile(
-    r"context_length_exceeded|context[ _]window|maximum context length|context length"
-    r"|prompt is too long|input is too long|too many (?:input )?tokens|exceeds? the (?:model'?s )?"
-    r"(?:maximum )?(?:context|number of tokens)",
-    re.IGNORECASE,
-)
-_POLICY = re.compile(
-    r"content_policy|content policy|content_filter|content management policy|responsible ?ai"
-    r"|flagged as potentially violating|safety system",
-    re.IGNORECASE,
-)
-_TIMED_OUT = re.compile(r"\btimed? ?out\b|\btimeout\b", re.IGNORECASE)
-_BROKEN = re.compile(
-    r"connection (?:error|reset|refused|closed|aborted|lost)|cannot connect|connect call failed"
-    r"|server disconnected|name or service not known|nodename nor servname|getaddrinfo"
-    r"|temporary failure in name resolution|name resolution|peer closed"
-    r"|incomplete (?:chunked )?read|payload is not completed|transferencodingerror"
-    r"|not enough data|broken pipe|ssl"
-    r"|network is unreachable|no route to host",
-    re.IGNORECASE,
-)
-_BROKEN_CAUSES = frozenset(
+BROKEN_CAUSES = frozenset(
     {
-        "ClientConnectorError",
+        "BrokenPipeError",
         "ClientConnectionError",
-        "ClientConnectorDNSError",
-        "ClientOSError",
         "ClientPayloadError",
         "ConnectError",
         "ConnectionError",
-        "ConnectionRefusedError",
-        "ConnectionResetError",
-        "BrokenPipeError",
+        "IncompleteReadError",
         "ReadError",
         "RemoteProtocolError",
-        "ServerDisconnectedError",
-        "TransferEncodingError",
         "WriteError",
         "gaierror",
     }
 )
-_TIMEOUT_CAUSES = frozenset(
-    {"TimeoutError", "TimeoutException", "ReadTimeout", "ConnectTimeout", "PoolTimeout"}
-)
+"""Classes, and bases of classes, that mean a connection which did not come about or broke."""
+
+_TIMEOUT_CAUSES = frozenset({"Timeout", "TimeoutError", "TimeoutException"})
 _BY_STATUS = {
     401: ErrorKind.AUTH_ERROR,
     403: ErrorKind.AUTH_ERROR,
@@ -111,40 +77,59 @@ _BY_STATUS = {
     429: ErrorKind.API_RATE_LIMIT,
     504: ErrorKind.TIMEOUT,
 }
+_QUOTA = re.compile(
+    r"insufficient_quota|exceeded your current quota|billing_(?:hard_limit|not_active)"
+    r"|credit balance is too low|insufficient (?:credits|balance|funds)",
+    re.IGNORECASE,
+)
+_WINDOW = re.compile(
+    r"context_length_exceeded|context window|maximum context length|prompt is too long"
+    r"|input is too long|exceeds? the (?:model'?s )?(?:maximum )?(?:context|number of tokens)",
+    re.IGNORECASE,
+)
+_POLICY = re.compile(
+    r"content[_ ]policy|content_filter|content management policy|safety system"
+    r"|flagged as potentially violating",
+    re.IGNORECASE,
+)
 
 
 def classify(evidence: Evidence, *, now: float) -> Fault:
-    """Return the kind, message, status and wait of a failed call; `now` is epoch seconds."""
+    """Return kind, message, status and wait of a failed call; `now` is epoch seconds."""
     kind = _kind(evidence)
-    status = evidence.status if _status_is_real(evidence, kind) else None
+    text = (kind is ErrorKind.NETWORK_ERROR and evidence.broken) or evidence.text
     return Fault(
         kind=kind,
-        message=clean_message(evidence.text) or _SPOKEN[kind],
-        status=status,
+        message=clean_message(text) or f"the call failed: {kind.value.replace('_', ' ')}",
+        status=evidence.status,
         retry_after_s=retry_after_s(evidence.headers, now=now),
     )
 
 
 def _kind(evidence: Evidence) -> ErrorKind:
+    if evidence.status is not None:
+        return _kind_of_status(evidence.status, evidence)
+    if evidence.causes & _TIMEOUT_CAUSES:
+        return ErrorKind.TIMEOUT
+    if evidence.broken is not None:
+        return ErrorKind.NETWORK_ERROR
+    if evidence.said_status is None:
+        return ErrorKind.TEMPORARY_FAILURE
+    if evidence.mid_stream and evidence.said_status != 429:
+        return ErrorKind.PROVIDER_ERROR
+    return _kind_of_status(evidence.said_status, evidence)
+
+
+def _kind_of_status(status: int, evidence: Evidence) -> ErrorKind:
     words = f"{evidence.code or ''} {evidence.text}"
-    status = evidence.status
-    if evidence.mid_stream and status not in (408, 429, 504):
-        return _broken_kind(evidence, otherwise=ErrorKind.PROVIDER_ERROR)
-    if status == 429:
-        return ErrorKind.QUOTA_EXCEEDED if _QUOTA.search(words) else ErrorKind.API_RATE_LIMIT
+    if status in (400, 402, 403, 429) and _QUOTA.search(words):
+        return ErrorKind.QUOTA_EXCEEDED
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if status is not None and 400 <= status < 500:
-        return _refused_kind(evidence, words)
-    if evidence.answered and status is not None and status >= 500:
+    if not 400 <= status < 500:
         return ErrorKind.PROVIDER_ERROR
-    return _broken_kind(
-        evidence,
-        otherwise=ErrorKind.PROVIDER_ERROR if status else ErrorKind.TEMPORARY_FAILURE,
-    )
-
-
-def _refused_kind(evidence: Evidence, words: str) -> ErrorKind:
+    if "AuthenticationError" in evidence.names:  # some providers refuse a bad key with a 400
+        return ErrorKind.AUTH_ERROR
     if "ContextWindowExceededError" in evidence.names or _WINDOW.search(words):
         return ErrorKind.CONTEXT_WINDOW
     if "ContentPolicyViolationError" in evidence.names or _POLICY.search(words):
@@ -152,26 +137,11 @@ def _refused_kind(evidence: Evidence, words: str) -> ErrorKind:
     return ErrorKind.INVALID_REQUEST
 
 
-def _broken_kind(evidence: Evidence, *, otherwise: ErrorKind) -> ErrorKind:
-    """Tell a silent upstream from a broken connection; both come without an HTTP answer."""
-    if evidence.causes & _TIMEOUT_CAUSES:
-        return ErrorKind.TIMEOUT
-    if evidence.causes & _BROKEN_CAUSES or _BROKEN.search(evidence.text):
-        return ErrorKind.NETWORK_ERROR
-    return ErrorKind.TIMEOUT if _TIMED_OUT.search(evidence.text) else otherwise
-
-
-def _status_is_real(evidence: Evidence, kind: ErrorKind) -> bool:
-    """Whether the upstream itself sent the status: litellm invents a 500 where no answer came."""
-    if evidence.status is None or kind is ErrorKind.NETWORK_ERROR:
-        return False
-    return evidence.answered or evidence.status < 500
-
-
 def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
     """Return the wait that `Retry-After` asks for, in seconds from `now`; None without one.
 
-    RFC 9110, 10.2.3: a number of seconds or an HTTP date. `retry-after-ms` goes first.
+    RFC 9110, 10.2.3: a number of seconds or an HTTP date. `retry-after-ms`, which some
+    providers send beside it, is the more exact one and goes first.
     """
     found = {name.lower(): value for name, value in headers.items()}
     milliseconds = _number(found.get("retry-after-ms"))
@@ -200,18 +170,24 @@ def _number(value: str | None) -> float | None:
 
 _PREFIX = re.compile(
     r"^\s*(?:litellm\.)?(?:exceptions\.)?"
-    r"(?:[A-Z]\w*(?:Error|Exception|Timeout)|Timeout|APIError|Error code: \d{3})\s*(?:[:\-]\s*)+"
+    r"(?:[A-Z]\w*(?:Error|Exception|Timeout)|Timeout(?: Error)?|LiteLLM|Error code: \d{3})"
+    r"\s*(?:[:\-]\s*)+"
 )
-_ROUTE = re.compile(r"^\s*[A-Za-z_]+Exception\s*[:\-]\s*")
 _TAIL = re.compile(
-    r"\s*(?:Received Model Group=|Available Model Group Fallbacks=|LiteLLM Retried:"
-    r"|model=\S+ api_base=|LiteLLM Default Request Timeout"
-    r"|Original exception: \w+: |Traceback \(most recent call last\)).*",
+    r"\s*(?:Received Model Group=|Available Model Group|LiteLLM Retried:|Handle with `litellm"
+    r"|LiteLLM Default Request Timeout|Original exception: \w+: |Error_str:"
+    r"|Traceback \(most recent call last\)|For more information check:).*",
     re.DOTALL,
 )
-_SPOKEN = {kind: f"the call failed ({kind.value.replace('_', ' ')})" for kind in ErrorKind}
+_NOT_AN_ANSWER = re.compile(
+    r"(?:Empty or invalid response from LLM endpoint|Unable to get json response)"
+    r".*?(?:Received|Original Response): (?P<body>.*)",
+    re.DOTALL,
+)
+_PAGE = re.compile(r"<(?:!doctype|html|head|body)\b", re.IGNORECASE)
+_TITLE = re.compile(r"<(title|h1)\b[^>]*>(?P<title>.*?)</\1", re.IGNORECASE | re.DOTALL)
 _SPACES = re.compile(r"\s+")
-_TAGS = re.compile(r"<[^>]{0,500}>")
+_LONGEST_QUOTE = 120
 
 
 def clean_message(text: str) -> str:
@@ -219,29 +195,37 @@ def clean_message(text: str) -> str:
     previous = None
     while previous != text:
         previous = text
-        text = _ROUTE.sub("", _PREFIX.sub("", text))
-    text = _TAIL.sub("", text)
-    text = _inner_message(text) or text
-    if "<html" in text.lower() or "<!doctype" in text.lower():
-        text = "the server answered with a web page: " + _TAGS.sub(" ", text)
+        text = _PREFIX.sub("", text)
+    if _PAGE.search(text):
+        title = _TITLE.search(text)
+        text = "the server answered with a web page"
+        text += f": {_shortened(title['title'], _LONGEST_QUOTE)}" if title else ""
+    elif strange := _NOT_AN_ANSWER.search(text):
+        text = f"the server's answer is no completion: {strange['body'][:_LONGEST_QUOTE]}"
+    else:
+        text = _inner_message(text) or _TAIL.sub("", text)
+    return _shortened(text, LONGEST_MESSAGE)
+
+
+def _shortened(text: str, longest: int) -> str:
     text = _SPACES.sub(" ", text).strip()
-    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _inner_message(text: str) -> str | None:
-    """Return the message inside a provider's JSON error body, when `text` holds one."""
+    """Return the sentence inside a provider's JSON error body, when `text` holds one."""
     start = text.find("{")
     if start < 0:
         return None
     try:
-        body, _ = json.JSONDecoder().raw_decode(text[start:])
+        body, _ = json.JSONDecoder().raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
     return message_in(body)
 
 
 def message_in(body: Any) -> str | None:
-    """Return the human sentence in an error body of any of the usual shapes, else None."""
+    """Return the sentence in an error body of any of the usual shapes, else None."""
     for _ in range(4):
         if isinstance(body, str):
             return body or None
@@ -249,65 +233,3 @@ def message_in(body: Any) -> str | None:
             return None
         body = next((body[k] for k in ("error", "message", "detail") if body.get(k)), None)
     return None
-
-
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
-_SECRET_LOOK = re.compile(r"\b(?:sk|pk|gsk|xai|key)-[A-Za-z0-9_\-]{12,}|\bBearer\s+[^\s\"',]+")
-
-
-class Secrets:
-    """Knows the environment's secret values by the names of their variables, and takes them out."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        found = [(value, name) for name, value in environ.items() if _SECRET_NAME.search(name)]
-        # The longest goes first, so that a key within another leaves no rest behind.
-        self._known = sorted((p for p in found if len(p[0]) >= 6), key=lambda p: -len(p[0]))
-
-    def scrubbed(self, text: str) -> str:
-        """Return `text` with secrets replaced by their names, and what looks like one hidden."""
-        for value, name in self._known:
-            text = text.replace(value, f"[{name}]")
-        return _SECRET_LOOK.sub("[key]", text)
-
-
-def evidence_of(error: BaseException, *, mid_stream: bool) -> Evidence:
-    """Return what an exception of the SDK tells; knows attributes by name, not its classes."""
-    original = getattr(error, "original_exception", None)
-    source = original if isinstance(original, BaseException) else error
-    headers = getattr(source, "litellm_response_headers", None) or {}
-    code = getattr(source, "code", None)
-    return Evidence(
-        text=str(getattr(source, "message", None) or source),
-        names=frozenset(base.__name__ for base in type(source).__mro__),
-        causes=frozenset(_cause_names(error)),
-        status=_status_of(source),
-        headers={str(name): str(value) for name, value in dict(headers).items()},
-        code=str(code) if code else None,
-        mid_stream=mid_stream,
-    )
-
-
-def _status_of(error: BaseException) -> int | None:
-    status = getattr(error, "status_code", None)
-    try:
-        return int(status) if status is not None else None
-    except (TypeError, ValueError):
-        return None
-
-
-def _cause_names(error: BaseException) -> set[str]:
-    names: set[str] = set()
-    seen: set[int] = set()
-    waiting: list[Any] = [error]
-    while waiting:
-        found = waiting.pop()
-        if not isinstance(found, BaseException) or id(found) in seen:
-            continue
-        seen.add(id(found))
-        names.update(base.__name__ for base in type(found).__mro__)
-        waiting += [
-            found.__cause__,
-            found.__context__,
-            getattr(found, "original_exception", None),
-        ]
-    return names

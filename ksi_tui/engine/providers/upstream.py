@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import Message, Usage
 from ksi_tui.engine.providers import usage as usages
-from ksi_tui.engine.providers.assembly import Assembly, empty_reply, first_text, written
-from ksi_tui.engine.providers.faults import Fault, Secrets, classify, evidence_of
+from ksi_tui.engine.providers.assembly import (
+    Assembly,
+    empty_reply,
+    first_text,
+    with_refusals,
+    written,
+)
+from ksi_tui.engine.providers.evidence import evidence_of
+from ksi_tui.engine.providers.faults import Fault, classify
 from ksi_tui.engine.providers.framing import Kind
 from ksi_tui.engine.providers.gathering import Gatherer
 from ksi_tui.engine.providers.tokens import Tokens
+from ksi_tui.engine.providers.watched import WatchedStream
+from ksi_tui.redaction import redacted, secrets_of
 
 Send = Callable[[dict[str, Any]], None]
 
 _NO_KEY = "none"  # keyless local servers want some key to be sent
+_SHORTEST_KEY = 4  # a shorter one is no secret, and would be found in every word
 _NO_TIMEOUT_S = 86_400.0  # the clocks are the engine's; litellm's would be per read
 
 
@@ -37,7 +47,7 @@ class Upstream:
         self._tokens = tokens
         self._send = send
         self._environ = environ
-        self.secrets = Secrets(environ)
+        self._secrets = secrets_of(environ)
 
     async def call(self, call_id: int, request: Mapping[str, Any]) -> None:
         """Perform one call; its end is an answer, a fault, or, when it is cancelled, a close."""
@@ -57,9 +67,14 @@ class Upstream:
             end = await self._fault(call, classify(evidence, now=time.time()))
         self._send({**end, "id": call_id})
 
+    def scrubbed(self, text: str, key_env: str | None = None) -> str:
+        """Return text that may leave the worker: without the environment's secrets."""
+        key = self._environ.get(key_env, "") if key_env else ""
+        return redacted(text, (key, *self._secrets) if len(key) >= _SHORTEST_KEY else self._secrets)
+
     async def _whole(self, call: _Call) -> dict[str, Any]:
         answer = await self._litellm.acompletion(**self._arguments(call))
-        response = answer.model_dump()
+        response = with_refusals(answer.model_dump())
         if (empty := empty_reply(response)) is not None:
             return await self._fault(call, empty)
         raw = _raw_usage(answer)
@@ -70,6 +85,7 @@ class Upstream:
     async def _stream(self, call: _Call) -> dict[str, Any]:
         stream = await self._litellm.acompletion(**self._arguments(call))
         gatherer = Gatherer(call.deliver_to(self._send))
+        watched = _watch(stream, call.assembly, gatherer)
         raw: dict[str, Any] | None = None
         # A stream that is left without closing it keeps the upstream's connection open.
         async with aclosing(stream):
@@ -86,6 +102,7 @@ class Upstream:
         # litellm estimates where the provider told nothing; what was told is in the chunks.
         told = any(getattr(chunk, "usage", None) for chunk in stream.chunks)
         raw = raw if told else None
+        call.assembly.finish(watched.finish_reasons if watched else {})
         response = call.assembly.response(raw)
         if (empty := empty_reply(response)) is not None:
             return await self._fault(call, empty)
@@ -161,7 +178,7 @@ class Upstream:
         return {
             "kind": Kind.FAULT,
             "error": fault.kind,
-            "message": self.secrets.scrubbed(fault.message),
+            "message": self.scrubbed(fault.message, call.request["key_env"]),
             "status": fault.status,
             "retry_after_s": fault.retry_after_s,
             **await self._consumed(call),
@@ -196,6 +213,19 @@ class _Call:
         return lambda text, tokens: send(
             {"kind": Kind.TEXT, "id": self.call_id, "text": text, "tokens": tokens}
         )
+
+
+def _watch(stream: Any, assembly: Assembly, gatherer: Gatherer) -> WatchedStream | None:
+    """Look at what litellm reads, where that is an asynchronous stream that is open already."""
+    if not isinstance(stream.completion_stream, AsyncIterable):
+        return None
+
+    def refuse(index: int, text: str) -> None:
+        assembly.add_refusal(index, text)
+        gatherer.add("", 1)
+
+    stream.completion_stream = watched = WatchedStream(stream.completion_stream, refuse)
+    return watched
 
 
 def _finished(stream: Any, params: Mapping[str, Any]) -> bool:

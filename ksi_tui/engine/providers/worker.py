@@ -142,7 +142,7 @@ class _Server(asyncio.Protocol):
         if task.cancelled():
             self.send({"kind": Kind.CLOSED, "id": call_id, "closed_at": time.monotonic()})
         elif (error := task.exception()) is not None:
-            message = self._upstream.secrets.scrubbed(f"{type(error).__name__}: {error}")[:500]
+            message = self._upstream.scrubbed(f"{type(error).__name__}: {error}")[:500]
             fault = {"kind": Kind.FAULT, "id": call_id, "error": ErrorKind.TEMPORARY_FAILURE}
             self.send({**fault, "message": f"the provider worker failed: {message}"})
 

@@ -135,6 +135,7 @@ class SqliteStore(SqliteReader):
         super().__init__(path, reads)
         self._writer = writer
         self._ownership = ownership
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def fault(self) -> str | None:
@@ -146,8 +147,19 @@ class SqliteStore(SqliteReader):
         return self._writer.write(writes)
 
     async def aclose(self) -> None:
-        """Write all that is pending, tidy up, close, and give up the ownership."""
+        """Write all that is pending, tidy up, close, and give up the ownership.
+
+        Once begun it goes on to its end, also when the caller is cancelled; calling it again
+        waits for that end.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="store-closing")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         try:
+            await self._writer.drain()
+            # The writer's connection goes last: only that one can empty the log.
             await super().aclose()
             await self._writer.aclose()
         finally:

@@ -116,14 +116,17 @@ class GroupWriter:
             self._wake.set()
         return handover.done
 
-    async def aclose(self) -> None:
-        """Write what is pending, put it into the database file and release the connection.
+    async def drain(self) -> None:
+        """Write what is pending and take no more.
 
         What cannot be written now is given up, and its futures raise StoreUnavailable.
         """
         self._stopping.set()
         self._wake.set()
-        await asyncio.wait([self._task])
+        await self._task
+
+    async def aclose(self) -> None:
+        """Put what was written into the database file and release the connection."""
         try:
             await self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:

@@ -1,0 +1,208 @@
+"""Loads that are measured from outside: each runs in a process of its own and prints JSON.
+
+`python -m tests.benchmarks.load NAME` prints one object with what it measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from ksi_tui.config import Config
+from ksi_tui.engine import CompletionEngine
+from ksi_tui.engine.events import LOST, RESULT, Subscription
+
+MODEL = "gpt-4o-mini"
+ANSWER = "A mocked answer of a few words."
+IN_FLIGHT = 64
+
+
+def cpu_s() -> float:
+    """Return the CPU seconds of this process and of its children that have ended."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in (
+            resource.getrusage(resource.RUSAGE_SELF),
+            resource.getrusage(resource.RUSAGE_CHILDREN),
+        )
+    )
+
+
+async def _results(results: Subscription, count: int) -> None:
+    """Wait for `count` results; those that a full buffer has lost count too."""
+    async for event in results:
+        if event.name == RESULT:
+            count -= 1
+        elif event.name == LOST:
+            count -= event.data["lost"]
+        if count <= 0:
+            return
+
+
+async def _complete(engine: CompletionEngine, count: int, data: dict[str, Any]) -> None:
+    """Submit `count` requests and wait until the last of them is answered."""
+    async with engine.subscribe(RESULT) as results:
+        await asyncio.gather(_submit(engine, count, data), _results(results, count))
+
+
+async def _in_flight(limit: int, count: int, one: Callable[[int], Awaitable[None]]) -> None:
+    """Do `one(index)` for every index below `count`, `limit` of them at a time."""
+    indexes = iter(range(count))
+
+    async def next_ones() -> None:
+        for index in indexes:
+            await one(index)
+
+    await asyncio.gather(*(next_ones() for _ in range(limit)))
+
+
+async def _submit(engine: CompletionEngine, count: int, data: dict[str, Any]) -> None:
+    async def one(index: int) -> None:
+        reply = await engine.emit("completion:async", {**data, "prompt": f"question {index}"})
+        if "error" in reply:
+            raise RuntimeError(reply["error"])
+
+    await _in_flight(512, count, one)
+
+
+async def durable_null(folder: Path, count: int = 10_000) -> dict[str, Any]:
+    """Accept, run and finish `count` requests with a provider that answers at once."""
+    database = folder / "null.db"
+    config = Config.model_validate(
+        {"engine": {"database": str(database), "max_concurrency": 256}, "providers": [
+            {"name": "null", "kind": "simulated", "models": ["sim/*"], "model": "{model}"}
+        ]}
+    )
+    async with CompletionEngine(config) as engine:
+        began, began_cpu = time.perf_counter(), cpu_s()
+        await _complete(engine, count, {"model": "sim/echo", "stream": False})
+        wall_s, spent_s = time.perf_counter() - began, cpu_s() - began_cpu
+    rows = _checked_rows(database)
+    return {"requests": count, "rows_checked": rows, "wall_s": wall_s, "cpu_s": spent_s}
+
+
+def _checked_rows(database: Path) -> int:
+    """Re-open the database and return how many requests are completed with their own answer."""
+    connection = sqlite3.connect(database)
+    try:
+        (states,) = connection.execute(
+            "SELECT count(*) FROM requests WHERE state = 'completed'"
+        ).fetchone()
+        (calls,) = connection.execute(
+            "SELECT count(DISTINCT request_id) FROM calls"
+        ).fetchone()
+    finally:
+        connection.close()
+    if states != calls:
+        raise RuntimeError(f"{states} requests are completed, {calls} have a call")
+    return int(states)
+
+
+async def engine_mocked(folder: Path, count: int = 3000) -> dict[str, Any]:
+    """Run `count` mocked litellm completions through the durable engine and two workers."""
+    config = Config.model_validate(
+        {
+            "engine": {
+                "database": str(folder / "mock.db"),
+                "max_concurrency": IN_FLIGHT,
+                "workers": 2,
+            },
+            "providers": [
+                {
+                    "name": "mock",
+                    "models": ["gpt-*"],
+                    "model": "openai/{model}",
+                    "params": {"mock_response": ANSWER},
+                }
+            ],
+        }
+    )
+    async with CompletionEngine(config) as engine:
+        await _complete(engine, IN_FLIGHT * 2, {"model": MODEL, "stream": False})
+        began, began_cpu = time.perf_counter(), cpu_s() + _children_cpu_s()
+        await _complete(engine, count, {"model": MODEL, "stream": False})
+        wall_s = time.perf_counter() - began
+        spent_s = cpu_s() + _children_cpu_s() - began_cpu
+    return {"requests": count, "wall_s": wall_s, "cpu_s": spent_s}
+
+
+def _children_cpu_s() -> float:
+    """Return the CPU seconds that the running children of this process have used."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    total = 0.0
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(") ")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid():
+            total += (int(fields[11]) + int(fields[12])) / ticks
+    return total
+
+
+async def router_mocked(_: Path, count: int = 3000) -> dict[str, Any]:
+    """Run the same mocked completions through an in-memory `litellm.Router`."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    import litellm  # noqa: PLC0415 - the peer; not part of the product's process
+
+    litellm.suppress_debug_info = True
+    router = litellm.Router(
+        model_list=[
+            {
+                "model_name": MODEL,
+                "litellm_params": {
+                    "model": f"openai/{MODEL}",
+                    "api_key": "none",
+                    "mock_response": ANSWER,
+                },
+            }
+        ],
+        num_retries=0,
+    )
+
+    async def one(index: int) -> None:
+        await router.acompletion(
+            model=MODEL, messages=[{"role": "user", "content": f"question {index}"}]
+        )
+
+    await _in_flight(IN_FLIGHT, IN_FLIGHT * 2, one)
+    began, began_cpu = time.perf_counter(), cpu_s()
+    await _in_flight(IN_FLIGHT, count, one)
+    return {
+        "requests": count,
+        "wall_s": time.perf_counter() - began,
+        "cpu_s": cpu_s() - began_cpu,
+    }
+
+
+LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
+    "durable_null": durable_null,
+    "engine_mocked": engine_mocked,
+    "router_mocked": router_mocked,
+}
+
+
+async def measure(name: str) -> dict[str, Any]:
+    """Run a load in a folder of its own and return what it measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        return await LOADS[name](Path(folder))
+
+
+def main() -> None:
+    """Run the load named on the command line and print what it measured."""
+    sys.stdout.write(json.dumps(asyncio.run(measure(sys.argv[1]))) + "\n")
+
+
+if __name__ == "__main__":
+    main()
