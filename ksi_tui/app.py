@@ -85,6 +85,7 @@ class KsiApp(App[int]):
         self.client: EngineClient | None = None
         self.fault: str | None = None
         self.exit_code = 0
+        self.draft: dict[str, str] = {}
         self._connect = connect
         self._demo_wanted = demo
         self._demo: DemoLoad | None = None
@@ -198,7 +199,20 @@ class KsiApp(App[int]):
         if work is None:
             self.leave()
         elif not isinstance(self.screen, QuitDialog):
-            self.push_screen(QuitDialog(work))
+            self.push_screen(QuitDialog(work), self._after_quit)
+
+    def _after_quit(self, answer: str | None) -> None:
+        if answer is not None:
+            self.run_worker(self._end(answer), name="end-work", exclusive=True, group="end")
+
+    async def _end(self, answer: str) -> None:
+        from ksi_tui.screens.quit import end_work
+
+        refused = await end_work(self, answer)
+        if refused is None:
+            self.leave()
+        elif isinstance(self.screen, KsiScreen):
+            self.screen.say(f"not left: {refused}", Tone.BAD)
 
     def leave(self) -> None:
         """End the dashboard now; the engine closes behind it."""

@@ -130,10 +130,10 @@ class ProviderSettings(_Section):
 class PriceSettings(_Section):
     """`[prices."model"]`: dollars per million tokens of each bucket."""
 
-    input: NotNegative = 0
+    input: NotNegative
     cache_read: NotNegative | None = None
     cache_write: NotNegative | None = None
-    output: NotNegative = 0
+    output: NotNegative
     reasoning: NotNegative | None = None
 
 

@@ -85,6 +85,7 @@ class LiveCall:
             self.first_token_at = now
             self.walker.progress(self, "first_token")
         self.walker.tokens.stream(tokens, now)
+        self.entry.health.stream(tokens, now)
         self.arm("idle", self.walker.config.engine.idle_timeout_s, now)
 
     def on_closed(self, closed: Closed) -> None:
@@ -307,6 +308,7 @@ class Walker:
             latency_ms=(now - live.started_at) * 1000,
             ttft_ms=live.ttft_ms if live.stream else None,
             tokens=result.usage.output + result.usage.reasoning,
+            streamed=live.tokens,
         )
         self.providers.slot_freed(live.entry)
         self._book(live, record)
@@ -331,7 +333,7 @@ class Walker:
         self.providers.failed(
             live.entry,
             live.permit,
-            live.asked_model,
+            live.run.ticket.route,
             fault,
             now,
             latency_ms=(now - live.started_at) * 1000,

@@ -108,6 +108,7 @@ class Conclusions:
             max_attempts=ticket.max_attempts,
             interruptions=ticket.interruptions,
             deadline_left_s=ticket.timeout_s - ticket.deadline_spent(now),
+            max_wait_s=core.config.circuit.max_cooldown_s,
         )
         if run.broken_stream:
             self.fail(ticket, last.kind, f"{last.message} (on_broken_stream: fail)", run)
@@ -119,8 +120,11 @@ class Conclusions:
             calls = [CallBooked(call=record) for record in run.records]
             self._wait_again(run, State.RETRYING, [attempt, *calls])
         else:
-            message = last.message if decision.kind is last.kind else decision.message
-            self.fail(ticket, decision.kind, message or decision.message, run)
+            blamed = next((f for f in reversed(run.faults) if f.kind is decision.kind), last)
+            message = blamed.message
+            if POLICY[blamed.kind].retried:
+                message = f"{message} ({decision.message})"
+            self.fail(ticket, decision.kind, message, run)
 
     def _called_nobody(self, run: Run, now: float) -> None:
         obstacle = self.core.providers.check(run.ticket.route, now)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
 from ksi_tui.engine.circuit import Circuit, CircuitState, Permit, Settled
-from ksi_tui.engine.errors import CircuitEffect, ErrorKind, ProviderFault, circuit_effect
+from ksi_tui.engine.errors import POLICY, CircuitEffect, ErrorKind, ProviderFault, circuit_effect
 from ksi_tui.engine.models import Cause, CauseKind, Verdict, VerdictKind
 from ksi_tui.engine.provider_health import ProviderHealth
 from ksi_tui.engine.providers.base import Provider
@@ -288,6 +288,7 @@ class ProviderManager:
         latency_ms: float,
         ttft_ms: float | None,
         tokens: int,
+        streamed: int,
     ) -> None:
         """Note an answer."""
         entry.circuit.settle(permit, Settled.SUCCESS, now)
@@ -299,6 +300,7 @@ class ProviderManager:
             kind=None,
             message=None,
             tokens=tokens,
+            streamed=streamed,
         )
         entry.dirty = True
 
@@ -306,7 +308,7 @@ class ProviderManager:
         self,
         entry: Entry,
         permit: Permit,
-        model: str,
+        route: Route,
         fault: ProviderFault,
         now: float,
         *,
@@ -320,13 +322,15 @@ class ProviderManager:
             now,
             reason=f"{fault.kind}: {fault.message}"[:200],
             kind=fault.kind,
+            last_candidate=self._last_candidate(entry, route, now),
         )
         if fault.kind is ErrorKind.API_RATE_LIMIT and fault.retry_after_s:
             wait_s = min(fault.retry_after_s, entry.max_cooldown_s)
-            entry.cooldowns[model] = max(entry.cooldowns.get(model, 0.0), now + wait_s)
+            until = max(entry.cooldowns.get(route.model, 0.0), now + wait_s)
+            entry.cooldowns[route.model] = until
         entry.health.record(
             now=now,
-            ok=False,
+            ok=None if POLICY[fault.kind].interruption else False,
             latency_ms=latency_ms,
             ttft_ms=None,
             kind=fault.kind,
@@ -334,6 +338,11 @@ class ProviderManager:
             tokens=0,
         )
         entry.dirty = True
+
+    def _last_candidate(self, entry: Entry, route: Route, now: float) -> bool:
+        """Whether nobody else serves the route: a failure rate must not shut this one then."""
+        others = (each for each in self.candidates(route).usable if each is not entry)
+        return not any(each.circuit.admits(now) for each in others)
 
     def gave_up(self, entry: Entry, permit: Permit, now: float) -> None:
         """Note a call that was cancelled: neither failure nor success."""

@@ -6,7 +6,6 @@ retried is `errors.POLICY`'s to say; running the due ones is the service's.
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -132,53 +131,3 @@ def _floor_s(errors: Sequence[CallError]) -> float | None:
     if others:
         return max((wait for wait in others if wait is not None), default=None)
     return min((wait or 0.0 for _, wait in errors), default=None)
-
-
-class RetrySchedule:
-    """Who goes again at what time (epoch seconds). At most one entry a request."""
-
-    def __init__(self) -> None:
-        self._at: dict[str, float] = {}
-        self._heap: list[tuple[float, str]] = []
-
-    def __len__(self) -> int:
-        return len(self._at)
-
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self._at
-
-    def at(self, request_id: str) -> float | None:
-        """Return when the request is due, or None when it is not waiting."""
-        return self._at.get(request_id)
-
-    def add(self, request_id: str, at: float) -> None:
-        """Schedule a request, in place of an earlier entry of it."""
-        self._at[request_id] = at
-        heapq.heappush(self._heap, (at, request_id))
-        if len(self._heap) > 2 * len(self._at) + 64:
-            self._heap = [(due, one) for one, due in self._at.items()]
-            heapq.heapify(self._heap)
-
-    def remove(self, request_id: str) -> bool:
-        """Forget a request; return whether it was waiting."""
-        return self._at.pop(request_id, None) is not None
-
-    def due(self, now: float) -> list[str]:
-        """Take out and return every request whose time has come, earliest first."""
-        ready: list[str] = []
-        while self._settle_head() and self._heap[0][0] <= now:
-            _, request_id = heapq.heappop(self._heap)
-            del self._at[request_id]
-            ready.append(request_id)
-        return ready
-
-    @property
-    def next_at(self) -> float | None:
-        """The earliest time at which one is due; None when nothing waits."""
-        return self._heap[0][0] if self._settle_head() else None
-
-    def _settle_head(self) -> bool:
-        """Drop entries at the head that were removed or moved; return whether one is left."""
-        while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return bool(self._heap)

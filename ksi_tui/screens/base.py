@@ -37,6 +37,8 @@ class Host(Protocol):
     display_name: str
     fault: str | None
     clock: Callable[[], float]
+    draft: dict[str, str]
+    config_hint: str
 
     def copy_to_clipboard(self, text: str) -> None:
         """Hand a text to the terminal's clipboard; nothing tells whether it arrived."""
@@ -44,6 +46,10 @@ class Host(Protocol):
 
     def show_verdict(self, verdict: Verdict) -> None:
         """Say the verdict where it is seen without looking at the screen: the terminal's title."""
+        ...
+
+    async def toggle_demo(self) -> str:
+        """Start or stop the demo load and return what happened in words."""
         ...
 
 

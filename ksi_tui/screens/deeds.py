@@ -95,17 +95,14 @@ class ActingScreen(KsiScreen):
             self.say(answer)
 
     def action_submit(self) -> None:
-        """Open the form for a prompt."""
+        """Open the form for a prompt, and what became of it."""
         from ksi_tui.screens.submit import SubmitScreen
 
-        target = self.target()
-        self.app.push_screen(
-            SubmitScreen(session_id=target.session_id if target else None), self._after_submit
-        )
+        self.app.push_screen(SubmitScreen(), self._after_submit)
 
     def _after_submit(self, request_id: str | None) -> None:
         if request_id is not None:
-            self.say(f"{request_id} is queued and on disk")
+            self.open_request(request_id)
 
     def open_target(self) -> None:
         """Open the target's request; of a lock, what its session is doing."""

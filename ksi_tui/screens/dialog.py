@@ -158,7 +158,7 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
     """A framed dialog over the screen that asked."""
 
     CSS_PATH = Path(__file__).with_suffix(".tcss")
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+    HORIZONTAL_BREAKPOINTS = [
         (0, "-narrow"),
         (100, "-wide"),
     ]
@@ -175,7 +175,7 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
 
     def set_heading(self, title: str) -> None:
         """Write the box's upper edge; clean text only."""
-        self.query_one("#box").border_title = Content(title)  # type: ignore[assignment]
+        self.query_one("#box").border_title = Content(title)
 
     def on_mount(self) -> None:
         self._guard = EnterGuard(self.host.clock)

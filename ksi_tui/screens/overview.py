@@ -193,8 +193,11 @@ class Overview(ActingScreen):
             return None
         if self._chosen == 2:
             active = self._active_view()
-            return active and Target(
-                session_id=active.session_id, request_id=active.request_id, provider=active.provider
+            if active is None:
+                return None
+            running = active.provider if active.phase.running else None
+            return Target(
+                session_id=active.session_id, request_id=active.request_id, provider=running
             )
         key = self._table(ORDER[self._chosen - 1]).cursor_key
         if key is None or self._chosen == 4:
@@ -243,3 +246,19 @@ class Overview(ActingScreen):
         """Hold the picture, or let it go on."""
         self._frozen_at = self.host.clock() if self._frozen_at is None else None
         self.tick()
+
+    def action_demo(self) -> None:
+        """Start or stop the demo load; on simulated providers only."""
+        if not self.applies("demo"):
+            self.say("demo load runs on simulated providers only", Tone.WARN)
+            return
+        self.run_worker(self._toggle_demo(), name="demo", group="deeds")
+
+    async def _toggle_demo(self) -> None:
+        self.say(await self.host.toggle_demo())
+
+    def action_providers(self) -> None:
+        """Say how a provider is added."""
+        from ksi_tui.screens.add_provider import AddProvider
+
+        self.app.push_screen(AddProvider(self.host.config_hint))

@@ -62,9 +62,13 @@ class QuitDialog(Dialog[str]):
         self.set_heading("Leave with work in flight?")
         waiting = work.queued + work.retrying
         self.query_one("#question", Sheet).show(
-            line(f"  {work.running} at providers, {work.retrying} in backoff, {work.queued} queued."),
+            line(
+                f"  {work.running} at providers, {work.retrying} in backoff, {work.queued} queued."
+            ),
             Line(),
-            _way("d", "drain", f"let the {work.running} finish, then leave; {waiting} stay on disk"),
+            _way(
+                "d", "drain", f"let the {work.running} finish, then leave; {waiting} stay on disk"
+            ),
             _way("l", "leave", "leave now; everything goes on when ksi-tui starts next"),
             _way("c", "cancel all", f"stop all {work.running + waiting}; their texts are kept"),
             _way("esc", "stay", ""),

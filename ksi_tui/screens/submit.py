@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Static, TextArea
 
 from ksi_tui.screens.base import ask, key_hints, refusal
 from ksi_tui.screens.dialog import Act, Choice, Dialog, Sheet
-from ksi_tui.widgets.spans import Line, Span, line
+from ksi_tui.widgets.spans import Line, Span
 
 PRIORITIES = ("critical", "high", "normal", "low", "background")
 _STREAM: tuple[tuple[str, bool | None], ...] = (
@@ -24,31 +23,26 @@ _STREAM: tuple[tuple[str, bool | None], ...] = (
 _FIELDS = (
     ("model", "Model", "the default model"),
     ("session", "Session", "a session of its own"),
-    ("agent", "Agent", "none"),
+    ("agent", "Agent", "you"),
 )
 
 
 class Prompt(TextArea):
     """A text of several lines in which enter sends; ctrl+j and shift+enter begin a line."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+j,shift+enter", "newline", show=False),
-    ]
-
     class Sent(Message):
         """Enter was pressed."""
 
-    async def _on_key(self, event: events.Key) -> None:
+    def on_key(self, event: events.Key) -> None:
+        """Take enter and its relatives before the editor does."""
+        if event.key not in ("enter", "ctrl+j", "shift+enter"):
+            return
+        event.stop()
+        event.prevent_default()
         if event.key == "enter":
-            event.stop()
-            event.prevent_default()
             self.post_message(self.Sent())
-        elif event.key in ("ctrl+j", "shift+enter"):
-            event.stop()
-            event.prevent_default()
-            self.insert("\n")
         else:
-            await super()._on_key(event)
+            self.insert("\n")
 
 
 class SubmitScreen(Dialog[str]):
@@ -56,9 +50,8 @@ class SubmitScreen(Dialog[str]):
 
     AUTO_FOCUS = "#prompt"
 
-    def __init__(self, *, session_id: str | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._session_id = session_id
         self._sending = False
 
     def compose(self) -> ComposeResult:
@@ -87,14 +80,12 @@ class SubmitScreen(Dialog[str]):
         self.query_one("#priority", Choice).offer(PRIORITIES, PRIORITIES.index("normal"))
         self.query_one("#stream", Choice).offer([name for name, _ in _STREAM], 0)
         hints = key_hints(
-            ("enter", "send"), ("ctrl+j", "new line"), ("tab", "next"), ("esc", "close, keeps the draft")
+            ("enter", "send"),
+            ("ctrl+j", "new line"),
+            ("tab", "next"),
+            ("esc", "close, keeps the draft"),
         )
         self.query_one("#question", Sheet).show(Line(), Line((Span(" "), *hints.spans)))
-        self._suggest_session()
-
-    def _suggest_session(self) -> None:
-        if self._session_id is not None:
-            self.query_one("#session", Input).placeholder = "a session of its own"
 
     # --- sending ---------------------------------------------------------------------
 
@@ -135,7 +126,7 @@ class SubmitScreen(Dialog[str]):
         data: dict[str, Any] = {
             "prompt": self.query_one(Prompt).text,
             "priority": PRIORITIES[self.query_one("#priority", Choice).index],
-            "metadata": {"by": self.host.ui.operator},
+            "agent_id": self.host.ui.operator,
         }
         for key, name in (("model", "model"), ("session", "session_id"), ("agent", "agent_id")):
             value = self.query_one(f"#{key}", Input).value.strip()
@@ -146,6 +137,8 @@ class SubmitScreen(Dialog[str]):
 
     def action_keep(self) -> None:
         """Close the form and keep what was typed for the next time."""
-        self.host.draft.update({key: self.query_one(f"#{key}", Input).value for key, _, _ in _FIELDS})
+        self.host.draft.update(
+            {key: self.query_one(f"#{key}", Input).value for key, _, _ in _FIELDS}
+        )
         self.host.draft["prompt"] = self.query_one(Prompt).text
         self.dismiss(None)

@@ -16,7 +16,6 @@ from ksi_tui.engine.retry_manager import (
     Fail,
     Retry,
     RetryPolicy,
-    RetrySchedule,
 )
 
 LONG = 1e9
@@ -210,65 +209,3 @@ def test_it_never_exceeds_budget_deadline_or_interruptions(
     else:
         assert POLICY[decision.kind].retried
         assert spent < max_attempts
-
-
-# --- the schedule -------------------------------------------------------------------------
-
-
-def test_due_ones_leave_in_order_of_time() -> None:
-    subject = RetrySchedule()
-    for request_id, at in (("c", 30.0), ("a", 10.0), ("b", 20.0)):
-        subject.add(request_id, at)
-    assert subject.next_at == 10
-    assert subject.due(9.9) == []
-    assert subject.due(20) == ["a", "b"]
-    assert (subject.next_at, len(subject), "c" in subject, "a" in subject) == (30, 1, True, False)
-    assert subject.due(1e9) == ["c"]
-    assert subject.next_at is None
-
-
-def test_moving_one_leaves_no_trace_of_its_former_time() -> None:
-    subject = RetrySchedule()
-    subject.add("a", 10)
-    subject.add("a", 50)
-    assert subject.at("a") == 50
-    assert subject.due(49) == []
-    subject.add("a", 5)
-    assert subject.due(5) == ["a"]
-    assert subject.due(100) == []
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["add", "remove", "due"]), st.integers(0, 30), st.integers(0, 50)
-        ),
-        max_size=300,
-    )
-)
-def test_it_behaves_as_a_plain_table_would(steps: list[tuple[str, int, int]]) -> None:
-    subject, table = RetrySchedule(), dict[str, float]()
-    for step, who, at in steps:
-        name = f"r-{who}"
-        if step == "add":
-            subject.add(name, at)
-            table[name] = at
-        elif step == "remove":
-            assert subject.remove(name) is (table.pop(name, None) is not None)
-        else:
-            due = subject.due(at)
-            assert [table[one] for one in due] == sorted(table[one] for one in due)
-            assert set(due) == {one for one, when in table.items() if when <= at}
-            assert len(due) == len(set(due))
-            for one in due:
-                del table[one]
-        assert len(subject) == len(table)
-        assert subject.next_at == min(table.values(), default=None)
-
-
-def test_moving_one_for_ever_does_not_grow_it() -> None:
-    subject = RetrySchedule()
-    for at in range(10_000, 0, -1):
-        subject.add("a", at)
-    assert len(subject._heap) < 200
-    assert subject.due(1e9) == ["a"]

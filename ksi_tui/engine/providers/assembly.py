@@ -148,10 +148,11 @@ def with_refusals(response: dict[str, Any]) -> dict[str, Any]:
 
 
 def first_text(response: Mapping[str, Any]) -> str:
-    """Return the text of a chat.completion's first choice."""
+    """Return the text, or the refusal, of a chat.completion's first choice."""
     choices: Sequence[Any] = response.get("choices") or ({},)
-    content = (choices[0].get("message") or {}).get("content")
-    return content if isinstance(content, str) else ""
+    message = choices[0].get("message") or {}
+    text = message.get("content") or message.get("refusal")
+    return text if isinstance(text, str) else ""
 
 
 def _choice_json(index: int, choice: _Choice) -> dict[str, Any]:

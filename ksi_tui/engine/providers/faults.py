@@ -97,13 +97,21 @@ _POLICY = re.compile(
 def classify(evidence: Evidence, *, now: float) -> Fault:
     """Return kind, message, status and wait of a failed call; `now` is epoch seconds."""
     kind = _kind(evidence)
-    text = (kind is ErrorKind.NETWORK_ERROR and evidence.broken) or evidence.text
     return Fault(
         kind=kind,
-        message=clean_message(text) or f"the call failed: {kind.value.replace('_', ' ')}",
+        message=_message(kind, evidence) or f"the call failed: {kind.value.replace('_', ' ')}",
         status=evidence.status,
         retry_after_s=retry_after_s(evidence.headers, now=now),
     )
+
+
+def _message(kind: ErrorKind, evidence: Evidence) -> str:
+    if kind is ErrorKind.NETWORK_ERROR and evidence.broken:
+        return clean_message(evidence.broken)
+    message = clean_message(evidence.text)
+    if kind is ErrorKind.PROVIDER_ERROR and message.startswith(_JSON_COMPLAINTS):
+        return f"the server's answer is not valid JSON: {message}"
+    return message
 
 
 def _kind(evidence: Evidence) -> ErrorKind:
@@ -186,6 +194,7 @@ _NOT_AN_ANSWER = re.compile(
 )
 _PAGE = re.compile(r"<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<(title|h1)\b[^>]*>(?P<title>.*?)</\1", re.IGNORECASE | re.DOTALL)
+_JSON_COMPLAINTS = ("Expecting ", "Extra data", "Unterminated string", "Invalid control char")
 _SPACES = re.compile(r"\s+")
 _LONGEST_QUOTE = 120
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -99,15 +99,13 @@ class Upstream:
                 gatherer.flush()
         if not _finished(stream, call.request["params"]):
             return await self._fault(call, _truncated(call.assembly))
-        # litellm estimates where the provider told nothing; what was told is in the chunks.
-        told = any(getattr(chunk, "usage", None) for chunk in stream.chunks)
-        raw = raw if told else None
+        raw, cost = _told(stream.chunks, raw)
         call.assembly.finish(watched.finish_reasons if watched else {})
         response = call.assembly.response(raw)
         if (empty := empty_reply(response)) is not None:
             return await self._fault(call, empty)
         usage = await self._usage(call, raw, call.assembly.everything)
-        return self._answer(call, response, usage, raw, None)
+        return self._answer(call, response, usage, raw, cost)
 
     async def _messages(self, request: Mapping[str, Any]) -> list[Message]:
         params = request["params"]
@@ -222,7 +220,7 @@ def _watch(stream: Any, assembly: Assembly, gatherer: Gatherer) -> WatchedStream
 
     def refuse(index: int, text: str) -> None:
         assembly.add_refusal(index, text)
-        gatherer.add("", 1)
+        gatherer.add("" if index else text, 1)
 
     stream.completion_stream = watched = WatchedStream(stream.completion_stream, refuse)
     return watched
@@ -243,6 +241,23 @@ def _truncated(assembly: Assembly) -> Fault:
         kind=ErrorKind.PROVIDER_ERROR,
         message="the stream ended without a finish reason" if begun else "the reply is empty",
     )
+
+
+def _told(
+    chunks: Sequence[Any], raw: dict[str, Any] | None
+) -> tuple[dict[str, Any] | None, float | None]:
+    """Return usage as the provider told it, and its cost.
+
+    litellm estimates where the provider told nothing, which the chunks reveal, and adds
+    the cost, which some providers tell themselves.
+    """
+    told = [chunk.usage for chunk in chunks if getattr(chunk, "usage", None)]
+    if raw is None or not told:
+        return None, None
+    cost = raw.get("cost")
+    if not any(getattr(usage, "cost", None) for usage in told):
+        raw = {name: value for name, value in raw.items() if name != "cost"}
+    return raw, cost
 
 
 def _raw_usage(answer: Any) -> dict[str, Any] | None:

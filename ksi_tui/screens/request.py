@@ -1,0 +1,213 @@
+"""One request: why it is where it is, what happened to it, what it used, and its answer live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+
+from ksi_tui.actions import Where
+from ksi_tui.client import SnapshotQuery
+from ksi_tui.engine.views import Live, Phase
+from ksi_tui.screens import report
+from ksi_tui.screens.base import Target, ask, refusal, screen_bindings
+from ksi_tui.screens.deeds import ActingScreen
+from ksi_tui.screens.layouts import Layout, layout_for
+from ksi_tui.widgets import fit, formats, header
+from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.lines import Bar
+from ksi_tui.widgets.pane import TextPane
+from ksi_tui.widgets.rows import name_of
+from ksi_tui.widgets.spans import Span, Tone, line
+
+TABS = ("timeline", "answer", "prompt", "usage")
+_RE_READ_S = 1.0
+"""How often an unfinished request's record is read again, in seconds; its text is live."""
+_UNFINISHED = ("queued", "processing", "retrying")
+
+
+class RequestScreen(ActingScreen):
+    """Shows one request by its id, for as long as it is looked at."""
+
+    WHERE = Where.REQUEST
+    BINDINGS = screen_bindings(Where.REQUEST)
+    CSS_PATH = Path(__file__).with_suffix(".tcss")
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__()
+        self.request_id = request_id
+        self._report: dict[str, Any] = {}
+        self._error: str | None = None
+        self._live: Live | None = None
+        self._phase: Phase | None = None
+        self._at: float | None = None
+        self._read_at = float("-inf")
+        self._reading = False
+        self._frozen = False
+        self._chosen = 1
+        self._tabs = False
+
+    def compose(self) -> ComposeResult:
+        yield Bar(id="crumbs")
+        yield Bar(id="summary")
+        yield Bar(id="tabs")
+        yield TextPane("Why", id="why")
+        with Horizontal(id="middle"):
+            yield TextPane("Timeline", id="timeline")
+            yield TextPane("Usage and call", id="usage")
+        yield TextPane("Prompt", id="prompt")
+        yield TextPane("Answer", id="answer", follow=True)
+        yield Bar(id="footer")
+
+    def on_mount(self) -> None:
+        self._arrange()
+        self._pane(TABS[0] if self._tabs else "answer").focus()
+        self.tick()
+
+    # --- layout ----------------------------------------------------------------------
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self._arrange()
+        self.call_after_refresh(self._show)
+
+    def _arrange(self) -> None:
+        self._tabs = layout_for(*self.app.size) is not Layout.PANES
+        self.set_class(self._tabs, "tabs")
+        chosen = TABS[self._chosen - 1]
+        for name in TABS:
+            self._pane(name).display = not self._tabs or name == chosen
+        self.query_one("#middle").display = not self._tabs or chosen in ("timeline", "usage")
+
+    def _pane(self, name: str) -> TextPane:
+        return self.query_one(f"#{name}", TextPane)
+
+    def action_pane(self, number: int) -> None:
+        """Go to a tab or pane by its number."""
+        self._chosen = number
+        self._arrange()
+        self._pane(TABS[number - 1]).focus()
+        self.call_after_refresh(self._show)
+
+    def action_step_pane(self, step: int) -> None:
+        """Go to the next pane or the one before."""
+        self.action_pane((self._chosen - 1 + step) % len(TABS) + 1)
+
+    @on(events.Click, "#tabs")
+    def _tab_clicked(self, event: events.Click) -> None:
+        number = header.tab_at(self._tabs_line(), event.x - 1)
+        if number is not None:
+            self.action_pane(number)
+
+    # --- the picture -----------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Read the live view, and the record when it is due."""
+        if self.client is None or self._frozen:
+            return
+        query = SnapshotQuery(
+            active_limit=0, queue_limit=0, lock_limit=0, trend_points=1, request_id=self.request_id
+        )
+        snapshot = self.client.snapshot(query)
+        self._live, self._at = snapshot.live, snapshot.at
+        phase = self._live.phase if self._live else None
+        status = self._report.get("status")
+        unfinished = not self._report or status in _UNFINISHED
+        due = unfinished and self.host.clock() - self._read_at >= _RE_READ_S
+        if (due or phase is not self._phase) and not self._reading:
+            self._phase = phase
+            self._reading = True
+            self.run_worker(self._read(), name="request-status", group="read")
+        self._show()
+
+    async def _read(self) -> None:
+        try:
+            reply = await ask(self.host, "completion:request_status", request_id=self.request_id)
+        finally:
+            self._reading = False
+            self._read_at = self.host.clock()
+        self._error = refusal(reply)
+        if self._error is None:
+            self._report = reply
+        self._show()
+
+    def _show(self) -> None:
+        width = self.size.width
+        if not width:
+            return
+        session = name_of(self._report.get("session_id")) if self._report else "…"
+        crumbs = f" overview > {session} > {name_of(self.request_id)}"
+        named = line(Span(f" {clean(self.host.display_name, 60)} ", Tone.STRONG), crumbs)
+        moment = f"{formats.clock(self._at)} UTC " if self._at is not None else ""
+        shown = named if width >= 100 else line(crumbs)
+        self.query_one("#crumbs", Bar).show(fit.both_ends(shown, line(moment), width))
+        if self._error is not None and not self._report:
+            said = line(Span(f" ! {self._error}", Tone.BAD))
+            self.query_one("#summary", Bar).show(said)
+        else:
+            self._show_report(width)
+        self.show_footer()
+
+    def _show_report(self, width: int) -> None:
+        found, live = self._report, self._live
+        texts = self.host.ui.text != "never"
+        self.query_one("#summary", Bar).show(report.summary(found, live, width))
+        self.query_one("#tabs", Bar).show(self._tabs_line())
+        whys = self._pane("why")
+        whys.set_head("Why")
+        whys.show(report.why(found, live, whys.text_width))
+        timeline, spent = self._pane("timeline"), found.get("attempts") or ()
+        of = f"attempt {len(spent)} of {found.get('max_attempts')}" if spent else ""
+        timeline.set_head("Timeline", of)
+        timeline.show(report.timeline(found))
+        usage = self._pane("usage")
+        usage.show(report.usage(found, live))
+        prompt = self._pane("prompt")
+        prompt.show(report.prompt(found, prompt.text_width, texts) if found else [])
+        answer = self._pane("answer")
+        answer.set_head(*self._answer_head())
+        answer.show(report.answer(found, live, answer.text_width, texts))
+
+    def _answer_head(self) -> tuple[str, str]:
+        text = report.answer_text(self._report, self._live)
+        phase = report.phase_of(self._report, self._live)
+        word = "Answer" if phase is Phase.COMPLETED else "Answer so far"
+        tokens = f"{self._live.tokens:,} tokens, " if self._live and self._live.tokens else ""
+        note = "frozen, f goes on" if self._frozen else "follows" if phase.running else ""
+        return f"{word}  {tokens}{len(text):,} characters", note
+
+    def _tabs_line(self) -> Any:
+        tokens = f"{self._live.tokens} tok" if self._live else ""
+        return header.numbered_tabs(
+            [("Timeline", ""), ("Answer", tokens), ("Prompt", ""), ("Usage", "")], self._chosen
+        )
+
+    # --- what the keys act on --------------------------------------------------------
+
+    def target(self) -> Target | None:
+        """Return this request, once its session is known."""
+        session_id = self._report.get("session_id")
+        if not session_id:
+            return None
+        running = self._live is not None and self._live.phase.running
+        provider = self._live.provider if self._live and running else None
+        return Target(session_id=session_id, request_id=self.request_id, provider=provider)
+
+    def action_copy(self) -> None:
+        """Copy the answer so far; without one the id."""
+        text = report.answer_text(self._report, self._live)
+        if text and self.host.ui.text != "never":
+            self.copy_out(text, "the answer")
+        else:
+            self.copy_out(self.request_id, "the id")
+
+    def action_freeze(self) -> None:
+        """Hold the picture, or let it go on."""
+        self._frozen = not self._frozen
+        self._show()
+
+    def action_back(self) -> None:
+        """Return to where this was opened."""
+        self.app.pop_screen()
