@@ -1,7 +1,7 @@
 """Whether a failed attempt is made again, and when.
 
-Pure policy and a pure schedule: no clock, no timers, no I/O. Which kinds may be
-retried is `errors.POLICY`'s to say; running the due ones is the service's.
+Pure policy: no clock, no timers, no I/O. Which kinds may be retried is
+`errors.POLICY`'s to say; waking what is due is the dispatcher's.
 """
 
 from __future__ import annotations

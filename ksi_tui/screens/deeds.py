@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ksi_tui.engine.views import LockView
+from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen, Target, ask, refusal
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Tone
@@ -68,27 +69,21 @@ class ActingScreen(KsiScreen):
 
     def action_cancel(self) -> None:
         """Ask what is to be stopped, and stop it."""
-        from ksi_tui.screens.cancel import CancelDialog
-
         target = self.target()
         if target is None:
             self.say("cancel needs a request or a session under the cursor", Tone.WARN)
             return
-        self.app.push_screen(CancelDialog(target), self._after_cancel)
+        self.app.push_screen(later.cancel_dialog(target), self._after_cancel)
 
     def _after_cancel(self, answer: Stopped | str | None) -> None:
         if isinstance(answer, str):
             self.action_elsewhere()
         elif answer is not None:
-            from ksi_tui.screens.receipt import Receipt
-
-            self.app.push_screen(Receipt(answer))
+            self.app.push_screen(later.receipt(answer))
 
     def force_lock(self, lock: LockView) -> None:
         """Ask whether a lock is to be taken from its holder, and take it."""
-        from ksi_tui.screens.force import ForceDialog
-
-        self.app.push_screen(ForceDialog(lock), self._after_force)
+        self.app.push_screen(later.force_dialog(lock), self._after_force)
 
     def _after_force(self, answer: str | None) -> None:
         if answer:
@@ -96,9 +91,7 @@ class ActingScreen(KsiScreen):
 
     def action_submit(self) -> None:
         """Open the form for a prompt, and what became of it."""
-        from ksi_tui.screens.submit import SubmitScreen
-
-        self.app.push_screen(SubmitScreen(), self._after_submit)
+        self.app.push_screen(later.submit_form(), self._after_submit)
 
     def _after_submit(self, request_id: str | None) -> None:
         if request_id is not None:
@@ -129,9 +122,7 @@ class ActingScreen(KsiScreen):
 
     def open_request(self, request_id: str) -> None:
         """Show one request."""
-        from ksi_tui.screens.request import RequestScreen
-
-        self.app.push_screen(RequestScreen(request_id))
+        self.app.push_screen(later.request_screen(request_id))
 
     def copy_out(self, text: str, what: str) -> None:
         """Offer a text to the terminal's clipboard and say so, without claiming success."""

@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from ksi_tui.actions import Where
 from ksi_tui.client import Snapshot, SnapshotQuery
 from ksi_tui.engine.views import ActiveView, Level, Verdict
-from ksi_tui.screens import empty, fill
+from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.layouts import Layout, layout_for
@@ -259,6 +259,4 @@ class Overview(ActingScreen):
 
     def action_providers(self) -> None:
         """Say how a provider is added."""
-        from ksi_tui.screens.add_provider import AddProvider
-
-        self.app.push_screen(AddProvider(self.host.config_hint))
+        self.app.push_screen(later.add_provider(self.host.config_hint))

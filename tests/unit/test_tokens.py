@@ -84,12 +84,12 @@ def test_a_price_of_zero_is_a_price() -> None:
 
 @pytest.mark.parametrize("model", ["gpt-4o", "openai/gpt-4o", "openrouter/openai/gpt-4o"])
 def test_settings_win_and_are_found_behind_a_route(model: str) -> None:
-    subject = TokenTracker({"gpt-4o": PriceSettings(input=2)})
+    subject = TokenTracker({"gpt-4o": PriceSettings(input=2, output=0)})
     assert subject.price(model, Usage(input=500_000), 99.0, "litellm 1") == (1.0, "settings")
 
 
 def test_the_whole_name_goes_before_its_end() -> None:
-    subject = TokenTracker({"m": PriceSettings(input=2), "azure/m": PriceSettings(input=4)})
+    subject = TokenTracker({"m": PriceSettings(input=2, output=0), "azure/m": PriceSettings(input=4, output=0)})
     assert subject.price("azure/m", Usage(input=1_000_000), None, None)[0] == 4
 
 

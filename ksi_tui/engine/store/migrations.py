@@ -63,11 +63,7 @@ def check(path: Path) -> int:
         raise StoreUnavailable(f"{path} is a folder; name a database file with --db")
     if path.stat().st_size == 0:
         return 0
-    if not _is_ours(path):
-        return 0
-    # Read-only, so that closing it does not write a log left by a crash into the file.
-    with closing(_connect(path, "mode=ro")) as connection:
-        version = _number(path, connection, "PRAGMA user_version")
+    version = _version(path)
     if version > latest():
         raise NewerDatabase(
             f"{path} was written by a later version of ksi-tui (schema {version}, this one knows"
@@ -76,21 +72,27 @@ def check(path: Path) -> int:
     return version
 
 
-def _is_ours(path: Path) -> bool:
-    """Return True for our mark and False for an empty SQLite file; raise NotADatabase for others.
+def _version(path: Path) -> int:
+    """Return the version in a file of ours, 0 for an empty SQLite file; or raise NotADatabase.
 
-    Ours carries its mark in the file itself from the first transaction on, so the write-ahead
-    log need not be read, and a foreign one is not touched.
+    The file alone tells whose it is: ours carries its mark from the first transaction on. So
+    the write-ahead log of a foreign one is not touched. A log of ours, left by a crash, is
+    read but not written into the file, and where there is none, none is made.
     """
+    log = path.with_name(path.name + "-wal")
+    logged = log.exists() and log.stat().st_size > 0
     with closing(_connect(path, "mode=ro&immutable=1")) as connection:
         mark = _number(path, connection, "PRAGMA application_id")
+        version = _number(path, connection, "PRAGMA user_version")
         tables = _number(path, connection, "SELECT COUNT(*) FROM sqlite_master")
-    if mark == APPLICATION_ID:
-        return True
-    log = path.with_name(path.name + "-wal")
-    if mark or tables or (log.exists() and log.stat().st_size):
-        raise _not_ours(path, "it is an SQLite database of another program")
-    return False
+    if mark != APPLICATION_ID:
+        if mark or tables or logged:
+            raise _not_ours(path, "it is an SQLite database of another program")
+        return 0
+    if not logged:
+        return version
+    with closing(_connect(path, "mode=ro")) as connection:
+        return _number(path, connection, "PRAGMA user_version")
 
 
 def _number(path: Path, connection: sqlite3.Connection, question: str) -> int:
