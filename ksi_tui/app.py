@@ -27,18 +27,20 @@ from textual.screen import Screen
 from ksi_tui import theme
 from ksi_tui.actions import Group, Where, actions_of, bindings, wrong_keymap
 from ksi_tui.client import EngineClient
+from ksi_tui.demo import DemoLoad
 from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError
 from ksi_tui.engine.views import Verdict
+from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
+from ksi_tui.screens.ending import end_work, in_flight
 from ksi_tui.screens.overview import Overview
 from ksi_tui.widgets import formats
-from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.clean import clean, clean_block
 from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
 
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
-    from ksi_tui.demo import DemoLoad
 
 Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
 
@@ -92,6 +94,7 @@ class KsiApp(App[int]):
         self._leaving = asyncio.Event()
         self._engine_task: asyncio.Task[None] | None = None
         self._titled: str | None = None
+        self._asked_to_quit = False
 
     # --- the look --------------------------------------------------------------------
 
@@ -177,8 +180,6 @@ class KsiApp(App[int]):
 
     async def toggle_demo(self) -> str:
         """Start or stop the demo load and return what happened in words."""
-        from ksi_tui.demo import DemoLoad
-
         if self._demo is not None:
             await self._demo.stop()
             self._demo = None
@@ -193,21 +194,19 @@ class KsiApp(App[int]):
 
     def action_leave(self) -> None:
         """Quit; with work in flight ask first what becomes of it."""
-        from ksi_tui.screens.quit import QuitDialog, in_flight
-
         work = in_flight(self.client)
         if work is None:
             self.leave()
-        elif not isinstance(self.screen, QuitDialog):
-            self.push_screen(QuitDialog(work), self._after_quit)
+        elif not self._asked_to_quit:
+            self._asked_to_quit = True
+            self.push_screen(later.quit_dialog(work), self._after_quit)
 
     def _after_quit(self, answer: str | None) -> None:
+        self._asked_to_quit = False
         if answer is not None:
             self.run_worker(self._end(answer), name="end-work", exclusive=True, group="end")
 
     async def _end(self, answer: str) -> None:
-        from ksi_tui.screens.quit import end_work
-
         refused = await end_work(self, answer)
         if refused is None:
             self.leave()
@@ -228,10 +227,8 @@ class KsiApp(App[int]):
 
     def action_help(self) -> None:
         """Show every key."""
-        from ksi_tui.screens.help import HelpScreen
-
         where = self.screen.WHERE if isinstance(self.screen, KsiScreen) else Where.ANY
-        self.push_screen(HelpScreen(where))
+        self.push_screen(later.help_screen(where))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Return what the palette offers: the actions of the screen, and the theme."""
@@ -264,8 +261,6 @@ def _of(screen: Screen[object]) -> list[object]:
 
 def clean_reason(reason: str) -> str:
     """Return a fault's reason, safe, with at least one line."""
-    from ksi_tui.widgets.clean import clean_block
-
     return clean_block(reason, 4000).strip() or "no reason was given"
 
 

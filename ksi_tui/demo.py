@@ -24,6 +24,7 @@ _TOTALS_ONLY = SnapshotQuery(active_limit=0, queue_limit=0, lock_limit=0, trend_
 
 _PROVIDERS: tuple[dict[str, Any], ...] = (
     {
+        "kind": "simulated",
         "name": "sim-down",
         "models": ["demo-large"],
         "model": "sim/down",
@@ -32,6 +33,7 @@ _PROVIDERS: tuple[dict[str, Any], ...] = (
         "circuit": {"fail_max": 4, "reset_timeout_s": 20, "max_reset_timeout_s": 60},
     },
     {
+        "kind": "simulated",
         "name": "sim-flaky",
         "models": ["demo-large", "demo-small"],
         "model": "sim/flaky",
@@ -41,6 +43,7 @@ _PROVIDERS: tuple[dict[str, Any], ...] = (
         "circuit": {"fail_max": 6, "reset_timeout_s": 15},
     },
     {
+        "kind": "simulated",
         "name": "sim-steady",
         "models": ["demo-*", "sim/slow", "sim/hang"],
         "model": "sim/slow",
@@ -49,6 +52,7 @@ _PROVIDERS: tuple[dict[str, Any], ...] = (
         "params": {"seed": 3, "delay_ms": 700, "tokens_per_s": 30, "words": 140},
     },
     {
+        "kind": "simulated",
         "name": "sim-fast",
         "models": ["demo-small", "demo-limited", "sim/*"],
         "model": "sim/limited",

@@ -59,7 +59,7 @@ class CancelDialog(Confirm[Stopped | str]):
         self._stopping = False
 
     def compose_question(self) -> ComposeResult:
-        with Horizontal(id="fields"):
+        with Horizontal(classes="field"):
             yield Static("Stop", classes="label", markup=False)
             yield Choice(id="choice")
         yield Sheet(id="question")

@@ -206,7 +206,7 @@ class Confirm(Dialog[Answer], Generic[Answer]):
         with Vertical(id="box"):
             yield from self.compose_question()
             yield Sheet(id="error")
-            with Horizontal(id="fields"):
+            with Horizontal(classes="field"):
                 yield Static("Reason", classes="label", markup=False)
                 yield Input(id="reason", max_length=REASON_LIMIT)
                 yield Static(Content(f"by {clean(self.host.ui.operator, 20)}"), id="by")

@@ -22,7 +22,7 @@ from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 HOLD_S = 0.3
 """While keys follow each other faster than this, rows keep their order."""
-_LEAST_REST = 18
+_LEAST_REST = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,8 +93,13 @@ class ScriptedEngine:
 class Printed(list[str]):
     """A printer that remembers the ids."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.news = asyncio.Event()
+
     async def __call__(self, records: Sequence[Record]) -> None:
         self.extend(record["request_id"] for record in records)
+        self.news.set()
 
 
 def line(number: int, **data: Any) -> RequestLine:
@@ -254,10 +259,10 @@ async def test_resume_prints_what_was_left_and_what_comes_of_it() -> None:
     run = ResumedRun(engine, printed)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(finished(run))
-        for count in (1, 2, 3):
+        for _ in range(3):
+            printed.news.clear()
             engine.finish(1)
-            while len(printed) < count:
-                await asyncio.sleep(0)
+            await printed.news.wait()
     assert task.done()
     assert printed == ["a", "b", "born-of-b"]
     assert run.total == 3

@@ -89,7 +89,9 @@ def test_settings_win_and_are_found_behind_a_route(model: str) -> None:
 
 
 def test_the_whole_name_goes_before_its_end() -> None:
-    subject = TokenTracker({"m": PriceSettings(input=2, output=0), "azure/m": PriceSettings(input=4, output=0)})
+    subject = TokenTracker(
+        {"m": PriceSettings(input=2, output=0), "azure/m": PriceSettings(input=4, output=0)}
+    )
     assert subject.price("azure/m", Usage(input=1_000_000), None, None)[0] == 4
 
 

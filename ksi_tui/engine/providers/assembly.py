@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,7 @@ class Assembly:
                 held = 1
         for name in _LISTS:
             if values := _get(delta, name):
-                choice.lists.setdefault(name, []).extend(_plain(value) for value in values)
+                _extend(choice.lists.setdefault(name, []), values)
         for call in _get(delta, "tool_calls") or ():
             _merge_tool_call(choice.tool_calls, call)
             held = 1
@@ -188,6 +188,18 @@ def _merge_tool_call(calls: dict[int, dict[str, Any]], piece: Any) -> None:
 def _merge_function(function: dict[str, str], piece: Any) -> None:
     function["name"] += _get(piece, "name") or ""
     function["arguments"] += _get(piece, "arguments") or ""
+
+
+def _extend(kept: list[Any], pieces: Iterable[Any]) -> None:
+    """Add what came; the pieces of one thinking block become one, ended by its signature."""
+    for piece in map(_plain, pieces):
+        last = kept[-1] if kept else None
+        thinking = _get(piece, "type") == "thinking" and _get(last, "type") == "thinking"
+        if thinking and last is not None and not last.get("signature"):
+            last["thinking"] = (last.get("thinking") or "") + (piece.get("thinking") or "")
+            last["signature"] = piece.get("signature")
+        else:
+            kept.append(dict(piece) if isinstance(piece, Mapping) else piece)
 
 
 def _extend_logprobs(kept: dict[str, list[Any]], piece: Any) -> None:

@@ -1,0 +1,161 @@
+"""Loads with a real screen: the first frame, and how late the screen's loop gets.
+
+The dashboard runs in a pseudo-terminal, since a headless run never builds the bytes for
+the terminal and so measures too little.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.terminal import Terminal
+from tests.servers.misbehaving import MisbehavingServer
+
+TICK_S = 0.005
+STREAMS = 32
+WATCHED_S = 8.0
+
+_BARE = """
+from textual.app import App
+from textual.widgets import Static
+class Bare(App):
+    def compose(self):
+        yield Static("first frame")
+Bare().run()
+"""
+
+
+def _environ(folder: Path) -> dict[str, str]:
+    keyless = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
+    return {**keyless, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
+
+
+async def first_frame(folder: Path) -> dict[str, Any]:
+    """Time from the start of the command to the first frame with its panes."""
+    command = [sys.executable, "-m", "ksi_tui"]
+    with Terminal(command, _environ(folder)) as terminal:
+        return {"first_frame_s": await asyncio.to_thread(terminal.until, b"Active", 60)}
+
+
+async def first_frame_bare(folder: Path) -> dict[str, Any]:
+    """The same for an app of one text."""
+    with Terminal([sys.executable, "-c", _BARE], _environ(folder)) as terminal:
+        return {"first_frame_s": await asyncio.to_thread(terminal.until, b"first frame", 60)}
+
+
+async def stall_streams(folder: Path) -> dict[str, Any]:
+    """Lateness of a tick on the screen's loop while 32 real streams arrive."""
+    return await _stall(folder, streams=STREAMS)
+
+
+async def stall_start(folder: Path) -> dict[str, Any]:
+    """The same from the first frame on, while a worker starts."""
+    return await _stall(folder, streams=0)
+
+
+async def _stall(folder: Path, *, streams: int) -> dict[str, Any]:
+    out = folder / "stall.json"
+    async with MisbehavingServer() as server:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.benchmarks.screen",
+            f"http://127.0.0.1:{server.port}/ok@50/v1",
+            str(streams),
+            str(out),
+        ]
+        with Terminal(command, _environ(folder)) as terminal:
+            await asyncio.to_thread(
+                terminal.drain_until, lambda: out.exists() or terminal.ended, 120
+            )
+    measured: dict[str, Any] = json.loads(out.read_text())
+    return measured
+
+
+# --- inside the terminal ----------------------------------------------------------------------
+
+
+class _Lateness:
+    """How late a tick of 5 ms comes, in ms, while it is on."""
+
+    def __init__(self) -> None:
+        self.late_ms: list[float] = []
+
+    async def watch(self, seconds: float) -> None:
+        """Tick for so long."""
+        end = time.perf_counter() + seconds
+        while (began := time.perf_counter()) < end:
+            await asyncio.sleep(TICK_S)
+            self.late_ms.append((time.perf_counter() - began - TICK_S) * 1000)
+
+    def report(self) -> dict[str, Any]:
+        """Return the percentiles."""
+        ordered = sorted(self.late_ms)
+        return {
+            "ticks": len(ordered),
+            "stall_p50_ms": ordered[len(ordered) // 2],
+            "stall_p99_ms": ordered[int(len(ordered) * 0.99)],
+            "stall_max_ms": ordered[-1],
+        }
+
+
+async def _watched(base: str, streams: int, out: Path) -> int:
+    from ksi_tui.app import KsiApp, run_dashboard  # noqa: PLC0415
+    from ksi_tui.config import Config  # noqa: PLC0415
+
+    config = Config.model_validate(
+        {
+            "engine": {"database": str(out.with_name("ksi.db")), "max_concurrency": STREAMS},
+            "providers": [{"name": "local", "models": ["gpt-*"], "api_base": base}],
+        }
+    )
+    late, tasks = _Lateness(), []
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[Any]:
+        from ksi_tui.engine import CompletionEngine  # noqa: PLC0415
+
+        async with CompletionEngine(config) as engine:
+            tasks.append(asyncio.create_task(_load(engine, streams, late, out)))
+            yield engine
+
+    app = KsiApp(connect, ui=config.ui, name="bench")
+    return await run_dashboard(app)
+
+
+async def _load(engine: Any, streams: int, late: _Lateness, out: Path) -> None:
+    async with engine.subscribe("worker:started") as started:
+        if streams:
+            async for event in started:
+                if event.name == "worker:started":
+                    break
+            for index in range(streams):
+                await engine.emit(
+                    "completion:async",
+                    {"prompt": f"stream {index}", "model": "gpt-4o-mini", "max_tokens": 1000},
+                )
+            await _until_streaming(engine, streams)
+        await late.watch(WATCHED_S)
+    arrived = sum(row.tokens for row in engine.snapshot().active)
+    whole = {"streams": streams, "tokens": arrived, **late.report()}
+    part = out.with_suffix(".part")
+    part.write_text(json.dumps(whole))
+    part.rename(out)
+
+
+async def _until_streaming(engine: Any, streams: int) -> None:
+    async with engine.subscribe("completion:progress") as progress:
+        while sum(row.ttft_s is not None for row in engine.snapshot().active) < streams:
+            await anext(progress)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(_watched(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))

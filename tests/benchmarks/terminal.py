@@ -1,0 +1,88 @@
+"""Runs a program in a terminal of its own and watches what it draws."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+COLUMNS, LINES = 140, 45
+
+
+class Terminal:
+    """A pseudo-terminal with one program in it, ended with the context.
+
+    `began` is the moment of the start, on the monotonic clock.
+    """
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+        self.began = time.monotonic()
+        self._process = subprocess.Popen(
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            env={**environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
+        )
+        os.close(slave)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self.drain_until(lambda: self._process.poll() is not None, 20)
+            except TimeoutError:
+                self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program has ended."""
+        return self._process.poll() is not None
+
+    def until(self, mark: bytes, limit_s: float) -> float:
+        """Return how many seconds after the start `mark` was drawn; TimeoutError if it was not."""
+        seen = b""
+        while mark not in seen:
+            seen = seen[-4096:] + self._read(self.began + limit_s)
+        return time.monotonic() - self.began
+
+    def drain_until(self, done: object, limit_s: float) -> None:
+        """Read what is drawn until `done()`; TimeoutError when that takes longer."""
+        assert callable(done)
+        end = time.monotonic() + limit_s
+        while not done():
+            try:
+                self._read(min(end, time.monotonic() + 0.1))
+            except TimeoutError:
+                if time.monotonic() >= end:
+                    raise
+
+    def _read(self, end: float) -> bytes:
+        ready, _, _ = select.select([self._master], [], [], max(0.0, end - time.monotonic()))
+        if not ready:
+            raise TimeoutError
+        try:
+            return os.read(self._master, 65536)
+        except OSError:
+            if self._process.poll() is None:
+                time.sleep(0.01)
+            raise TimeoutError from None
