@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ksi_tui import __version__, logs
+from ksi_tui.commands.output import say
 from ksi_tui.engine.errors import DatabaseOwned, KsiError
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, OWNED, UNEXPECTED
 
@@ -147,13 +149,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.demo and options.command:
         top.error(f"--demo is the dashboard's; it does not go with {options.command!r}")
     logs.start(options.log_level)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _execute(options)
     except DatabaseOwned as error:
-        _say(error)
+        say(error)
         return OWNED
     except KsiError as error:
-        _say(error)
+        say(error)
         return BAD_USAGE
     except BrokenPipeError:
         _silence_stdout()
@@ -162,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:
         _log.exception("unexpected")
-        _say(f"unexpected {type(error).__name__}: {error}; details are in {logs.path()}")
+        say(f"ended by a fault of its own ({type(error).__name__}); {logs.path()} has the details")
         return UNEXPECTED
 
 
@@ -171,10 +175,6 @@ def _execute(options: argparse.Namespace) -> int:
     code = int(module.execute(options))
     sys.stdout.flush()
     return code
-
-
-def _say(message: object) -> None:
-    print(f"ksi-tui: {message}", file=sys.stderr)  # noqa: T201 - the command line's own voice
 
 
 def _silence_stdout() -> None:

@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.clean import clean, clean_block
 from ksi_tui.widgets.formats import latency
 
 _GLYPHS = {"completed": "√", "failed": "!", "cancelled": "×"}
 _ID_CHARS = 200
 _MESSAGE_CHARS = 2_000
+_SAID_CHARS = 20_000
 
 
 def write(text: str) -> None:
@@ -27,7 +28,7 @@ def write(text: str) -> None:
 
 def say(message: object) -> None:
     """Write a line to stderr, which is the program's voice beside the data."""
-    sys.stderr.write(f"ksi-tui: {message}\n")
+    sys.stderr.write(f"ksi-tui: {clean_block(str(message), _SAID_CHARS)}\n")
     sys.stderr.flush()
 
 

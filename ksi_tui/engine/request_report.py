@@ -70,7 +70,7 @@ def request_report(stored: StoredRequest, ticket: Ticket | None) -> dict[str, An
 
 def _attempts(stored: StoredRequest, ticket: Ticket | None) -> list[dict[str, Any]]:
     calls: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for call in stored.calls:
+    for call in sorted(stored.calls, key=lambda call: call.ordinal):
         calls[call.attempt].append(_call(call))
     run = ticket.run if ticket is not None else None
     attempts = [

@@ -53,8 +53,8 @@ class AddProvider(Dialog[None]):
             Line(),
             *(line("    ", Span(text, Tone.BUSY)) for text in EXAMPLE),
             Line(),
-            line("  A key itself never goes into the file: it is read from the environment,"),
-            line("  and neither stored nor shown."),
+            line("  A key itself never goes into the file: it is read from the"),
+            line("  environment, and neither stored nor shown."),
             Line(),
             line(Span("  esc", Tone.KEY), " close"),
         )

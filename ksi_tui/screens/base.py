@@ -110,7 +110,11 @@ class KsiScreen(Screen[None]):
         self.show_footer()
 
     def on_key(self) -> None:
+        """Forget the message; what a key acts on stays under the cursor from then on."""
         self._said = None
+        pane = self._focused_pane()
+        if isinstance(pane, LiveTable):
+            pane.pin()
 
     def show_footer(self) -> None:
         """Compose the footer: a message, else the keys that work now."""

@@ -6,43 +6,28 @@ change and asks once more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Static
 
-from ksi_tui.client import SnapshotQuery
 from ksi_tui.engine import events
-from ksi_tui.engine.views import Phase
-from ksi_tui.screens.base import Target, ask, refusal
+from ksi_tui.screens.base import Target, refusal
 from ksi_tui.screens.dialog import Act, Choice, Confirm, Sheet
 from ksi_tui.screens.receipt import Stopped, StoppedRow
-from ksi_tui.widgets import fit, formats
+from ksi_tui.screens.victims import (
+    MOST_ROWS,
+    Victim,
+    changes,
+    frees,
+    read_victims,
+    victim_line,
+)
+from ksi_tui.widgets import fit
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Line, Span, Tone, line
-
-UNFINISHED = ("queued", "processing", "retrying")
-_PHASE_OF = {
-    "queued": Phase.QUEUED,
-    "processing": Phase.CONNECTING,
-    "retrying": Phase.RETRYING,
-}
-_MOST_ROWS = 6
-_QUIET = {"active_limit": 0, "queue_limit": 0, "lock_limit": 0, "trend_points": 0}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Victim:
-    """An unfinished request that would be stopped."""
-
-    request_id: str
-    status: str
-    phase: Phase
-    tokens: int
-    provider: str | None
 
 
 class CancelDialog(Confirm[Stopped | str]):
@@ -55,7 +40,6 @@ class CancelDialog(Confirm[Stopped | str]):
         super().__init__()
         self._target = target
         self._victims: tuple[Victim, ...] = ()
-        self._lock_holder: str | None = None
         self._stopping = False
 
     def compose_question(self) -> ComposeResult:
@@ -79,29 +63,12 @@ class CancelDialog(Confirm[Stopped | str]):
 
     async def _read(self) -> bool:
         """Read the session's unfinished requests; False when the engine refused."""
-        session_id = self._target.session_id
-        reply = await ask(self.host, "completion:session_status", session_id=session_id)
-        error = refusal(reply)
-        if error is not None:
-            self.show_error(error)
+        found = await read_victims(self.host, self._target.session_id)
+        if isinstance(found, str):
+            self.show_error(found)
             return False
-        listed = [e for e in reply.get("completions", ()) if e.get("status") in UNFINISHED]
-        self._victims = tuple(self._victim(entry) for entry in listed)
-        self._lock_holder = (reply.get("session") or {}).get("lock_holder")
+        self._victims = found
         return True
-
-    def _victim(self, entry: dict[str, Any]) -> Victim:
-        request_id, status = str(entry["request_id"]), str(entry["status"])
-        client = self.host.client
-        query = SnapshotQuery(request_id=request_id, **_QUIET)
-        live = client.snapshot(query).live if client is not None else None
-        return Victim(
-            request_id=request_id,
-            status=status,
-            phase=live.phase if live else _PHASE_OF[status],
-            tokens=live.tokens if live else 0,
-            provider=live.provider if live and live.phase.running else None,
-        )
 
     def _options(self) -> list[str]:
         whole = f"whole session {fit.middle(name_of(self._target.session_id), 24)}"
@@ -129,9 +96,8 @@ class CancelDialog(Confirm[Stopped | str]):
         chosen = self._chosen()
         many = "1 request" if len(chosen) == 1 else f"{len(chosen)} requests"
         session = fit.middle(name_of(self._target.session_id), 24)
-        self.set_heading(
-            "The world changed: read again" if changed else f"Stop {many} of {session}?"
-        )
+        heading = f"Stop {many} of {session}?" if chosen else f"Nothing to stop in {session}"
+        self.set_heading("The world changed: read again" if changed else heading)
         self.query_one("#act", Act).relabel(f"Stop {many}" if chosen else "Nothing to stop")
         self.query_one("#question", Sheet).show(*self._lines(chosen, changed))
 
@@ -141,11 +107,11 @@ class CancelDialog(Confirm[Stopped | str]):
             return [*lines, line("  It has finished already: there is nothing to stop."), Line()]
         head = f"  {'REQUEST':<9}{'IS':<14}{'TOKENS':>8}  WHAT HAPPENS"
         lines.append(line(Span(head, Tone.DIM)))
-        lines += [_victim_line(victim) for victim in chosen[:_MOST_ROWS]]
-        if len(chosen) > _MOST_ROWS:
-            lines.append(line(Span(f"  and {len(chosen) - _MOST_ROWS} more", Tone.DIM)))
+        lines += [victim_line(victim) for victim in chosen[:MOST_ROWS]]
+        if len(chosen) > MOST_ROWS:
+            lines.append(line(Span(f"  and {len(chosen) - MOST_ROWS} more", Tone.DIM)))
         facts = [
-            ("Frees", self._frees(chosen)),
+            ("Frees", frees(chosen)),
             ("They see", "completion:cancelled with your reason; the session goes on"),
             ("Later", "r puts a stopped request back at the end of its queue"),
         ]
@@ -153,19 +119,6 @@ class CancelDialog(Confirm[Stopped | str]):
             facts.append(("Milder", "n restarts it elsewhere; nothing is cancelled"))
         facts_lines = [line(Span(f"  {what:<10}", Tone.DIM), text) for what, text in facts]
         return [*lines, Line(), *facts_lines, Line()]
-
-    def _frees(self, chosen: tuple[Victim, ...]) -> str:
-        slots: dict[str, int] = {}
-        for victim in chosen:
-            if victim.provider is not None:
-                slots[victim.provider] = slots.get(victim.provider, 0) + 1
-        parts = [
-            f"{count} {'slot' if count == 1 else 'slots'} at {name_of(provider)}"
-            for provider, count in slots.items()
-        ]
-        if self._lock_holder and slots:
-            parts.append(f"a lock that it took; {name_of(self._lock_holder)} holds the session now")
-        return ", ".join(parts) or "its place in the queue"
 
     # --- the deed --------------------------------------------------------------------
 
@@ -188,7 +141,7 @@ class CancelDialog(Confirm[Stopped | str]):
             after = {victim.request_id: victim.status for victim in self._chosen()}
             if before != after:
                 self.query_one(Choice).offer(self._options(), self.query_one(Choice).index)
-                self._show(_changes(before, after))
+                self._show(changes(before, after))
                 self.query_one("#keep").focus()
                 return
             await self._send()
@@ -239,27 +192,3 @@ class CancelDialog(Confirm[Stopped | str]):
                 closed=closed,
             )
         )
-
-
-def _victim_line(victim: Victim) -> Line:
-    phase = formats.phase(victim.phase)
-    tokens = formats.exact(victim.tokens, estimated=True) if victim.tokens else formats.NOTHING
-    happens = "close stream, keep text" if victim.phase.running else "never sent"
-    if victim.status == "retrying":
-        happens = "no further attempt"
-    return line(
-        f"  {fit.pad(fit.middle(name_of(victim.request_id), 8), 8)} ",
-        Span(fit.pad(phase.text, 14), phase.tone),
-        f"{tokens:>8}  {happens}",
-    )
-
-
-def _changes(before: dict[str, str], after: dict[str, str]) -> str:
-    said = [f"{name_of(rid)} ended by itself" for rid in before if rid not in after]
-    said += [f"{name_of(rid)} is new" for rid in after if rid not in before]
-    said += [
-        f"{name_of(rid)} is {after[rid]}, was {was}"
-        for rid, was in before.items()
-        if rid in after and after[rid] != was
-    ]
-    return "; ".join(said[:3]) + ("; …" if len(said) > 3 else "")

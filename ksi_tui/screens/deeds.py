@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ksi_tui.engine.views import LockView
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen, Target, ask, refusal
+from ksi_tui.screens.victims import UNFINISHED
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Tone
 
@@ -128,7 +129,3 @@ class ActingScreen(KsiScreen):
         """Offer a text to the terminal's clipboard and say so, without claiming success."""
         self.app.copy_to_clipboard(text)
         self.say(f"{what} was offered to the terminal's clipboard ({len(text)} characters)")
-
-
-UNFINISHED = ("queued", "processing", "retrying")
-"""States after which something still happens by itself."""

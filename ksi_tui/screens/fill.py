@@ -33,9 +33,9 @@ def queues(table: LiveTable, snapshot: Snapshot, offset: int) -> None:
         offset=offset,
         total=snapshot.queues_total,
     )
-    word = "session" if totals.queued_sessions == 1 else "sessions"
+    word = "session" if snapshot.queues_total == 1 else "sessions"
     table.set_head(
-        f"1 Queues  {formats.count(totals.queued)} in {totals.queued_sessions} {word}",
+        f"1 Queues  {formats.count(totals.queued)} in {snapshot.queues_total} {word}",
         _part(table, snapshot.queues_total) if snapshot.queues_total else "",
     )
     table.redraw()

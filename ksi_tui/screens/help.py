@@ -9,9 +9,12 @@ from textual.binding import Binding, BindingType
 
 from ksi_tui.actions import ACTIONS, Action, Group, Where, shown_key
 from ksi_tui.screens.base import KsiScreen, Target, key_hints, screen_bindings
+from ksi_tui.widgets import fit
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
+
+_TOOLTIP_AT = 24
 
 
 class HelpScreen(KsiScreen):
@@ -52,19 +55,20 @@ class HelpScreen(KsiScreen):
         lines: list[Line] = []
         for group in Group:
             lines.append(line(Span(group.value, Tone.STRONG)))
-            lines += [self._key(action) for action in ACTIONS if action.group is group]
+            for action in (action for action in ACTIONS if action.group is group):
+                lines += self._key(action)
             lines.append(Line())
         return lines
 
-    def _key(self, action: Action) -> Line:
+    def _key(self, action: Action) -> list[Line]:
         where = "" if Where.ANY in action.where else f" ({', '.join(action.where)})"
-        return line(
-            "  ",
-            Span(f"{shown_key(action, self.host.ui.keymap):<10}", Tone.KEY),
-            f"{action.label:<12}",
-            Span(action.tooltip, Tone.PLAIN),
-            Span(where, Tone.DIM),
-        )
+        room = self.query_one("#keys", TextPane).text_width - _TOOLTIP_AT
+        first, *more = fit.wrap(action.tooltip + where, max(20, room))
+        key = Span(f"  {shown_key(action, self.host.ui.keymap):<10}", Tone.KEY)
+        return [
+            line(key, f"{action.label:<12}", first),
+            *(line(" " * _TOOLTIP_AT, rest) for rest in more),
+        ]
 
 
 def _legend() -> list[Line]:

@@ -43,7 +43,7 @@ class QuitDialog(Dialog[str]):
             _way(
                 "d", "drain", f"let the {work.running} finish, then leave; {waiting} stay on disk"
             ),
-            _way("l", "leave", "leave now; everything goes on when ksi-tui starts next"),
+            _way("l", "leave", "leave now; all of it goes on at the next start"),
             _way("c", "cancel all", f"stop all {work.running + waiting}; their texts are kept"),
             _way("esc", "stay", ""),
         )

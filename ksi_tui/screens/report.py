@@ -131,6 +131,9 @@ def _walk(attempt: Report) -> list[Line]:
     calls = list(attempt.get("calls") or ())
     lines: list[Line] = []
     for verdict in attempt.get("verdicts") or ():
+        if verdict.get("kind") == "not_reached":
+            lines.append(_candidate(verdict.get("provider"), "not reached", Tone.DIM))
+            continue
         if verdict.get("kind") != "taken":
             detail = verdict.get("detail") or str(verdict.get("kind", "")).replace("_", " ")
             lines.append(_candidate(verdict.get("provider"), f"skipped: {detail}", Tone.DIM))
@@ -140,10 +143,9 @@ def _walk(attempt: Report) -> list[Line]:
             lines.append(_candidate(verdict.get("provider"), "taken"))
         else:
             calls.remove(own)
-            lines += _call(own)
-    for call in calls:
-        lines += _call(call)
-    return lines
+            lines.append(_call(own))
+    unplaced = [_call(call) for call in calls]
+    return [*lines, *unplaced, *_tokens_seen(attempt.get("calls") or ())]
 
 
 def _candidate(provider: Any, text: str, tone: Tone = Tone.PLAIN) -> Line:
@@ -151,26 +153,34 @@ def _candidate(provider: Any, text: str, tone: Tone = Tone.PLAIN) -> Line:
     return line(" " * 14, name, Span(clean(text, _WORD_LIMIT), tone))
 
 
-def _call(call: Report) -> list[Line]:
+def _call(call: Report) -> Line:
     model, asked = call.get("model"), call.get("asked_model")
     took = formats.latency(call.get("duration_ms"))
     error, outcome = call.get("error"), str(call.get("outcome", ""))
     swap = f", as {model} (asked {asked})" if model and asked and model != asked else ""
     if error:
-        said = f"{took:<7}! {error.get('kind')}: {error.get('message')}"
-        lines = [_candidate(call.get("provider"), said, Tone.BAD)]
+        said, tone = f"! {error.get('kind')}: {error.get('message')}", Tone.BAD
     elif outcome == "answered":
-        lines = [_candidate(call.get("provider"), f"{took:<7}√ answered{swap}", Tone.OK)]
+        said, tone = f"√ answered{swap}", Tone.OK
     elif outcome == "running":
-        lines = [_candidate(call.get("provider"), f"taken{swap}", Tone.BUSY)]
+        return _candidate(call.get("provider"), f"taken{swap}", Tone.BUSY)
     else:
         closed = call.get("upstream_closed_ms")
         after = f", upstream closed after {closed:.0f} ms" if closed is not None else ""
-        said = f"{took:<7}× {outcome.replace('_', ' ')}{after}"
-        lines = [_candidate(call.get("provider"), said, Tone.WARN)]
-    if call.get("first_token_at"):
+        said, tone = f"× {outcome.replace('_', ' ')}{after}", Tone.WARN
+    return _candidate(call.get("provider"), f"{took:<7}{said}", tone)
+
+
+def _tokens_seen(calls: Sequence[Report]) -> list[Line]:
+    """Return when the last of an attempt's calls that said anything began to, and stopped."""
+    lines: list[Line] = []
+    for call in [call for call in calls if call.get("first_token_at")][-1:]:
         ttft = formats.latency(call.get("ttft_ms"))
         lines.append(_at(call["first_token_at"], "►", "first token", f"after {ttft}"))
+        if call.get("last_token_at"):
+            spoken = (call.get("usage") or {}).get("output") or call.get("tokens_so_far")
+            text = f"{formats.exact(spoken)} tokens" if spoken else ""
+            lines.append(_at(call["last_token_at"], "►", "last token", text))
     return lines
 
 

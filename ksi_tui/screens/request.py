@@ -16,6 +16,7 @@ from ksi_tui.screens import report
 from ksi_tui.screens.base import Target, ask, refusal, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.layouts import Layout, layout_for
+from ksi_tui.screens.victims import UNFINISHED
 from ksi_tui.widgets import fit, formats, header
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
@@ -26,7 +27,6 @@ from ksi_tui.widgets.spans import Span, Tone, line
 TABS = ("timeline", "answer", "prompt", "usage")
 _RE_READ_S = 1.0
 """How often an unfinished request's record is read again, in seconds; its text is live."""
-_UNFINISHED = ("queued", "processing", "retrying")
 
 
 class RequestScreen(ActingScreen):
@@ -114,7 +114,7 @@ class RequestScreen(ActingScreen):
         self._live, self._at = snapshot.live, snapshot.at
         phase = self._live.phase if self._live else None
         status = self._report.get("status")
-        unfinished = not self._report or status in _UNFINISHED
+        unfinished = not self._report or status in UNFINISHED
         due = unfinished and self.host.clock() - self._read_at >= _RE_READ_S
         if (due or phase is not self._phase) and not self._reading:
             self._phase = phase

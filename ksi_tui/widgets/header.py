@@ -67,7 +67,7 @@ def tabs_line(snapshot: Snapshot | None, chosen: int) -> Line:
         rate = snapshot.tokens.trend[-1] if snapshot.tokens and snapshot.tokens.trend else 0.0
         notes = [
             formats.count(snapshot.totals.queued),
-            formats.count(snapshot.active_total),
+            formats.count(snapshot.totals.active),
             _circuits(snapshot.providers),
             formats.count(snapshot.locks_total),
             f"{formats.rate(snapshot.totals.tokens_per_s or rate)}/s",

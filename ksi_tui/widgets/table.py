@@ -124,6 +124,7 @@ class LiveTable(Pane):
         self._total = 0
         self._cursor = 0
         self._cursor_key: str | None = None
+        self._pinned = False
         self._empty: Sequence[Line] = ()
         self._clock = clock
         self._last_key_at = float("-inf")
@@ -154,8 +155,12 @@ class LiveTable(Pane):
         """Set what stands in a table without rows."""
         self._empty = lines
 
+    def pin(self) -> None:
+        """Let the cursor follow its row from now on; before the first key it stays at the top."""
+        self._pinned = True
+
     def _follow_key(self) -> None:
-        for index, row in enumerate(self._rows):
+        for index, row in enumerate(self._rows if self._pinned else ()):
             if row.key == self._cursor_key:
                 self._cursor = self._offset + index
                 return
@@ -230,6 +235,7 @@ class LiveTable(Pane):
             return
         self._last_key_at = self._clock()
         self._cursor = max(0, min(index, self._total - 1))
+        self._pinned = self._cursor > 0
         row = self._row(self._cursor)
         self._cursor_key = row.key if row else None
         self._bring_into_view()

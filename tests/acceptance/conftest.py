@@ -84,6 +84,11 @@ class Machine:
         self.started.append(process)
         return process
 
+    def kill_all(self) -> None:
+        """End what still runs, so that a test that waits for it fails instead of hanging."""
+        for process in self.started:
+            process.kill()
+
     def run(self, *arguments: object, given: str | None = None, **options: Any) -> Ended:
         """Run the command to its end."""
         if given is not None:
@@ -112,7 +117,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     machine = Machine(home=tmp_path, environ=environ)
-    watchdog = threading.Timer(BOUND_S, lambda: [p.kill() for p in machine.started])
+    watchdog = threading.Timer(BOUND_S, machine.kill_all)
     watchdog.start()
     yield machine
     watchdog.cancel()

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,15 +29,14 @@ def test_a_failed_request_is_code_1_and_says_why(machine: Machine) -> None:
 
 
 def test_bad_lines_are_named_and_the_others_run(machine: Machine) -> None:
-    given = (
+    (machine.home / "in").write_bytes(
         b'good one\n\n{"prompt": \n{"promt": "x"}\n{"prompt": "x", "model": "no-such"}\n'
         b'caf\xe9\n{"prompt": "x", "priority": "urgent"}\n[1]\n{"prompt": "last"}\n'
     )
-    process = machine.start("run", "-", "--json", stdin=subprocess.PIPE, text=False)
-    out, err = process.communicate(given, timeout=60)
-    assert process.returncode == 2
-    assert {json.loads(line)["text"] for line in out.splitlines()} == {"good one", "[1]", "last"}
-    complaints = err.decode().splitlines()
+    ended = machine.run("run", "in", "--json")
+    assert ended.code == 2
+    assert {record["text"] for record in ended.records} == {"good one", "[1]", "last"}
+    complaints = ended.err.splitlines()
     numbers = [int(line.partition("line ")[2].partition(":")[0]) for line in complaints]
     assert sorted(numbers) == [3, 4, 5, 6, 7]
     told = dict(zip(numbers, complaints, strict=True))

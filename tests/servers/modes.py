@@ -311,10 +311,11 @@ def _transport(reply: Reply) -> asyncio.Transport:
 
 @mode("error_frame")
 async def error_frame(reply: Reply) -> web.StreamResponse:
-    """Three words, then an error as the stream's next piece."""
+    """Three words, then an error as the stream's next piece; `error_frame@429` with that code."""
     response = await reply.begin()
     await reply.words(response, WORDS[:3], 0)
-    frame = {"error": {"message": "The server is overloaded.", "type": "server_error"}}
+    code = int(reply.option) if reply.option else None
+    frame = {"error": {"message": "The server is overloaded.", "type": "error", "code": code}}
     await reply.send(response, b"data: " + json.dumps(frame).encode() + b"\n\n")
     return response
 

@@ -42,7 +42,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], No
 
     def replace(execute: Callable[[], int]) -> None:
         module = SimpleNamespace(execute=lambda options: execute())
-        monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
+        monkeypatch.setattr("importlib.import_module", lambda name: module)
 
     return replace
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ksi_tui import config as settings_module
+from ksi_tui import paths
 from ksi_tui.commands.config import as_toml, example, shown, unset_keys
 from ksi_tui.config import Config, config_file, found_providers, load_config, validated
 from ksi_tui.engine.errors import ConfigError
@@ -20,7 +20,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (*KEYS, "DEEPSEEK_API_KEY", "KSI_TUI_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(settings_module.paths, "user_config_file", lambda: tmp_path / "user.toml")
+    monkeypatch.setattr(paths, "user_config_file", lambda: tmp_path / "user.toml")
 
 
 def write(path: Path, text: str) -> Path:

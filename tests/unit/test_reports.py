@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ksi_tui.commands.output import columns, plain_line, result_lines
 from ksi_tui.commands.usage import _as_csv, record_row, since, sums_row
 from ksi_tui.engine.errors import ErrorKind, InputError
-from ksi_tui.engine.models import CallRecord, Outcome, Usage
+from ksi_tui.engine.models import CallRecord, Outcome
 from ksi_tui.engine.store.base import UsageTotals
 from ksi_tui.redaction import HIDDEN, looks_secret, redacted, secrets_of
 from ksi_tui.widgets.clean import UNSAFE
@@ -144,7 +144,10 @@ def test_a_call_of_which_nothing_is_known_has_no_zeros() -> None:
 
 
 def test_csv_reads_back_and_runs_no_formula() -> None:
-    rows = [{"key": '=HYPERLINK("x")', "n": -1.5}, {"key": 'a "quoted", cell', "n": None}]
+    rows: list[dict[str, Any]] = [
+        {"key": '=HYPERLINK("x")', "n": -1.5},
+        {"key": 'a "quoted", cell', "n": None},
+    ]
     text = _as_csv(rows, heading=True)
     assert list(csv.reader(io.StringIO(text))) == [
         ["key", "n"],

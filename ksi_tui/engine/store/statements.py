@@ -136,8 +136,10 @@ WHERE request_id IN (SELECT value FROM json_each(?)) AND +finish_seq IS NULL ORD
 _SESSION: Final = "SELECT session_id, created_at, last_activity, request_count, turn_count"
 OPEN_SESSIONS: Final = """
 SELECT s.session_id, s.created_at, s.last_activity, s.request_count, s.turn_count, a.agent_id
-FROM (SELECT session_id FROM requests WHERE finish_seq IS NULL UNION SELECT session_id FROM locks) o
-    CROSS JOIN sessions s ON s.session_id = o.session_id
+FROM (
+        SELECT session_id FROM requests WHERE finish_seq IS NULL UNION SELECT session_id FROM locks
+    ) waiting
+    CROSS JOIN sessions s ON s.session_id = waiting.session_id
     LEFT JOIN session_agents a ON a.session_id = s.session_id
 """
 ONE_SESSION: Final = f"{_SESSION} FROM sessions WHERE session_id = ?"

@@ -1,0 +1,103 @@
+"""That every question is answered from an index: SQLite's own plans, for each statement run."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ksi_tui.engine.models import State
+from ksi_tui.engine.store.base import CallBooked, UsageQuery
+from ksi_tui.engine.store.sqlite import SqliteStore, open_store
+from tests.engine.store_values import T0, accepted, call, finished, started
+
+Question = Callable[[SqliteStore], Awaitable[object]]
+
+SELECTORS = [
+    {},
+    {"since": T0},
+    {"since": T0 - 10**6, "until": T0 + 10**6},
+    {"session_id": "s-1"},
+    {"session_id": "s-1", "since": T0, "model": "gpt-4o"},
+    {"agent_id": "a", "model": "m", "provider": "p"},
+]
+
+QUESTIONS: dict[str, Question] = {
+    "load": lambda store: store.load(),
+    "request": lambda store: store.request("r-1"),
+    "states": lambda store: store.states(["r-1", "r-2"]),
+    "specs": lambda store: store.specs(["r-1", "r-2"]),
+    "unfinished": lambda store: store.unfinished(["r-1", "r-2"]),
+    "session": lambda store: store.session("s-1"),
+    "session_requests": lambda store: store.session_requests("s-1", 5),
+    "turns": lambda store: store.turns("s-1", 500),
+    "counts": lambda store: store.counts(),
+    "results": lambda store: store.results(after=1),
+    "results of a state": lambda store: store.results(state=State.FAILED),
+    "results of a session": lambda store: store.results(session_id="s-1", state=State.FAILED),
+    "results of some": lambda store: store.results_of(["r-1", "r-2"]),
+}
+"""Every question that is not about usage."""
+
+
+async def _usage(store: SqliteStore, query: UsageQuery) -> object:
+    return await store.usage(query)
+
+
+async def _records(store: SqliteStore, query: UsageQuery) -> object:
+    return await store.usage_records(query, 0, 9)
+
+
+def _usage_questions() -> dict[str, Question]:
+    found: dict[str, Question] = {}
+    for selector in SELECTORS:
+        for by in (None, "agent", "day", "session"):
+            query = UsageQuery(**selector, by=by)  # type: ignore[arg-type]
+            found[f"usage {selector} by {by}"] = partial(_usage, query=query)
+        query = UsageQuery(**selector)  # type: ignore[arg-type]
+        found[f"records {selector}"] = partial(_records, query=query)
+    return found
+
+
+@pytest.mark.parametrize("name", [*QUESTIONS, *_usage_questions()])
+async def test_no_question_scans_requests_or_calls(tmp_path: Path, name: str) -> None:
+    ask = {**QUESTIONS, **_usage_questions()}[name]
+    store = await open_store(tmp_path / "ksi.db")
+    for number in (1, 2):
+        await store.write(accepted(number), started(number))
+        await store.write(CallBooked(call=call(number)), finished(number, number))
+    statements: list[str] = []
+    await store._reads.set_trace_callback(statements.append)
+    await ask(store)
+    await store._reads.set_trace_callback(lambda _: None)
+    asked = [text for text in statements if "SELECT" in text]
+    plans = [
+        (row[3], text)
+        for text in asked
+        for row in await store._reads.execute_fetchall(f"EXPLAIN QUERY PLAN {text}")
+    ]
+    await store.aclose()
+    assert plans
+    assert [plan for plan in plans if _scans(*plan)] == []
+
+
+def _scans(step: str, text: str) -> bool:
+    """Whether a step reads a whole table that grows with the history."""
+    words = step.split()
+    if words[0] != "SCAN" or "requests_unfinished" in words:
+        return False
+    # A list by session is as long as there are sessions; it reads their sums, not the calls.
+    by_session = "FROM usage_sessions u" in text and "u.session_id AS k" in text
+    short = {"locks", "providers", "counters", "json_each", "waiting"}
+    return not (words[1] in short or (words[1] == "u" and by_session))
+
+
+def test_a_scan_would_be_seen(tmp_path: Path) -> None:
+    raw = sqlite3.connect(tmp_path / "some.db")
+    raw.execute("CREATE TABLE calls (a, b)")
+    plan = raw.execute("EXPLAIN QUERY PLAN SELECT a FROM calls c WHERE b = 1").fetchall()
+    raw.close()
+    assert [_scans(row[3], "") for row in plan] == [True]
