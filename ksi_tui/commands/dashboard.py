@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -30,7 +29,7 @@ def execute(options: argparse.Namespace) -> int:
         raise InputError("the dashboard needs a terminal; `ksi-tui run` works without one")
     if options.demo:
         with tempfile.TemporaryDirectory(prefix="ksi-tui-demo-") as folder:
-            return _show(_demo_config(Path(folder) / "demo.db"), name="demo", demo=True)
+            return _show(_demo_config(Path(folder) / "demo.db"), name="ksi-tui demo", demo=True)
     return _show(settings(options), name=_name(options.config), demo=False)
 
 
@@ -57,11 +56,9 @@ def _connect(config: Config) -> Connect:
 
 
 def _name(explicit: Path | None) -> str:
-    """Return what to call this engine: its settings file where that has a name, else the host."""
+    """Return what the screen calls this engine: its settings file, where that has a name."""
     file = config_file(explicit)
-    if file is None or file.stem == "ksi-tui":
-        return socket.gethostname().partition(".")[0]
-    return file.stem
+    return f"ksi-tui {file.stem}" if file and file.stem != "ksi-tui" else "ksi-tui"
 
 
 def _hint(config: Config) -> str:

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, cast
 
 from textual import events
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widget import Widget
+from textual.widgets import Input, Static
 
+from ksi_tui.screens.base import Host, key_hints
+from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
-from ksi_tui.widgets.spans import Line
+from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 GUARD_S = 0.4
 """An enter this soon after the dialog opened, or after the enter before, does nothing."""
@@ -155,3 +160,87 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
 
     CSS_PATH = Path(__file__).with_suffix(".tcss")
     HORIZONTAL_BREAKPOINTS = NARROW_OR_WIDE
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "keep", show=False)]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._guard: EnterGuard | None = None
+
+    @property
+    def host(self) -> Host:
+        """The app, as far as screens know it."""
+        return cast(Host, self.app)
+
+    def set_heading(self, title: str) -> None:
+        """Write the box's upper edge; clean text only."""
+        self.query_one("#box").border_title = Content(title)
+
+    def on_mount(self) -> None:
+        self._guard = EnterGuard(self.host.clock)
+
+    def meant(self) -> bool:
+        """Return whether a press of a button that acts counts now."""
+        return self._guard is not None and self._guard.pressed()
+
+    def show_error(self, text: str) -> None:
+        """Say in place what went wrong; nothing typed is lost."""
+        self.query_one("#error", Sheet).show(
+            line(Span(f" ! {clean(text, REASON_LIMIT)}", Tone.BAD)), Line()
+        )
+
+    def action_keep(self) -> None:
+        """Leave everything as it is."""
+        self.dismiss(None)
+
+
+class Confirm(Dialog[Answer], Generic[Answer]):
+    """A dialog with lines, a reason, and two buttons; the safe one is focused."""
+
+    SAFE: ClassVar[str] = "Keep as it is"
+    HINTS: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("tab", "next"),
+        ("left/right", "choose"),
+        ("enter", "press"),
+        ("esc", "keep"),
+    )
+    AUTO_FOCUS = "#keep"
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box"):
+            yield from self.compose_question()
+            yield Sheet(id="error")
+            with Horizontal(classes="field"):
+                yield Static("Reason", classes="label", markup=False)
+                yield Input(id="reason", max_length=REASON_LIMIT, placeholder="for the record")
+                yield Static(Content(f"by {clean(self.host.ui.operator, 20)}"), id="by")
+            with Horizontal(id="acts"):
+                yield Act(self.SAFE, id="keep")
+                yield Act("…", id="act")
+            yield Sheet(id="hints")
+
+    def compose_question(self) -> ComposeResult:
+        """Yield what stands above the reason."""
+        yield Sheet(id="question")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        hints = key_hints(*self.HINTS)
+        self.query_one("#hints", Sheet).show(Line(), Line((Span("  "), *hints.spans)))
+
+    @property
+    def reason(self) -> str | None:
+        """The reason as typed, or None."""
+        return self.query_one("#reason", Input).value.strip() or None
+
+    def on_act_pressed(self, event: Act.Pressed) -> None:
+        """Close, or act; a press that was not meant does neither."""
+        if not self.meant():
+            return
+        if event.act.id == "keep":
+            self.action_keep()
+        else:
+            self.act()
+
+    def act(self) -> None:
+        """Do what was confirmed."""
+        raise NotImplementedError

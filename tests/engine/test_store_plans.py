@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ksi_tui.engine.models import State
+from ksi_tui.engine.store import statements
 from ksi_tui.engine.store.base import CallBooked, UsageQuery
 from ksi_tui.engine.store.sqlite import SqliteStore, open_store
 from tests.engine.store_values import T0, accepted, call, finished, started
@@ -69,11 +70,11 @@ async def test_no_question_scans_requests_or_calls(tmp_path: Path, name: str) ->
     for number in (1, 2):
         await store.write(accepted(number), started(number))
         await store.write(CallBooked(call=call(number)), finished(number, number))
-    statements: list[str] = []
-    await store._reads.set_trace_callback(statements.append)
+    run: list[str] = []
+    await store._reads.set_trace_callback(run.append)
     await ask(store)
     await store._reads.set_trace_callback(lambda _: None)
-    asked = [text for text in statements if "SELECT" in text]
+    asked = [text for text in run if "SELECT" in text]
     plans = [
         (row[3], text)
         for text in asked
@@ -93,6 +94,16 @@ def _scans(step: str, text: str) -> bool:
     by_session = "FROM usage_sessions u" in text and "u.session_id AS k" in text
     short = {"locks", "providers", "counters", "json_each", "waiting"}
     return not (words[1] in short or (words[1] == "u" and by_session))
+
+
+async def test_the_first_call_of_a_time_is_found_by_time(tmp_path: Path) -> None:
+    # By row it would be found too, but through every older call.
+    store = await open_store(tmp_path / "ksi.db")
+    plan = await store._reads.execute_fetchall(
+        f"EXPLAIN QUERY PLAN {statements.FIRST_CALL_SINCE}", (T0,)
+    )
+    await store.aclose()
+    assert ["calls_finished" in row[3] for row in plan] == [True]
 
 
 def test_a_scan_would_be_seen(tmp_path: Path) -> None:

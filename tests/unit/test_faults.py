@@ -94,6 +94,11 @@ def test_statuses_that_mean_several_things_are_told_apart(
         ({"said_status": 500, "mid_stream": True}, ErrorKind.PROVIDER_ERROR),
         ({"said_status": 400, "mid_stream": True}, ErrorKind.PROVIDER_ERROR),
         ({"said_status": 429, "mid_stream": True}, ErrorKind.API_RATE_LIMIT),
+        ({"said_status": 500, "mid_stream": True, "code": "429"}, ErrorKind.API_RATE_LIMIT),
+        (
+            {"said_status": 500, "mid_stream": True, "code": "rate_limit_error"},
+            ErrorKind.API_RATE_LIMIT,
+        ),
         ({"said_status": 500, "mid_stream": True, "broken": "x"}, ErrorKind.NETWORK_ERROR),
         ({"said_status": 400}, ErrorKind.INVALID_REQUEST),
         ({"said_status": 401}, ErrorKind.AUTH_ERROR),

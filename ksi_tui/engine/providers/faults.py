@@ -82,6 +82,7 @@ _QUOTA = re.compile(
     r"|credit balance is too low|insufficient (?:credits|balance|funds)",
     re.IGNORECASE,
 )
+_LIMITED = re.compile(r"\b429\b|rate_limit", re.IGNORECASE)
 _WINDOW = re.compile(
     r"context_length_exceeded|context window|maximum context length|prompt is too long"
     r"|input is too long|exceeds? the (?:model'?s )?(?:maximum )?(?:context|number of tokens)",
@@ -123,9 +124,10 @@ def _kind(evidence: Evidence) -> ErrorKind:
         return ErrorKind.NETWORK_ERROR
     if evidence.said_status is None:
         return ErrorKind.TEMPORARY_FAILURE
-    if evidence.mid_stream and evidence.said_status != 429:
-        return ErrorKind.PROVIDER_ERROR
-    return _kind_of_status(evidence.said_status, evidence)
+    if not evidence.mid_stream:
+        return _kind_of_status(evidence.said_status, evidence)
+    limited = evidence.said_status == 429 or _LIMITED.search(evidence.code or "")
+    return _kind_of_status(429, evidence) if limited else ErrorKind.PROVIDER_ERROR
 
 
 def _kind_of_status(status: int, evidence: Evidence) -> ErrorKind:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ksi_tui.config import ProviderSettings
@@ -70,7 +70,7 @@ class LitellmProvider:
         if closing:
             await asyncio.wait(closing)
 
-    async def count_tokens(self, model: str, messages: tuple[Message, ...]) -> int:
+    async def count_tokens(self, model: str, messages: Sequence[Message]) -> int:
         """Return how many tokens the messages hold for a model, asked of a worker."""
         body = {"kind": Kind.COUNT, "model": model, "messages": [dict(m) for m in messages]}
         return int(await self._pool.ask(body))

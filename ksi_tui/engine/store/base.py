@@ -149,7 +149,7 @@ class ActionTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSeen:
-    """A session was created or used; `ended_at` when it idled out. Agents are added, never removed."""
+    """A circuit, cooldowns and statistics, as plain JSON that the provider manager wrote."""
 
     session_id: str
     created_at: float
@@ -324,7 +324,7 @@ class Reader(Protocol):
         state: State | None = None,
         limit: int = 500,
     ) -> Sequence[tuple[int, Mapping[str, Any]]]:
-        """Return final requests by rising finish_seq above `after`, each as `run` prints it (section 10)."""
+        """Return final requests by rising finish_seq above `after`, each as `run` prints it."""
         ...
 
     async def results_of(

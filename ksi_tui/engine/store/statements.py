@@ -220,4 +220,4 @@ def call_records(*, of_session: bool, where: str) -> str:
     )
 
 
-FIRST_CALL_SINCE: Final = "SELECT MIN(row) FROM calls WHERE finished_at >= ?"
+FIRST_CALL_SINCE: Final = "SELECT MIN(+row) FROM calls WHERE finished_at >= ?"

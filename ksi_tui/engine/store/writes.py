@@ -221,6 +221,7 @@ class Batch:
         session = self._sessions.get(session_id)
         if session is None:
             session = self._sessions[session_id] = _SessionDelta(at)
+        session.created_at = min(session.created_at, at)
         session.last_activity = max(session.last_activity, at)
         return session
 
