@@ -128,6 +128,8 @@ class KsiApp(App[int]):
         return frozenset(a.id for where in Where for a in actions_of(where))
 
     def _tick(self) -> None:
+        if not self.is_running:  # the timer may fire once more while screens are taken down
+            return
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_active:
                 screen.tick()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +25,7 @@ from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import CallRecord, Cause, State
+from ksi_tui.engine.payload_cache import PayloadCache
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.providers.factory import build_provider
@@ -163,6 +166,7 @@ def _build(
         locks=LockTable(),
         providers=providers,
         tokens=tokens,
+        payloads=PayloadCache(store),
         retry=RetryPolicy(config.retry, rng),
     )
     locks = LockKeeper(core)
@@ -214,11 +218,24 @@ async def _take_back(parts: Parts, recovery: Recovery, *, resume: bool) -> None:
     await _seed_tokens(core, now)
     if resume:
         core.recovered = len(recovery.unfinished)
-        tickets = [ticket_found(found) for found in recovery.unfinished]
-        parts.intake.adopt(tickets)
+        with _collector_paused():
+            tickets = [ticket_found(found) for found in recovery.unfinished]
+            parts.intake.adopt(tickets)
         for ticket in tickets:
             if ticket.state is State.PROCESSING:
                 _interrupted(parts, ticket, now)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking a hundred thousand new tickets again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _interrupted(parts: Parts, ticket: Ticket, now: float) -> None:

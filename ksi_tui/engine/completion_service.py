@@ -77,6 +77,7 @@ class CompletionEngine:
         self._router = Router(self._clock)
         self._parts: Parts | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[dict[str, Any]] | None = None
         self._ended: dict[str, Any] | None = None
         self._register()
 
@@ -84,22 +85,23 @@ class CompletionEngine:
 
     async def emit(self, name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send a named event and return its reply; a refusal is `{"error": …, "code": …}`."""
-        handler = self._router.handler(name)
         try:
+            handler = self._router.handler(name) if isinstance(name, str) else None
             if handler is None:
                 raise InvalidRequest(self._unknown(name))
             if data is not None and not isinstance(data, Mapping):
                 raise InvalidRequest(f"{name}: data is an object, found {type(data).__name__}")
-            if self._parts is None and not name.startswith("system:"):
-                raise NotReady(
-                    "the engine has ended" if self._ended else "the engine has not started"
-                )
+            if self._parts is None and name not in ("system:startup", "system:shutdown"):
+                raise self._not_ready()
             return await handler(data or {})
         except KsiError as error:
             return refusal(error)
         except Exception as error:  # the edge: a handler never raises at its caller
             log.exception("handler failed", extra={"event_name": name})
             return {"error": f"{name}: engine fault: {error!r}", "code": "not_ready"}
+
+    def _not_ready(self) -> NotReady:
+        return NotReady("the engine has ended" if self._ended else "the engine has not started")
 
     def _unknown(self, name: str) -> str:
         near = difflib.get_close_matches(str(name), self._router.names, n=3)
@@ -135,7 +137,9 @@ class CompletionEngine:
         await self._shutdown(self.config.engine.shutdown_grace_s)
 
     async def _startup(self) -> dict[str, Any]:
-        if self._parts is None and self._ended is None:
+        if self._ended is not None:
+            raise self._not_ready()
+        if self._parts is None:
             parts = await assemble(
                 self.config,
                 clock=self._clock,
@@ -167,24 +171,29 @@ class CompletionEngine:
     async def _shutdown(self, grace_s: float) -> dict[str, Any]:
         if self._parts is None:
             return self._ended or {"status": "not started"}
-        parts = self._parts
-        if parts.core.draining:
-            await parts.closed.wait()
-            return self._ended or {}
-        interrupted = await parts.dispatcher.drain(grace_s)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        parts.dispatcher.stop()
-        await parts.aclose()
-        self._ended = {
-            "status": "shutdown",
-            "interrupted": interrupted,
-            "status_counts": {str(state): count for state, count in parts.core.counts.items()},
-        }
-        self._parts = None
-        self._router.close()
-        parts.closed.set()
+        if self._ending is None:
+            ending = self._end(self._parts, grace_s)
+            self._ending = asyncio.create_task(ending, name="shutdown")
+        # Whoever asked may be cancelled; the end goes on, and who asks again waits for it.
+        return await asyncio.shield(self._ending)
+
+    async def _end(self, parts: Parts, grace_s: float) -> dict[str, Any]:
+        interrupted = 0
+        try:
+            interrupted = await parts.dispatcher.drain(grace_s)
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+            parts.dispatcher.stop()
+        finally:
+            await parts.aclose()
+            self._ended = {
+                "status": "shutdown",
+                "interrupted": interrupted,
+                "status_counts": {str(state): count for state, count in parts.core.counts.items()},
+            }
+            self._parts = None
+            self._router.close()
         return self._ended
 
     # --- the handlers --------------------------------------------------------------------------
@@ -232,14 +241,14 @@ class CompletionEngine:
     @property
     def _now(self) -> Parts:
         if self._parts is None:
-            raise NotReady("the engine has ended")
+            raise self._not_ready()
         return self._parts
 
     async def _on_startup(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return await self._startup()
 
     async def _on_context(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        return {"status": "retry_manager_started" if self._parts else "not started"}
+        return {"status": "retry_manager_started"}
 
     async def _on_ready(self, _: Mapping[str, Any]) -> dict[str, Any]:
         tasks = [{"name": self._task.get_name()}] if self._task is not None else []

@@ -310,7 +310,8 @@ class Conclusions:
         if core.tickets.get(ticket.request_id) is ticket:
             del core.tickets[ticket.request_id]
         core.finishing.pop(ticket.request_id, None)
-        ticket.spec = ticket.run = None
+        core.payloads.forget(ticket)
+        ticket.run = None
         self._locks.give_back(ticket)
         core.queue.finish(ticket, core.clock())
         if ticket.session_id == ticket.request_id and core.queue.lane(ticket.session_id) is None:

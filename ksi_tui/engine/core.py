@@ -17,6 +17,7 @@ from ksi_tui.engine.alarms import Alarms
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.events import Router
 from ksi_tui.engine.models import State
+from ksi_tui.engine.payload_cache import PayloadCache
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.queue_manager import QueueManager
 from ksi_tui.engine.retry_manager import RetryPolicy
@@ -58,6 +59,7 @@ class Core:
     locks: LockTable
     providers: ProviderManager
     tokens: TokenTracker
+    payloads: PayloadCache
     retry: RetryPolicy
     alarms: Alarms = field(default_factory=Alarms)
     tickets: dict[str, Ticket] = field(default_factory=dict)

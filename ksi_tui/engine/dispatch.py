@@ -202,10 +202,7 @@ class Dispatcher:
     async def _load(self, ticket: Ticket) -> tuple[RequestSpec, list[Message]]:
         """Return a request's payload and the earlier turns that are sent along."""
         core = self.core
-        spec = ticket.spec
-        if spec is None:
-            spec = (await core.store.specs([ticket.request_id]))[ticket.request_id]
-            ticket.spec = spec
+        spec = await core.payloads.load(ticket)
         if spec.prompt is None or not spec.history:
             return spec, []
         session = core.sessions.get(ticket.session_id)

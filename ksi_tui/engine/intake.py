@@ -38,6 +38,7 @@ class _Entering:
     """A request on its way to disk."""
 
     ticket: Ticket
+    spec: RequestSpec
     writes: tuple[Write, ...]
 
 
@@ -46,6 +47,7 @@ class Intake:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._default_model = core.config.default_model
         self._entering: dict[str, asyncio.Future[None]] = {}
         self._entering_of: Counter[str] = Counter()
 
@@ -93,7 +95,7 @@ class Intake:
         return [reply for reply in replies if reply is not None]
 
     def _check(self, item: Completion) -> Completion:
-        model = item.model or self._core.config.default_model
+        model = item.model or self._default_model
         if not self._core.providers.serves(model):
             patterns = ", ".join(sorted(set(self._core.providers.model_patterns())))
             raise NoProvider(f"no provider serves the model {model!r}; configured are: {patterns}")
@@ -167,7 +169,7 @@ class Intake:
                 )
         spec = item.spec(
             request_id=item.request_id or self._new_id(),
-            default_model=core.config.default_model,
+            default_model=self._default_model,
             timeout_s=settings.timeout_s,
             max_attempts=core.config.retry.max_attempts,
             lock_timeout_s=settings.lock_timeout_s,
@@ -201,7 +203,7 @@ class Intake:
         )
         self._entering[spec.request_id] = asyncio.get_running_loop().create_future()
         self._entering_of[spec.session_id] += 1
-        return _Entering(ticket, (accepted, seen))
+        return _Entering(ticket, spec, (accepted, seen))
 
     async def _commit(
         self, entering: Mapping[int, _Entering], replies: list[dict[str, Any] | KsiError | None]
@@ -219,10 +221,10 @@ class Intake:
         except asyncio.CancelledError:
             # Nobody waits for the answer any more, but the request is on its way to disk.
             for each in entering.values():
-                self._admit(each.ticket)
+                self._admit(each)
             raise
         for index, each in entering.items():
-            self._admit(each.ticket)
+            self._admit(each)
             replies[index] = self._reply(each.ticket)
 
     def _entered(self, ticket: Ticket) -> None:
@@ -233,8 +235,9 @@ class Intake:
         if not self._entering_of[ticket.session_id]:
             del self._entering_of[ticket.session_id]
 
-    def _admit(self, ticket: Ticket) -> None:
-        core = self._core
+    def _admit(self, entering: _Entering) -> None:
+        core, ticket = self._core, entering.ticket
+        core.payloads.keep(ticket, entering.spec)
         self._entered(ticket)
         now = core.clock()
         core.tickets[ticket.request_id] = ticket

@@ -153,8 +153,8 @@ class Interventions:
             lock=spec.lock,
             state=stored.state,
             walks=stored.walks,
-            spec=spec,
         )
+        core.payloads.keep(ticket, spec)
         core.tickets[spec.request_id] = ticket
         moved = self._conclusions.moved(
             ticket,

@@ -101,7 +101,6 @@ def ticket_of(spec: RequestSpec, *, place: int, now: float) -> Ticket:
         timeout_s=spec.timeout_s,
         max_attempts=spec.max_attempts,
         lock=spec.lock,
-        spec=spec,
     )
 
 

@@ -66,6 +66,6 @@ def _thin_marks(text: str) -> str:
     for char in text:
         category = unicodedata.category(char)
         marks = marks + 1 if category in ("Mn", "Me") else 0
-        if marks <= _MAX_MARKS and category not in ("Cn", "Co", "Cs"):
+        if marks <= _MAX_MARKS and category[0] != "C":
             kept.append(char)
     return "".join(kept)

@@ -30,7 +30,8 @@ def age(seconds: float | None) -> str:
         return f"{whole // 60}m{whole % 60:02d}s"
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600}h"
+    days = whole // 86400
+    return f"{days}d{whole % 86400 // 3600}h" if days < 100 else f"{days}d"
 
 
 def latency(milliseconds: float | None) -> str:
@@ -103,7 +104,7 @@ def money(dollars: float | None) -> str:
     digits = 3
     while digits < 7 and dollars < 0.95 * 10 ** (1 - digits):
         digits += 1
-    return f"${dollars:.{digits}f}"
+    return f"${dollars:.{digits}f}".rstrip("0")
 
 
 def cost(dollars: float | None, unpriced: int = 0, *, word: str = "unpriced") -> str:

@@ -149,7 +149,7 @@ class ActionTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSeen:
-    """A circuit, cooldowns and statistics, as plain JSON that the provider manager wrote."""
+    """A session was created or used, or idled out (`ended_at`). Agents are only ever added."""
 
     session_id: str
     created_at: float

@@ -1,0 +1,91 @@
+"""Runs the dashboard over a scripted client, waits on conditions, and reads the screen as text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from textual.pilot import Pilot
+
+from ksi_tui.app import KsiApp
+from ksi_tui.config import UiSettings
+from tests.ui.scripted import ScriptedClient
+
+SMALL, WIDE = (80, 24), (140, 45)
+_TRIES = 400
+
+
+class Hand:
+    """A user at the keys: presses, waits for what should follow, and looks."""
+
+    def __init__(self, pilot: Pilot[int], client: ScriptedClient, clock: Clock) -> None:
+        self.pilot = pilot
+        self.client = client
+        self.clock = clock
+
+    @property
+    def app(self) -> KsiApp:
+        """The app under test."""
+        app = self.pilot.app
+        assert isinstance(app, KsiApp)
+        return app
+
+    @property
+    def screen(self) -> str:
+        """What the terminal would show, one line a row, without colours."""
+        strips = self.app.screen._compositor.render_strips()
+        return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+
+    async def type(self, text: str) -> None:
+        await self.pilot.press(*("space" if char == " " else char for char in text))
+
+    async def until(self, condition: Callable[[], object], what: str = "") -> None:
+        """Wait until a condition holds; fail with the screen when it never does."""
+        for _ in range(_TRIES):
+            if condition():
+                return
+            await self.pilot.pause(0.01)
+        raise AssertionError(f"never: {what or condition}\n{self.screen}")
+
+    async def sees(self, *texts: str) -> None:
+        """Wait until every text stands on the screen."""
+        await self.until(lambda: all(text in self.screen for text in texts), f"sees {texts}")
+
+    async def sees_no(self, *texts: str) -> None:
+        """Wait until none of the texts stands on the screen."""
+        await self.until(lambda: not any(t in self.screen for t in texts), f"sees no {texts}")
+
+
+class Clock:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@asynccontextmanager
+async def dashboard(
+    client: ScriptedClient, size: tuple[int, int] = WIDE, **ui: Any
+) -> AsyncIterator[Hand]:
+    """The dashboard over a scripted client, ready and read once."""
+    clock = Clock()
+    settings = UiSettings(**({"operator": "op1", "refresh_hz": 30} | ui))
+    app = KsiApp(client.connect, ui=settings, name="ksi-tui prod-eu", clock=clock)
+    async with app.run_test(size=size) as pilot:
+        hand = Hand(pilot, client, clock)
+        await hand.until(lambda: client.queries, "reads a snapshot")
+        await pilot.pause()
+        try:
+            yield hand
+        finally:
+            await app.close_engine()
