@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -109,14 +110,20 @@ class _Life:
         left = run.total - run.finished
         if not whole:
             if left or not self._pipe_broken:
-                again = as_typed(self._options, "run --resume")
-                say(f"interrupted: {left} of {run.total} not finished; go on with: {again}")
+                say(f"interrupted: {left} of {run.total} not finished; {self._how_to_go_on(run)}")
             return INTERRUPTED
         if sys.stderr.isatty():
             say(", ".join(f"{count} {status}" for status, count in sorted(run.by_status.items())))
         if self._resume and not run.finished:
             say("nothing was unfinished")
         return OK if run.by_status["completed"] == run.finished else SOME_FAILED
+
+    def _how_to_go_on(self, run: Run) -> str:
+        if run.on_disk:
+            return f"go on with: {as_typed(self._options, 'run --resume')}"
+        file = shlex.quote(self._options.file or "-")
+        again = as_typed(self._options, f"run {file} --resume")
+        return f"the input is not all on disk, so give it again: {again}"
 
     async def _complete_or_stop(self, engine: EngineClient, run: Run) -> bool:
         """Return whether the run came to its end by itself."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
@@ -19,12 +18,11 @@ from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
-from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.events import Router
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.lock_keeper import LockKeeper
-from ksi_tui.engine.models import CallRecord, Cause, State
+from ksi_tui.engine.models import CallRecord, Cause
 from ksi_tui.engine.payload_cache import PayloadCache
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.providers.base import Provider
@@ -32,10 +30,17 @@ from ksi_tui.engine.providers.factory import build_provider
 from ksi_tui.engine.providers.pool import WorkerPool
 from ksi_tui.engine.queue_manager import QueueManager
 from ksi_tui.engine.replies import Replies
-from ksi_tui.engine.retry_manager import MAX_INTERRUPTIONS, RetryPolicy
+from ksi_tui.engine.retry_manager import RetryPolicy
 from ksi_tui.engine.session_manager import LockTable, Session, SessionManager
 from ksi_tui.engine.snapshots import Snapshots
-from ksi_tui.engine.store.base import CallBooked, Recovery, SessionSeen, Store, UsageQuery
+from ksi_tui.engine.store.base import (
+    CallBooked,
+    LockGone,
+    Recovery,
+    SessionSeen,
+    Store,
+    UsageQuery,
+)
 from ksi_tui.engine.store.sqlite import open_store as open_sqlite
 from ksi_tui.engine.ticket import Ticket, ticket_found
 from ksi_tui.engine.token_tracker import TokenTracker
@@ -60,7 +65,6 @@ class Parts:
     replies: Replies
     snapshots: Snapshots
     pool: WorkerPool | None
-    closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def end_idle_sessions(self, now: float, idle_s: float) -> None:
         """Let sessions end in which nothing has happened for `idle_s`; their record stays."""
@@ -80,12 +84,15 @@ class Parts:
 
     async def aclose(self) -> None:
         """Close providers, book the calls that were still closing, then close the store."""
-        for entry in self.core.providers.entries():
-            await entry.provider.aclose()
-        if self.pool is not None:
-            await self.pool.aclose(CLOSE_WAIT_S)
-        self.dispatcher.save_providers()
-        await self.core.store.aclose()
+        try:
+            for entry in self.core.providers.entries():
+                await entry.provider.aclose()
+            if self.pool is not None:
+                await self.pool.aclose(CLOSE_WAIT_S)
+            self.walker.close_unconfirmed()
+            self.dispatcher.save_providers()
+        finally:
+            await self.core.store.aclose()
 
 
 async def assemble(
@@ -180,7 +187,7 @@ def _build(
         walker=walker,
         dispatcher=dispatcher,
         conclusions=conclusions,
-        intake=Intake(core),
+        intake=Intake(core, conclusions),
         interventions=Interventions(core, conclusions, locks),
         replies=Replies(core, causes),
         snapshots=Snapshots(core, causes),
@@ -201,7 +208,12 @@ async def _take_back(parts: Parts, recovery: Recovery, *, resume: bool) -> None:
     core.next_finish_seq = recovery.next_finish_seq
     core.recovery_cursor = recovery.next_finish_seq - 1
     core.providers.restore(recovery.providers, now)
+    unfinished = {found.request_id for found in recovery.unfinished}
     for lock in recovery.locks:
+        if lock.request_id is not None and lock.request_id not in unfinished:
+            # Its request ended in the moment in which the engine died.
+            core.store.write(LockGone(session_id=lock.session_id))
+            continue
         core.locks.restore(lock)
         core.alarms.set(("lock", lock.session_id), lock.expires_at)
     for found in recovery.sessions:
@@ -221,9 +233,6 @@ async def _take_back(parts: Parts, recovery: Recovery, *, resume: bool) -> None:
         with _collector_paused():
             tickets = [ticket_found(found) for found in recovery.unfinished]
             parts.intake.adopt(tickets)
-        for ticket in tickets:
-            if ticket.state is State.PROCESSING:
-                _interrupted(parts, ticket, now)
 
 
 @contextmanager
@@ -236,18 +245,6 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _interrupted(parts: Parts, ticket: Ticket, now: float) -> None:
-    """A request that ran when the engine died: it goes again, first in its session."""
-    ticket.interruptions += 1
-    ticket.error_kind = ErrorKind.DAEMON_RESTART
-    ticket.error_message = "interrupted: the engine had ended"
-    if ticket.interruptions > MAX_INTERRUPTIONS:
-        text = f"interrupted {ticket.interruptions} times"
-        parts.conclusions.fail(ticket, ErrorKind.DAEMON_RESTART, text)
-        return
-    parts.core.store.write(parts.conclusions.moved(ticket, State.QUEUED, now))
 
 
 async def _seed_tokens(core: Core, now: float) -> None:

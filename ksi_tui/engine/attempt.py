@@ -7,6 +7,7 @@ queues. What it learns is on the `Run`; the service draws the conclusions.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,6 +30,8 @@ from ksi_tui.engine.provider_manager import Entry, ProviderManager
 from ksi_tui.engine.providers.base import CallResult, CallSpec, Closed
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import TokenTracker, estimate
+
+log = logging.getLogger(__name__)
 
 Publish = Callable[[str, Mapping[str, Any]], None]
 
@@ -74,7 +77,7 @@ class LiveCall:
 
     def on_text(self, text: str, tokens: int) -> None:
         """Take a piece of the answer and set the idle clock anew."""
-        if self.run.stopped or self.pending is not None:
+        if self.run.stopped or self.pending is not None or self._clock_is_over:
             return
         now = self.walker.clock()
         self.parts.append(text)
@@ -88,8 +91,14 @@ class LiveCall:
         self.entry.health.stream(tokens, now)
         self.arm("idle", self.walker.config.engine.idle_timeout_s, now)
 
+    @property
+    def _clock_is_over(self) -> bool:
+        return self.timer is not None and self.timer.expired()
+
     def on_closed(self, closed: Closed) -> None:
         """Learn that the upstream of this cancelled call is closed; book it now."""
+        if self.closed is not None:
+            return
         self.closed = closed
         if self.pending is not None:
             self.walker.close(self)
@@ -201,13 +210,11 @@ class Walker:
                 answer = await self._call(run, entry, got, spec, history)
             except ProviderFault as fault:
                 run.faults.append(fault)
-                if run.broken_stream or not POLICY[fault.kind].fails_over:
-                    break
-                continue
-            run.verdicts.extend(
-                Verdict(provider=later.name, kind=VerdictKind.NOT_REACHED)
-                for later in order[index + 1 :]
-            )
+                if not run.broken_stream and POLICY[fault.kind].fails_over:
+                    continue
+                run.verdicts.extend(_not_reached(order[index + 1 :], f"after {fault.kind}"))
+                return None
+            run.verdicts.extend(_not_reached(order[index + 1 :]))
             return answer
         return None
 
@@ -246,6 +253,10 @@ class Walker:
         except asyncio.CancelledError:
             self._given_up(live)
             raise
+        except Exception as error:  # the seam to a provider: its slot must come back
+            log.exception("provider raised", extra={"provider": entry.name})
+            unknown = ProviderFault(ErrorKind.TEMPORARY_FAILURE, f"{entry.name}: {error!r}")
+            raise self._failed(live, unknown, closing=False) from error
         self._answered(live, result)
         return Answer(live, result)
 
@@ -393,6 +404,13 @@ class Walker:
         )
         self._on_late(record)
 
+    def close_unconfirmed(self) -> None:
+        """Book the calls whose upstreams nobody has told to be closed: the engine ends."""
+        now = self.clock()
+        for live in list(self.closing):
+            ended_at = live.pending.finished_at if live.pending is not None else now
+            live.on_closed(Closed(after_ms=(now - ended_at) * 1000, confirmed=False))
+
     def _book(self, live: LiveCall, record: CallRecord) -> None:
         self.tokens.book(record, live.tokens, self.clock())
         live.pending = record
@@ -417,6 +435,13 @@ class Walker:
             partial_text=None if outcome is Outcome.ANSWERED else live.text or None,
             **details,
         )
+
+
+def _not_reached(entries: Sequence[Entry], detail: str = "") -> list[Verdict]:
+    return [
+        Verdict(provider=entry.name, kind=VerdictKind.NOT_REACHED, detail=detail)
+        for entry in entries
+    ]
 
 
 def _taken(entry: Entry, model: str) -> Verdict:

@@ -17,9 +17,9 @@ from ksi_tui.engine.clock import iso
 from ksi_tui.engine.core import Core, Ended
 from ksi_tui.engine.errors import POLICY, ErrorKind
 from ksi_tui.engine.lock_keeper import LockKeeper
-from ksi_tui.engine.models import CallRecord, Message, Outcome, RequestSpec, State, VerdictKind
+from ksi_tui.engine.models import Message, Outcome, RequestSpec, State, VerdictKind
 from ksi_tui.engine.provider_manager import Hopeless
-from ksi_tui.engine.retry_manager import Retry
+from ksi_tui.engine.retry_manager import MAX_INTERRUPTIONS, Retry
 from ksi_tui.engine.store.base import AttemptBooked, CallBooked, Finished, Moved, Write
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.views import ActiveView, Phase
@@ -44,17 +44,31 @@ class Conclusions:
         ticket = run.ticket
         self.note_walk(run)
         now = self.core.clock()
-        spent = run.stopped not in (Outcome.SENT_ELSEWHERE, Outcome.INTERRUPTED, None)
+        spent = bool(run.calls) and run.stopped is Outcome.CANCELLED
         writes: list[Write] = [AttemptBooked(attempt=run.record(now, spent=spent))]
         writes += [CallBooked(call=record) for record in run.records]
         if ticket.state.final:
             self.core.store.write(*writes)
             return
-        if run.stopped is not Outcome.SENT_ELSEWHERE:
-            ticket.interruptions += 1
-            ticket.error_kind = ErrorKind.DAEMON_RESTART
-            ticket.error_message = "interrupted: the engine ended"
+        if run.stopped is not Outcome.SENT_ELSEWHERE and not self._survives(ticket):
+            self.core.store.write(*writes)
+            self.fail(ticket, ErrorKind.DAEMON_RESTART, _interrupted_text(ticket))
+            return
         self._wait_again(run, State.QUEUED, writes)
+
+    def resumed(self, ticket: Ticket) -> None:
+        """A request ran when the engine died: it goes again, first in its session, or fails."""
+        if self._survives(ticket):
+            self.core.store.write(self.moved(ticket, State.QUEUED, self.core.clock()))
+        else:
+            self.fail(ticket, ErrorKind.DAEMON_RESTART, _interrupted_text(ticket))
+
+    def _survives(self, ticket: Ticket) -> bool:
+        """Count an end of the engine under a running request; False when it was one too many."""
+        ticket.interruptions += 1
+        ticket.error_kind = ErrorKind.DAEMON_RESTART
+        ticket.error_message = "interrupted: the engine had ended"
+        return ticket.interruptions <= MAX_INTERRUPTIONS
 
     def _wait_again(self, run: Run, state: State, writes: list[Write]) -> None:
         """Put a request that ran back to the head of its session."""
@@ -103,7 +117,10 @@ class Conclusions:
             ticket.attempts += 1
         ticket.error_kind, ticket.error_message = last.kind, last.message
         decision = core.retry.decide(
-            kinds=[(fault.kind, fault.retry_after_s) for fault in run.faults],
+            kinds=[
+                (fault.kind, live.entry.wait_s(fault))
+                for live, fault in zip(run.calls, run.faults, strict=True)
+            ],
             spent=ticket.attempts,
             max_attempts=ticket.max_attempts,
             interruptions=ticket.interruptions,
@@ -289,10 +306,10 @@ class Conclusions:
             )
         ]
         if run is not None:
-            writes.append(AttemptBooked(attempt=run.record(now, spent=True)))
+            writes.append(AttemptBooked(attempt=run.record(now, spent=_spent(run))))
             writes += [CallBooked(call=record) for record in run.records]
         session = core.sessions.get(ticket.session_id)
-        if session is not None and details.get("turn") is not None:
+        if session is not None and session.turn_count is not None and details.get("turn"):
             session.turn_count += 1
         if ticket.run is None:
             core.queue.finish(ticket, now)
@@ -323,9 +340,15 @@ class Conclusions:
             )
         self.core.poke()
 
-    def late(self, record: CallRecord) -> None:
-        """Book a call whose upstream closed after its run had ended."""
-        self.core.store.write(CallBooked(call=record))
+
+def _spent(run: Run) -> bool:
+    """Whether an attempt counts: it called somebody, and was not merely interrupted."""
+    interrupted = bool(run.faults) and POLICY[run.faults[-1].kind].interruption
+    return bool(run.calls) and not interrupted
+
+
+def _interrupted_text(ticket: Ticket) -> str:
+    return f"interrupted {ticket.interruptions} times"
 
 
 def _rounded(value: float | None) -> float | None:

@@ -63,6 +63,7 @@ class Core:
     retry: RetryPolicy
     alarms: Alarms = field(default_factory=Alarms)
     tickets: dict[str, Ticket] = field(default_factory=dict)
+    entering: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     finishing: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     counts: dict[State, int] = field(default_factory=lambda: dict.fromkeys(State, 0))
     recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=RECENT_ENDED))
@@ -87,6 +88,12 @@ class Core:
             self.counts[state] += 1
             ticket.state = state
         return was
+
+    async def entered(self, request_id: str) -> None:
+        """Wait until a request that is on its way to disk is there, or was refused."""
+        entering = self.entering.get(request_id)
+        if entering is not None:
+            await asyncio.wait([entering])
 
     def recent_without(self, request_id: str) -> None:
         """Forget that a request ended: it goes again."""

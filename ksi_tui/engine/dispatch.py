@@ -48,7 +48,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._poked = False
         self._timer: asyncio.TimerHandle | None = None
-        self._route_wake: float | None = None
+        self._stopped = False
         self._alarm_handlers: dict[str, Callable[[str, float], None]] = {
             "backoff": self._backoff_over,
             "deadline": self._deadline_over,
@@ -80,6 +80,8 @@ class Dispatcher:
         """As `hold`, and let the deadline stand still while a lock is waited for."""
         cause = self.hold(ticket, now)
         alarms = self.core.alarms
+        if cause is not None and cause.kind is CauseKind.BACKOFF:
+            alarms.set(("backoff", ticket.request_id), cause.until or now)
         if cause is not None and cause.kind is CauseKind.LOCK:
             if ticket.clock_from is not None:
                 ticket.stop_clock(now)
@@ -93,25 +95,24 @@ class Dispatcher:
 
     def poke(self) -> None:
         """Look soon at what may run; many pokes in one turn of the loop are one look."""
-        if not self._poked:
+        if not self._poked and not self._stopped:
             self._poked = True
             asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
         self._poked = False
+        if self._stopped:
+            return
         core = self.core
         now = core.clock()
         for kind, key in core.alarms.due(now):
             self._alarm_handlers[kind](key, now)
-        self._route_wake = None
         limit = core.config.engine.max_concurrency
         while not core.draining and core.queue.running_count < limit:
             ticket = core.queue.take(now, partial(self._serves, now))
             if ticket is None:
                 break
             self._begin(ticket, now)
-        if self._route_wake is not None:
-            core.alarms.set(("providers", ""), self._route_wake)
         self._arm(now)
 
     def _serves(self, now: float, route: Route) -> bool:
@@ -119,8 +120,9 @@ class Dispatcher:
         if not isinstance(obstacle, Cause):
             return True
         if obstacle.until is not None:
-            wake = max(obstacle.until, now + 0.001)
-            self._route_wake = min(wake, self._route_wake or wake)
+            # A route that was denied is not asked again soon: each has its own alarm.
+            key = f"{obstacle.target} {route.model}"
+            self.core.alarms.set(("providers", key), max(obstacle.until, now + 0.001))
         return False
 
     def _arm(self, now: float) -> None:
@@ -173,7 +175,12 @@ class Dispatcher:
             self._run(run), name=f"run {ticket.request_id}"
         )
         self._tasks.add(run.task)
-        run.task.add_done_callback(self._tasks.discard)
+        run.task.add_done_callback(partial(self._run_ended, run))
+
+    def _run_ended(self, run: Run, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():  # before its first step, so that nothing in it has run
+            self.conclusions.stopped(run)
 
     async def _run(self, run: Run) -> None:
         try:
@@ -208,7 +215,10 @@ class Dispatcher:
         session = core.sessions.get(ticket.session_id)
         if session is not None and session.turn_count == 0:
             return spec, []
-        return spec, list(await core.store.turns(ticket.session_id, HISTORY_MAX_CHARS))
+        turns = list(await core.store.turns(ticket.session_id, HISTORY_MAX_CHARS))
+        if session is not None and session.turn_count is None:
+            session.turn_count = len(turns) // 2
+        return spec, turns
 
     def save_providers(self) -> None:
         """Write down what changed of circuits, cooldowns and statistics."""
@@ -242,7 +252,8 @@ class Dispatcher:
         return interrupted
 
     def stop(self) -> None:
-        """Drop the timer."""
+        """Look no more at what may run, whoever still pokes."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

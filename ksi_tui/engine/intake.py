@@ -5,27 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ksi_tui.engine import events
+from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import (
     EventError,
+    InvalidRequest,
     KsiError,
     NoProvider,
     NotReady,
     QueueFull,
     StoreError,
+    StoreUnavailable,
 )
 from ksi_tui.engine.models import RequestSpec, State
 from ksi_tui.engine.payloads import Completion, parse
 from ksi_tui.engine.store.base import Accepted, SessionSeen, Write
 from ksi_tui.engine.ticket import Ticket, ticket_found, ticket_of
-
-NUMBERED_IDS_BELOW = 10**12
-"""Ids of the form r-<number> below this move the counter of generated ids past themselves."""
-
 
 def refusal(error: KsiError) -> dict[str, Any]:
     """Return an error as a reply."""
@@ -40,15 +40,16 @@ class _Entering:
     ticket: Ticket
     spec: RequestSpec
     writes: tuple[Write, ...]
+    new_session: bool
 
 
 class Intake:
     """Accepts requests: each enters the queue once it is on disk."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, conclusions: Conclusions) -> None:
         self._core = core
+        self._conclusions = conclusions
         self._default_model = core.config.default_model
-        self._entering: dict[str, asyncio.Future[None]] = {}
         self._entering_of: Counter[str] = Counter()
 
     async def completion(self, data: Mapping[str, Any], *, inject: bool) -> dict[str, Any]:
@@ -81,18 +82,28 @@ class Intake:
                 replies[index] = error
         known = await self._known([p.request_id for p in parsed.values() if p.request_id])
         entering: dict[int, _Entering] = {}
+        twins: list[int] = []
         for index, item in parsed.items():
             try:
-                duplicate = self._duplicate(item, known)
-                if duplicate is None:
-                    entering[index] = self._enter(item, inject)
-                else:
+                if item.request_id in self._core.entering:
+                    twins.append(index)
+                elif (duplicate := self._duplicate(item, known)) is not None:
                     replies[index] = duplicate
+                else:
+                    entering[index] = self._enter(item, inject)
             except EventError as error:
                 replies[index] = error
         if entering:
             await self._commit(entering, replies)
+        for index in twins:
+            replies[index] = await self._twin(parsed[index])
         return [reply for reply in replies if reply is not None]
+
+    async def _twin(self, item: Completion) -> dict[str, Any] | KsiError:
+        """Answer a request whose id was on its way to disk when it came."""
+        known = await self._known([item.request_id or ""])
+        duplicate = self._duplicate(item, known)
+        return duplicate or NotReady(f"{item.request_id} could not be written down; send it again")
 
     def _check(self, item: Completion) -> Completion:
         model = item.model or self._default_model
@@ -107,9 +118,7 @@ class Intake:
         """Return the states of those ids that exist; adopts unfinished ones that are not loaded."""
         core = self._core
         for request_id in ids:
-            entering = self._entering.get(request_id)
-            if entering is not None:
-                await asyncio.wait([entering])
+            await core.entered(request_id)
         unloaded = [request_id for request_id in ids if request_id not in core.tickets]
         states = dict(await core.store.states(unloaded)) if unloaded else {}
         lost = [request_id for request_id, state in states.items() if not state.final]
@@ -127,6 +136,8 @@ class Intake:
                 core.tickets[ticket.request_id] = ticket
                 core.sessions.seen(ticket.session_id, ticket.agent_id, now)
                 core.queue.add(ticket, now)
+                if ticket.state is State.PROCESSING:
+                    self._conclusions.resumed(ticket)
         core.poke()
 
     def _duplicate(self, item: Completion, known: Mapping[str, State]) -> dict[str, Any] | None:
@@ -134,16 +145,16 @@ class Intake:
             return None
         ticket = self._core.tickets.get(item.request_id)
         state = ticket.state if ticket else known.get(item.request_id)
-        if state is None and item.request_id not in self._entering:
+        if state is None:
             return None
         session_id = ticket.session_id if ticket else item.session_id or item.request_id
         return {
             "request_id": item.request_id,
             "session_id": session_id,
-            "status": str(state or State.QUEUED),
+            "status": str(state),
             "message": "this request_id is known; it does not run again",
             "duplicate": True,
-            "queued": state in (None, State.QUEUED),
+            "queued": state is State.QUEUED,
             "queue_depth": self._core.queue.depth(session_id),
             "position": self._core.queue.position(ticket) if ticket else 0,
             "session_active": self._active(session_id),
@@ -155,7 +166,7 @@ class Intake:
         core, settings = self._core, self._core.config.engine
         if core.draining:
             raise NotReady("the engine is ending and takes no more requests")
-        waiting = core.queue.waiting_count + len(self._entering)
+        waiting = core.queue.waiting_count + len(core.entering)
         if waiting >= settings.max_queue_depth:
             raise QueueFull(
                 f"{waiting} requests wait, max_queue_depth is {settings.max_queue_depth}"
@@ -175,20 +186,18 @@ class Intake:
             lock_timeout_s=settings.lock_timeout_s,
             inject=inject,
         )
-        return self._prepared(spec)
+        return self._prepared(spec, new_session=item.request_id is item.session_id is None)
 
     def _new_id(self) -> str:
         number = self._core.next_number
         self._core.next_number += 1
         return f"r-{number}"
 
-    def _prepared(self, spec: RequestSpec) -> _Entering:
+    def _prepared(self, spec: RequestSpec, *, new_session: bool) -> _Entering:
         core = self._core
-        prefix, _, digits = spec.request_id.partition("-")
-        if prefix == "r" and digits.isascii() and digits.isdigit():
-            number = int(digits)
-            if core.next_number <= number < NUMBERED_IDS_BELOW:
-                core.next_number = number + 1
+        # A generated id also names a session of its own, so neither may exist already.
+        for taken in (spec.request_id, spec.session_id):
+            core.next_number = max(core.next_number, _number_of(taken) + 1)
         now = core.clock()
         ticket = ticket_of(spec, place=core.take_place(), now=now)
         created_at = (
@@ -201,34 +210,34 @@ class Intake:
             last_activity=now,
             agent_id=spec.agent_id,
         )
-        self._entering[spec.request_id] = asyncio.get_running_loop().create_future()
+        core.entering[spec.request_id] = asyncio.get_running_loop().create_future()
         self._entering_of[spec.session_id] += 1
-        return _Entering(ticket, spec, (accepted, seen))
+        return _Entering(ticket, spec, (accepted, seen), new_session)
 
     async def _commit(
         self, entering: Mapping[int, _Entering], replies: list[dict[str, Any] | KsiError | None]
     ) -> None:
         """Write down what enters, in one transaction; then let it queue and answer."""
-        core = self._core
         writes = [write for each in entering.values() for write in each.writes]
-        try:
-            await asyncio.shield(core.store.write(*writes))
-        except StoreError as error:
+
+        def written(future: asyncio.Future[None]) -> None:
+            # Here and not below: whoever waits for the answer may be gone by then.
+            error = future.exception()
             for index, each in entering.items():
-                self._entered(each.ticket)
-                replies[index] = NotReady(f"nothing was accepted: {error}")
-            return
-        except asyncio.CancelledError:
-            # Nobody waits for the answer any more, but the request is on its way to disk.
-            for each in entering.values():
-                self._admit(each)
-            raise
-        for index, each in entering.items():
-            self._admit(each)
-            replies[index] = self._reply(each.ticket)
+                if error is None:
+                    self._admit(each)
+                    replies[index] = self._reply(each.ticket)
+                else:
+                    self._entered(each.ticket)
+                    replies[index] = _not_written(error)
+
+        future = self._core.store.write(*writes)
+        future.add_done_callback(written)
+        with suppress(StoreError):
+            await asyncio.shield(future)
 
     def _entered(self, ticket: Ticket) -> None:
-        waiter = self._entering.pop(ticket.request_id)
+        waiter = self._core.entering.pop(ticket.request_id)
         if not waiter.done():
             waiter.set_result(None)
         self._entering_of[ticket.session_id] -= 1
@@ -244,6 +253,8 @@ class Intake:
         core.counts[State.QUEUED] += 1
         session = core.sessions.seen(ticket.session_id, ticket.agent_id, now)
         session.request_count += 1
+        if entering.new_session:
+            session.turn_count = 0
         core.queue.add(ticket, now)
         core.publish(
             events.QUEUED,
@@ -273,3 +284,17 @@ class Intake:
             "position": position,
             "session_active": self._active(ticket.session_id),
         }
+
+
+def _number_of(name: str) -> int:
+    """Return n of a name of the form r-n; 0 of any other, and of one that is out of reach."""
+    prefix, _, digits = name.partition("-")
+    if prefix != "r" or not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
+        return 0
+    return int(digits)
+
+
+def _not_written(error: BaseException) -> KsiError:
+    if isinstance(error, StoreError) and not isinstance(error, StoreUnavailable):
+        return InvalidRequest(f"nothing was accepted: {error}")
+    return NotReady(f"nothing was accepted: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ksi_tui.engine.clock import iso
@@ -53,6 +54,7 @@ class Interventions:
         return {"cancelled": cancelled}
 
     async def _cancel_one(self, request_id: str, data: Cancel) -> dict[str, Any]:
+        await self._core.entered(request_id)
         ticket = self._core.tickets.get(request_id)
         if ticket is None:
             stored = await self._core.store.request(request_id)
@@ -82,17 +84,20 @@ class Interventions:
     # --- retry and send elsewhere --------------------------------------------------------------
 
     async def retry(self, data: Retry) -> dict[str, Any]:
-        """Retry one request, or all failed and cancelled ones of a session."""
+        """Retry one request, or all of a session that can be retried."""
         self._check_targets(data)
         if data.request_id is not None:
             changed = [await self._retry_one(data.request_id, data)]
             return {"retried": changed, **changed[0], "status": self._status(data.request_id)}
         session_id = data.session_id or ""
         stored = await self._core.store.session_requests(session_id, SESSION_LIMIT)
-        ended = [r for r in stored if r.state in (State.FAILED, State.CANCELLED)]
         if not stored:
             raise NotFound(f"no session {session_id!r}")
-        return {"retried": [await self._again(request, data) for request in ended]}
+        retried = []
+        for request in stored:
+            with suppress(Conflict):  # of a session, those are retried that can be
+                retried.append(await self._retry_one(request.spec.request_id, data))
+        return {"retried": retried}
 
     def _check_targets(self, data: Retry) -> None:
         names = self._core.providers.names
@@ -108,6 +113,7 @@ class Interventions:
         return str(ticket.state) if ticket else None
 
     async def _retry_one(self, request_id: str, data: Retry) -> dict[str, Any]:
+        await self._core.entered(request_id)
         finishing = self._core.finishing.get(request_id)
         if finishing is not None:
             await asyncio.wait([finishing])
@@ -122,9 +128,9 @@ class Interventions:
                 )
             return await self._again(stored, data)
         if data.avoid or data.model:
-            return self._elsewhere(ticket, data)
+            return await self._elsewhere(ticket, data)
         if ticket.state is State.RETRYING:
-            return self._now(ticket, data)
+            return await self._now(ticket, data)
         raise Conflict(
             f"{request_id} is {ticket.state}; it can be sent elsewhere with avoid or model, "
             "or retried once it has failed or been cancelled"
@@ -168,25 +174,14 @@ class Interventions:
         )
         action = self.record("retry", spec.request_id, data.by, data.reason, _detail(data))
         written = core.store.write(moved, action)
-        await self._reread_session(spec.session_id, spec.agent_id, now)
+        core.sessions.seen(spec.session_id, spec.agent_id, now)
         core.queue.add(ticket, now)
         core.recent_without(spec.request_id)
         await asyncio.shield(written)
         core.poke()
         return {"request_id": spec.request_id, "was": str(stored.state), "changed": True}
 
-    async def _reread_session(self, session_id: str, agent_id: str | None, now: float) -> None:
-        """Bring a session back that had ended or was never loaded, with its count of turns."""
-        core = self._core
-        if core.sessions.get(session_id) is None:
-            found = await core.store.session(session_id)
-            session = core.sessions.seen(session_id, agent_id, now)
-            if found is not None:
-                session.created_at = found.created_at
-                session.turn_count = found.turn_count
-                session.request_count = found.request_count
-
-    def _elsewhere(self, ticket: Ticket, data: Retry) -> dict[str, Any]:
+    async def _elsewhere(self, ticket: Ticket, data: Retry) -> dict[str, Any]:
         """Stop the call of an unfinished request and let the next attempt begin elsewhere."""
         core, was = self._core, ticket.state
         route = ticket.route._replace(
@@ -199,22 +194,23 @@ class Interventions:
                 f"nobody else serves {route.model}: left out are {avoided}; nothing was changed"
             )
         now = core.clock()
-        core.store.write(
-            self.record("send elsewhere", ticket.request_id, data.by, data.reason, _detail(data))
+        action = self.record(
+            "send elsewhere", ticket.request_id, data.by, data.reason, _detail(data)
         )
         if ticket.run is None:
             core.queue.finish(ticket, now)
             ticket.route, ticket.retry_at = route, None
             core.alarms.clear(("backoff", ticket.request_id))
-            core.store.write(self._rerouted(ticket, now))
+            written = core.store.write(action, self._rerouted(ticket, now))
             core.queue.add(ticket, now)
             core.poke()
         else:
             ticket.route = route
-            core.store.write(self._rerouted(ticket, now))
+            written = core.store.write(action, self._rerouted(ticket, now))
             ticket.run.stopped = Outcome.SENT_ELSEWHERE
             if ticket.run.task is not None:
                 ticket.run.task.cancel()
+        await asyncio.shield(written)
         return {"request_id": ticket.request_id, "was": str(was), "changed": True}
 
     def _rerouted(self, ticket: Ticket, now: float) -> Any:
@@ -226,19 +222,21 @@ class Interventions:
             avoid=tuple(sorted(ticket.route.avoid)),
         )
 
-    def _now(self, ticket: Ticket, data: Retry) -> dict[str, Any]:
+    async def _now(self, ticket: Ticket, data: Retry) -> dict[str, Any]:
         """End a backoff."""
         core = self._core
         now = core.clock()
         ticket.retry_at = None
         core.alarms.clear(("backoff", ticket.request_id))
-        core.store.write(
+        was = ticket.state
+        written = core.store.write(
             self._conclusions.moved(ticket, ticket.state, now),
             self.record("retry", ticket.request_id, data.by, data.reason, "backoff ended"),
         )
         core.queue.refresh(ticket.session_id, now)
         core.poke()
-        return {"request_id": ticket.request_id, "was": str(ticket.state), "changed": True}
+        await asyncio.shield(written)
+        return {"request_id": ticket.request_id, "was": str(was), "changed": True}
 
     # --- locks -------------------------------------------------------------------------------
 
@@ -247,6 +245,7 @@ class Interventions:
         core = self._core
         now = core.clock()
         hold_s = data.timeout_s or core.config.engine.lock_timeout_s
+        self._locks.settle(data.session_id, now)
         lock = core.locks.acquire(data.session_id, data.agent_id, hold_s, now, None)
         if lock is None:
             held = core.locks.get(data.session_id)

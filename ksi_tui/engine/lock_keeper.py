@@ -49,6 +49,12 @@ class LockKeeper:
         self.core.poke()
         return [LockGone(session_id=session_id)]
 
+    def settle(self, session_id: str, now: float) -> None:
+        """End or renew a lock whose time is over, where its alarm has not been heard yet."""
+        lock = self.core.locks.get(session_id)
+        if lock is not None and lock.expires_at <= now:
+            self.expire(session_id, now)
+
     def expire(self, session_id: str, now: float) -> None:
         """End a lock whose time is over; one whose request still runs is renewed."""
         core = self.core

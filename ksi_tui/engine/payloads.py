@@ -6,6 +6,7 @@ Nothing here decides anything: defaults come from the settings, rules from the m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -96,6 +97,15 @@ class Completion(Payload):
         if lock is not None and lock.enabled and self.agent_id is None:
             raise ValueError("conversation_lock needs agent_id: the agent that will hold the lock")
         return self
+
+    @field_validator("messages", "tools", "extra_body", "metadata")
+    @classmethod
+    def _plain_json(cls, value: Any) -> Any:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"not plain JSON: {error}") from None
+        return value
 
     def params(self) -> dict[str, Any]:
         """Return the call parameters under their OpenAI names, without those that are unset."""
@@ -195,7 +205,7 @@ class MaybeProvider(Payload):
 class Results(Payload):
     """Data of `completion:results`."""
 
-    after: Annotated[int, Field(ge=0)] = 0
+    after: Annotated[int, Field(ge=0, lt=2**63)] = 0
     limit: Annotated[int, Field(ge=1, le=10_000)] = 500
     session_id: Id | None = None
     status: Literal["completed", "failed", "cancelled"] | None = None

@@ -63,6 +63,12 @@ class Entry:
         name = self.settings.model
         return name.partition("/")[2] or name if self.settings.kind == "litellm" else name
 
+    def wait_s(self, fault: ProviderFault) -> float | None:
+        """Return the Retry-After to be obeyed, in seconds: a cooldown's has a limit."""
+        if fault.retry_after_s is None or not POLICY[fault.kind].cools_down:
+            return fault.retry_after_s
+        return min(fault.retry_after_s, self.max_cooldown_s)
+
     def cooling_until(self, model: str, now: float) -> float | None:
         """Return until when the provider wants no calls for this model, or None."""
         until = self.cooldowns.get(model)
@@ -172,7 +178,7 @@ class ProviderManager:
             lacks = _lacks(entry.settings, route)
             if entry.name in route.avoid:
                 passed_over.append(
-                    Verdict(provider=entry.name, kind=VerdictKind.AVOIDED, detail="sent elsewhere")
+                    Verdict(provider=entry.name, kind=VerdictKind.AVOIDED, detail="is left out")
                 )
             elif lacks:
                 passed_over.append(
@@ -214,9 +220,10 @@ class ProviderManager:
     def _why_hopeless(self, route: Route, now: float) -> Hopeless:
         usable = self.candidates(route).usable
         if not usable:
-            avoided = ", ".join(v.provider for v in self.candidates(route).passed_over)
-            detail = f" once {avoided} is left out" if avoided else ""
-            return Hopeless(ErrorKind.MODEL_NOT_FOUND, f"no provider serves {route.model}{detail}")
+            passed_over = self.candidates(route).passed_over
+            reasons = ", ".join(f"{v.provider} {v.detail}" for v in passed_over)
+            text = f"no provider serves {route.model}{f': {reasons}' if reasons else ''}"
+            return Hopeless(ErrorKind.MODEL_NOT_FOUND, text)
         look = usable[0].circuit.look(now)
         kind = look.opened_by or ErrorKind.PROVIDER_ERROR
         return Hopeless(kind, f"{usable[0].name} is open and not waited for: {look.reason}")
@@ -324,8 +331,8 @@ class ProviderManager:
             kind=fault.kind,
             last_candidate=self._last_candidate(entry, route, now),
         )
-        if fault.kind is ErrorKind.API_RATE_LIMIT and fault.retry_after_s:
-            wait_s = min(fault.retry_after_s, entry.max_cooldown_s)
+        wait_s = entry.wait_s(fault)
+        if POLICY[fault.kind].cools_down and wait_s:
             until = max(entry.cooldowns.get(route.model, 0.0), now + wait_s)
             entry.cooldowns[route.model] = until
         entry.health.record(

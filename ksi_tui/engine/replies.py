@@ -111,7 +111,7 @@ class Replies:
     async def session(self, session_id: str) -> dict[str, Any]:
         """Answer `completion:session_status`; an unknown session is no error."""
         core = self._core
-        known = core.sessions.get(session_id) or await core.store.session(session_id)
+        known = await core.store.session(session_id) or core.sessions.get(session_id)
         stored = await core.store.session_requests(session_id, SESSION_REQUESTS)
         lane, lock = core.queue.lane(session_id), core.locks.get(session_id)
         size = len(lane.waiting) if lane else 0

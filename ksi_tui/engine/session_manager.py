@@ -14,13 +14,16 @@ from ksi_tui.engine.models import Lock
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """A live session. Its requests and totals are in the store."""
+    """A live session. Its requests and totals are in the store.
+
+    `turn_count` None: nobody has looked into the store for earlier turns yet.
+    """
 
     session_id: str
     created_at: float
     last_activity: float
     request_count: int = 0
-    turn_count: int = 0
+    turn_count: int | None = None
     agents: set[str] = field(default_factory=set)
 
 

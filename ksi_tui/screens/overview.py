@@ -39,16 +39,17 @@ class Overview(ActingScreen):
         self._notices: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
+        clock = self.host.clock
         yield Bar(id="small")
         yield Bar(id="verdict")
         yield Bar(id="numbers")
         yield Bar(id="tabs")
         with Vertical(id="body"):
-            yield LiveTable("3 Providers", rows.PROVIDERS, id="providers")
-            yield LiveTable("2 Active", rows.ACTIVE, id="active")
+            yield LiveTable("3 Providers", rows.PROVIDERS, id="providers", clock=clock)
+            yield LiveTable("2 Active", rows.ACTIVE, id="active", clock=clock)
             with Horizontal(id="low"):
-                yield LiveTable("1 Queues", rows.QUEUES, id="queues")
-                yield LiveTable("4 Locks", rows.LOCKS, id="locks")
+                yield LiveTable("1 Queues", rows.QUEUES, id="queues", clock=clock)
+                yield LiveTable("4 Locks", rows.LOCKS, id="locks", clock=clock)
             yield TokenPane("5 Tokens", id="tokens")
         yield Bar(id="hidden")
         yield Bar(id="footer")

@@ -21,6 +21,7 @@ _KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "COVERAGE_PROCESS_START")
 SETTINGS = """
 [engine]
 shutdown_grace_s = {grace_s}
+{engine}
 [retry]
 initial_delay_s = 0
 """
@@ -53,11 +54,11 @@ class Machine:
         """The database that commands use unless told otherwise."""
         return self.home / "state" / "ksi-tui" / "ksi.db"
 
-    def configure(self, *, grace_s: float = 10, more: str = "") -> Path:
+    def configure(self, *, grace_s: float = 10, engine: str = "", more: str = "") -> Path:
         """Write the user's settings file and return it."""
         file = self.home / "config" / "ksi-tui" / "ksi-tui.toml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(SETTINGS.format(grace_s=grace_s) + more, encoding="utf-8")
+        file.write_text(SETTINGS.format(grace_s=grace_s, engine=engine) + more, encoding="utf-8")
         return file
 
     def file(self, name: str, requests: Sequence[Mapping[str, Any] | str]) -> Path:

@@ -11,7 +11,6 @@ import struct
 import subprocess
 import termios
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,7 +69,7 @@ class Terminal:
 
 
 @pytest.fixture(params=[(80, 24), (140, 45)], ids=["80x24", "140x45"])
-def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
+def terminal(request: pytest.FixtureRequest) -> Terminal:
     return Terminal(*request.param)
 
 

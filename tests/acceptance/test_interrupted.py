@@ -162,6 +162,21 @@ def test_a_file_goes_on_where_it_was(machine: Machine) -> None:
     assert machine.run("usage", "--json").records[0]["calls"] == calls
 
 
+def test_an_input_that_did_not_fit_is_given_again(machine: Machine) -> None:
+    file = machine.file("in", slow_requests(40, 4))
+    machine.configure(engine="max_queue_depth = 8")
+    process = machine.start("run", file, "--json")
+    until(process, 4)
+    process.send_signal(signal.SIGTERM)
+    rest = ended(process)
+    assert rest.code == 130
+    assert f"not all on disk, so give it again: ksi-tui run {file} --resume" in rest.err
+    again = machine.run("run", file, "--resume", "--json")
+    assert again.code == 0
+    assert_each_once_and_in_order(machine.run("results", "--json").records, 40)
+    assert len(again.records) == 40
+
+
 def test_a_file_without_resume_runs_anew(machine: Machine) -> None:
     file = machine.file("in", ["hello", '{"prompt": "mine", "request_id": "mine"}'])
     first = machine.run("run", file, "--json").records

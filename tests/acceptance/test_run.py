@@ -103,12 +103,7 @@ def test_plain_output_cannot_drive_a_terminal(machine: Machine) -> None:
 
 
 def test_over_the_depth_it_waits(machine: Machine) -> None:
-    machine.configure(more="[circuit]\n")
-    file = machine.home / "config" / "ksi-tui" / "ksi-tui.toml"
-    text = file.read_text(encoding="utf-8")
-    file.write_text(
-        text.replace("[engine]", "[engine]\nmax_queue_depth = 7\nmax_session_depth = 2")
-    )
+    machine.configure(engine="max_queue_depth = 7\nmax_session_depth = 2")
     requests = [{"prompt": str(n), "session_id": f"s{n % 3}"} for n in range(50)]
     ended = machine.run("run", machine.file("many.jsonl", requests), "--json")
     assert ended.code == 0

@@ -308,7 +308,7 @@ class Rig:
             "slots": sum(abs(entry.in_flight) for entry in core.providers.entries()),
             "closing": len(parts.walker.closing),
             "tasks": len(parts.dispatcher._tasks),
-            "entering": len(parts.intake._entering),
+            "entering": len(core.entering),
             "unfinished": sum(n for state, n in core.counts.items() if not state.final),
             **{kind: core.alarms.count(kind) for kind in ("backoff", "deadline")},
         }

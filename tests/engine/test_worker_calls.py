@@ -332,3 +332,61 @@ async def test_closing_a_provider_interrupts_its_calls_and_nobody_elses(
     stalled = next(seen for seen in reversed(server.requests) if seen.mode == "stall")
     assert (await server.ended(stalled.number)).closed
     assert (await other).text.strip() == SENTENCE
+
+
+MESSAGES_MODEL = "anthropic/claude-sonnet-4-5-20250929"
+
+
+def messages_provider(
+    pool: WorkerPool, server: MisbehavingServer, mode: str = "anthropic"
+) -> LitellmProvider:
+    """Return a provider of the Messages API, whose base has no version in its path."""
+    return LitellmProvider(settings(server.base(mode).removesuffix("/v1")), pool)
+
+
+@both
+async def test_another_providers_shape_gives_the_same_buckets(
+    pool: WorkerPool, server: MisbehavingServer, stream: bool
+) -> None:
+    provider, observer = messages_provider(pool, server), Observer()
+    result = await provider.call(spec(model=MESSAGES_MODEL, stream=stream), observer)
+    assert result.text == "forty two"
+    assert observer.text == ("forty two" if stream else "")
+    assert (result.usage.input, result.usage.cache_read, result.usage.cache_write) == (5, 60, 30)
+    assert result.usage.output + result.usage.reasoning == 9
+    assert not result.usage.estimated
+    assert result.cost == pytest.approx((5 * 3 + 60 * 0.3 + 30 * 3.75 + 9 * 15) / 1e6)
+    message = result.response["choices"][0]["message"]
+    assert message["reasoning_content"] == "six by seven"
+    blocks = message["thinking_blocks"]
+    assert [(b["thinking"], b["signature"]) for b in blocks] == [("six by seven", "s1")]
+
+
+async def test_another_providers_truncated_stream_is_found_out(
+    pool: WorkerPool, server: MisbehavingServer
+) -> None:
+    observer = Observer()
+    provider = messages_provider(pool, server, "anthropic@cut")
+    with pytest.raises(ProviderFault, match="without a finish reason") as caught:
+        await provider.call(spec(model=MESSAGES_MODEL), observer)
+    assert caught.value.kind is ErrorKind.PROVIDER_ERROR
+    assert observer.text == "forty two"
+
+
+async def test_another_providers_stream_is_closed_by_a_cancel(
+    pool: WorkerPool, server: MisbehavingServer
+) -> None:
+    observer, before = Observer(), len(server.requests)
+    provider = messages_provider(pool, server, "anthropic@stall")
+    call = asyncio.create_task(provider.call(spec(model=MESSAGES_MODEL), observer))
+    async with asyncio.timeout(BOUND_S):
+        while observer.text != "forty two":
+            observer.first.clear()
+            await observer.first.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert (await server.ended(before)).closed
+    async with asyncio.timeout(BOUND_S):
+        await observer.ended.wait()
+    assert [closed.confirmed for closed in observer.closed] == [True]

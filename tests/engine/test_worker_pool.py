@@ -25,6 +25,10 @@ from tests.servers.misbehaving import MisbehavingServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("worker_pool")]
 
+needs_pidfd = pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="waits for a process that is no child: needs pidfd_open"
+)
+
 SPEAK = """
 import sys, time
 from ksi_tui.engine.providers.framing import Decoder, encode
@@ -199,6 +203,7 @@ async def test_closing_waits_for_conversations_only_so_long() -> None:
         assert caught.value.kind is ErrorKind.DAEMON_RESTART
 
 
+@needs_pidfd
 @pytest.mark.parametrize("body", [SERVE, "time.sleep(60)", "say(kind='ready')\ntime.sleep(60)"])
 async def test_closing_leaves_no_process(body: str) -> None:
     async with small_pool(body, size=2) as (pool, _):
@@ -213,12 +218,14 @@ async def test_closing_leaves_no_process(body: str) -> None:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def real() -> AsyncIterator[tuple[WorkerPool, MisbehavingServer, Events]]:
     events = Events()
-    pool = WorkerPool(1, on_event=events)
-    pool.start()
-    async with MisbehavingServer() as server:
-        await events.until(lambda names: WORKER_STARTED in names)
-        yield pool, server, events
-        await pool.aclose()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LITELLM_LOG", "DEBUG")  # whatever litellm prints must stay off the pipes
+        pool = WorkerPool(1, on_event=events)
+        pool.start()
+        async with MisbehavingServer() as server:
+            await events.until(lambda names: WORKER_STARTED in names)
+            yield pool, server, events
+            await pool.aclose()
 
 
 async def test_a_worker_is_out_of_reach_of_the_terminals_signals(
@@ -307,6 +314,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
+@needs_pidfd
 @pytest.mark.parametrize("mode", ["", "stall"], ids=["while it imports", "in mid-stream"])
 async def test_a_worker_ends_when_its_engine_is_killed(
     real: tuple[WorkerPool, MisbehavingServer, Events], mode: str

@@ -470,3 +470,56 @@ async def flaky(reply: Reply) -> web.StreamResponse:
     if reply.turn % 2:
         return reply.error(503, "The engine is overloaded.")
     return await _answer(reply, USAGE)
+
+
+@mode("anthropic")
+async def anthropic(reply: Reply) -> web.StreamResponse:
+    """Answers the way the Messages API does, with a thought and a prompt read from the cache.
+
+    `anthropic@cut` ends cleanly in mid-stream, `anthropic@stall` goes silent there.
+    """
+    usage = {"input_tokens": 5, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 30}
+    thought = {"type": "thinking", "thinking": "six by seven", "signature": "s1"}
+    if not reply.stream:
+        answer = {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": reply.model,
+            "content": [thought, {"type": "text", "text": "forty two"}],
+            "stop_reason": "end_turn",
+            "usage": {**usage, "output_tokens": 9},
+        }
+        return web.json_response(answer)
+    response = await reply.begin()
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": reply.model}
+    start = {**message, "content": [], "usage": {**usage, "output_tokens": 1}}
+    await _send_event(reply, response, "message_start", message=start)
+    empty = {"type": "thinking", "thinking": "", "signature": ""}
+    await _send_event(reply, response, "content_block_start", index=0, content_block=empty)
+    for piece in ("six by ", "seven"):
+        delta = {"type": "thinking_delta", "thinking": piece}
+        await _send_event(reply, response, "content_block_delta", index=0, delta=delta)
+    signed = {"type": "signature_delta", "signature": "s1"}
+    await _send_event(reply, response, "content_block_delta", index=0, delta=signed)
+    await _send_event(reply, response, "content_block_stop", index=0)
+    text = {"type": "text", "text": ""}
+    await _send_event(reply, response, "content_block_start", index=1, content_block=text)
+    for piece in ("forty", " two"):
+        delta = {"type": "text_delta", "text": piece}
+        await _send_event(reply, response, "content_block_delta", index=1, delta=delta)
+    if reply.option == "stall":
+        await asyncio.Event().wait()
+    if reply.option == "cut":
+        return response
+    await _send_event(reply, response, "content_block_stop", index=1)
+    end = {"stop_reason": "end_turn", "stop_sequence": None}
+    spent = {**usage, "output_tokens": 9}
+    await _send_event(reply, response, "message_delta", delta=end, usage=spent)
+    await _send_event(reply, response, "message_stop")
+    return response
+
+
+async def _send_event(reply: Reply, response: web.StreamResponse, kind: str, **fields: Any) -> None:
+    data = json.dumps({"type": kind, **fields})
+    await reply.send(response, f"event: {kind}\ndata: {data}\n\n".encode())

@@ -139,9 +139,11 @@ async def test_the_cursor_follows_the_request_and_not_the_position() -> None:
         await hand.press("j", "j")
         table = hand.app.screen.query_one("#active", LiveTable)
         assert table.cursor_key == "r-0991"
-        hand.clock.advance(1)
-        table._clock = hand.clock
         client.now = dataclasses.replace(client.now, active=client.now.active[::-1])
+        seen = len(client.queries)
+        await hand.until(lambda: len(client.queries) > seen + 2)
+        assert hand.screen.find("r-1042") < hand.screen.find("r-1070"), "held while keys follow"
+        hand.clock.advance(1)
         await hand.until(lambda: hand.screen.find("r-1070") < hand.screen.find("r-1042"))
         assert table.cursor_key == "r-0991"
         assert "► r-0991" in hand.screen

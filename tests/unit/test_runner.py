@@ -201,7 +201,7 @@ async def test_over_the_depth_it_hands_over_in_order_as_room_comes(depth: int) -
         group.create_task(finished(run))
     assert printed == [f"q{n}" for n in range(4_000)]
     assert not complaints
-    assert max(engine.batches) <= max(depth, 4_000)
+    assert run.on_disk
 
 
 async def test_no_room_and_nothing_of_its_own_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,3 +273,13 @@ async def test_resume_with_nothing_to_do() -> None:
     run = ResumedRun(engine, Printed())
     await finished(run)
     assert run.finished == 0
+
+
+async def test_what_was_not_handed_over_is_not_on_disk() -> None:
+    engine = ScriptedEngine(depth=1)
+    engine.after_batch = engine.router.close
+    run, _, _ = line_run(engine, [line(1), line(2)])
+    assert not run.on_disk
+    with pytest.raises(NotReady):
+        await finished(run)
+    assert (run.total, run.finished, run.on_disk) == (2, 0, False)

@@ -6,8 +6,9 @@ the worker and the pool; here is only how it travels, and the names that both us
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -86,6 +87,27 @@ class Decoder:
     def pending(self) -> int:
         """How many bytes of an unfinished message are held."""
         return len(self._buffer)
+
+
+class Outbox:
+    """Writes what one turn of the loop sends as one piece: a system call a turn, not a message."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+        self._frames: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+
+    def put(self, frame: bytes) -> None:
+        """Take an encoded message for the end of this turn."""
+        if not self._frames:
+            self._loop.call_soon(self.flush)
+        self._frames.append(frame)
+
+    def flush(self) -> None:
+        """Write what has gathered, now."""
+        if self._frames:
+            frames, self._frames = self._frames, []
+            self._write(b"".join(frames))
 
 
 def _decode(body: bytes) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import ksi_tui
-from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, encode
+from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, Outbox, encode
 
 COMMAND = (sys.executable, "-P", "-m", "ksi_tui.engine.providers.worker")
 """Starts a worker. -P: a file in the folder one happens to be in must not become a module."""
@@ -101,8 +101,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
 
     def write(self, frame: bytes) -> None:
         """Send an encoded message; one that goes to a dead worker is lost with it."""
-        if not self._input.is_closing():
-            self._input.write(frame)
+        self._outbox.put(frame)
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -124,6 +123,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     async def stop(self, reason: str) -> None:
         """End it by closing its pipe, by force if it does not follow; returns when it is gone."""
         self._reason = self._reason or reason
+        self._outbox.flush()
         self._input.close()
         await asyncio.wait({self.gone}, timeout=_EXIT_S)
         if not self.gone.done():
@@ -135,6 +135,11 @@ class WorkerProcess(asyncio.SubprocessProtocol):
         """Keep the transport and the worker's input."""
         self._transport = cast(asyncio.SubprocessTransport, transport)
         self._input = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
+        self._outbox = Outbox(self._write)
+
+    def _write(self, data: bytes) -> None:
+        if not self._input.is_closing():
+            self._input.write(data)
 
     def pipe_data_received(self, _: int, data: bytes | str) -> None:
         """Hand every whole message to whom it concerns."""

@@ -23,7 +23,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
-from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, encode
+from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, Outbox, encode
 from ksi_tui.engine.providers.tokens import Tokens
 from ksi_tui.engine.providers.upstream import Upstream
 
@@ -36,17 +36,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     source, sink = _private_pipes()
     _watch_parent(source)
+    status = _UNUSABLE
     try:
-        litellm = _litellm()
+        asyncio.run(_serve(source, sink, _litellm()))
+        status = 0
     except Exception as error:  # the process's boundary: its last message says why
-        reason = f"litellm cannot be imported: {type(error).__name__}: {error}"[:500]
-        os.write(sink, encode({"kind": Kind.UNUSABLE, "message": reason}))
-        os._exit(_UNUSABLE)
-    try:
-        asyncio.run(_serve(source, sink, litellm))
+        reason = f"{type(error).__name__}: {error}"[:500]
+        with suppress(OSError):
+            os.write(sink, encode({"kind": Kind.UNUSABLE, "message": reason}))
     finally:
-        # Without waiting for the threads that litellm leaves behind.
-        os._exit(0)
+        os._exit(status)  # without waiting for the threads that litellm leaves behind
 
 
 def _private_pipes() -> tuple[int, int]:
@@ -91,6 +90,13 @@ def _litellm() -> Any:
     return litellm
 
 
+def _without_success_log() -> None:
+    """Tell litellm that its caller keeps the books: its own log of each call is a quarter of it."""
+    with suppress(ImportError):
+        context = importlib.import_module("litellm._internal_context")
+        context.is_internal_call.set(True)
+
+
 async def _warm_up(litellm: Any) -> None:
     """Load what the first calls would load, 0.9 s of it, then take it all out of collection.
 
@@ -109,7 +115,7 @@ class _Server(asyncio.Protocol):
     """Takes messages from the engine and runs a task for each that needs one."""
 
     def __init__(self, litellm: Any, sink: asyncio.WriteTransport) -> None:
-        self._sink = sink
+        self._outbox = Outbox(sink.write)
         self._tokens = Tokens(litellm, version("litellm"))
         self._upstream = Upstream(litellm, self._tokens, self.send, os.environ)
         self._decoder = Decoder()
@@ -119,10 +125,10 @@ class _Server(asyncio.Protocol):
     def send(self, message: dict[str, Any]) -> None:
         """Write one message; one that cannot be written becomes its call's fault."""
         try:
-            self._sink.write(encode(message))
+            self._outbox.put(encode(message))
         except FramingError as error:
             fault = {"kind": Kind.FAULT, "id": message.get("id"), "error": "provider_error"}
-            self._sink.write(encode({**fault, "message": f"the answer is unusable: {error}"}))
+            self._outbox.put(encode({**fault, "message": f"the answer is unusable: {error}"}))
 
     def data_received(self, data: bytes) -> None:
         """Handle what came; bytes that are no messages end the process: the pool replaces it."""
@@ -177,6 +183,7 @@ class _Server(asyncio.Protocol):
 
 
 async def _serve(source: int, sink: int, litellm: Any) -> None:
+    _without_success_log()
     await _warm_up(litellm)
     loop = asyncio.get_running_loop()
     writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(sink, "wb", 0))
