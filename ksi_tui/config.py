@@ -190,8 +190,8 @@ def found_providers(environ: Mapping[str, str]) -> tuple[tuple[ProviderSettings,
     return tuple(provider for provider, _ in found), found[0][1]
 
 
-def _first_model(provider: ProviderSettings) -> str:
-    """Return a model name that the provider serves: its first pattern, when that is no pattern."""
+def _first_model(provider: ProviderSettings) -> str | None:
+    """Return a model name that the provider serves, None when its patterns do not tell one."""
     first = provider.models[0]
     if not any(mark in first for mark in "*?["):
         return first
@@ -202,7 +202,7 @@ def _first_model(provider: ProviderSettings) -> str:
     for _, _, models, default in _KEY_VARIABLES:
         if first in models:
             return default
-    return first.replace("*", "") or "default"
+    return None
 
 
 class Config(_Section):
@@ -236,8 +236,11 @@ class Config(_Section):
         return self
 
     @property
-    def default_model(self) -> str:
-        """The model of a request that names none: the setting, else the first provider's first."""
+    def default_model(self) -> str | None:
+        """The model of a request that names none: the setting, else the first provider's first.
+
+        None when the setting is missing and the first provider's patterns do not tell a name.
+        """
         return self.engine.default_model or _first_model(self.providers[0])
 
     @property

@@ -10,11 +10,14 @@ import asyncio
 import random
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ksi_tui.client import EngineClient, SnapshotQuery
-from ksi_tui.config import Config, validated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ksi_tui.config import Config
 
 SESSIONS = 40
 MOST_UNFINISHED = 120
@@ -81,6 +84,8 @@ _PRIORITIES = ("critical", "high", "normal", "normal", "normal", "normal", "low"
 
 def demo_config(database: Path) -> Config:
     """Return settings for a demonstration on the given database: four providers, short clocks."""
+    from ksi_tui.config import validated  # noqa: PLC0415 - kept out of the first frame
+
     data = {
         "engine": {
             "database": str(database),

@@ -82,7 +82,7 @@ def _check(options: argparse.Namespace) -> None:
     write(
         f"{file or 'the defaults'}: valid\n"
         f"providers: {names}\n"
-        f"default model: {config.default_model}\n"
+        f"default model: {config.default_model or 'none; each request has to name one'}\n"
         f"database: {config.engine.database_path}\n"
     )
 
@@ -101,7 +101,8 @@ def shown(config: Config) -> dict[str, Any]:
     """Return the effective settings as plain data, secrets hidden, unset ones left out."""
     data = config.model_dump(mode="json", exclude_none=True)
     data["engine"] |= {"database": str(config.engine.database_path)}
-    data["engine"] |= {"default_model": config.default_model}
+    if config.default_model is not None:
+        data["engine"] |= {"default_model": config.default_model}
     hidden: dict[str, Any] = redacted_data(data, secrets_of(os.environ))
     for provider, plain in zip(hidden["providers"], config.providers, strict=True):
         if plain.api_key_env:

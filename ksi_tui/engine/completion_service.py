@@ -174,6 +174,8 @@ class CompletionEngine:
         if self._ending is None:
             ending = self._end(self._parts, grace_s)
             self._ending = asyncio.create_task(ending, name="shutdown")
+        else:
+            self._parts.dispatcher.hurry(grace_s)
         # Whoever asked may be cancelled; the end goes on, and who asks again waits for it.
         return await asyncio.shield(self._ending)
 

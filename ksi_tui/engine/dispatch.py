@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from ksi_tui.engine.attempt import Run, Walker
@@ -49,6 +50,7 @@ class Dispatcher:
         self._poked = False
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
+        self._grace: asyncio.Timeout | None = None
         self._alarm_handlers: dict[str, Callable[[str, float], None]] = {
             "backoff": self._backoff_over,
             "deadline": self._deadline_over,
@@ -234,8 +236,12 @@ class Dispatcher:
         """Take no more work, give what runs `grace_s`, interrupt the rest; returns how many."""
         core = self.core
         core.draining = True
-        if self._tasks and grace_s > 0:
-            await asyncio.wait(set(self._tasks), timeout=grace_s)
+        self._grace = asyncio.timeout(grace_s)
+        with suppress(TimeoutError):
+            async with self._grace:
+                if self._tasks:
+                    await asyncio.wait(set(self._tasks))
+        self._grace = None
         interrupted = 0
         for lane in list(core.queue.lanes()):
             ticket = lane.running
@@ -250,6 +256,12 @@ class Dispatcher:
         if core.finishing:
             await asyncio.wait(set(core.finishing.values()), timeout=max(grace_s, 5.0))
         return interrupted
+
+    def hurry(self, grace_s: float) -> None:
+        """Give what still runs at most `grace_s` more: somebody asked for the end again."""
+        if self._grace is not None and not self._grace.expired():
+            end = asyncio.get_running_loop().time() + grace_s
+            self._grace.reschedule(min(end, self._grace.when() or end))
 
     def stop(self) -> None:
         """Look no more at what may run, whoever still pokes."""

@@ -27,6 +27,7 @@ from ksi_tui.engine.payloads import Completion, parse
 from ksi_tui.engine.store.base import Accepted, SessionSeen, Write
 from ksi_tui.engine.ticket import Ticket, ticket_found, ticket_of
 
+
 def refusal(error: KsiError) -> dict[str, Any]:
     """Return an error as a reply."""
     code = error.code if isinstance(error, EventError) else NotReady.code
@@ -77,7 +78,9 @@ class Intake:
         parsed: dict[int, Completion] = {}
         for index, data in enumerate(items):
             try:
-                parsed[index] = self._check(parse(Completion, data, event))
+                item = parse(Completion, data, event)
+                self._model(item)
+                parsed[index] = item
             except EventError as error:
                 replies[index] = error
         known = await self._known([p.request_id for p in parsed.values() if p.request_id])
@@ -105,12 +108,18 @@ class Intake:
         duplicate = self._duplicate(item, known)
         return duplicate or NotReady(f"{item.request_id} could not be written down; send it again")
 
-    def _check(self, item: Completion) -> Completion:
+    def _model(self, item: Completion) -> str:
+        """Return the model a request asks for; raises EventError when there is none to serve it."""
         model = item.model or self._default_model
+        if model is None:
+            raise InvalidRequest(
+                "model is missing, and engine.default_model is not set; configured are: "
+                f"{', '.join(sorted(set(self._core.providers.model_patterns())))}"
+            )
         if not self._core.providers.serves(model):
             patterns = ", ".join(sorted(set(self._core.providers.model_patterns())))
             raise NoProvider(f"no provider serves the model {model!r}; configured are: {patterns}")
-        return item
+        return model
 
     # --- identity ----------------------------------------------------------------------------
 
@@ -180,7 +189,7 @@ class Intake:
                 )
         spec = item.spec(
             request_id=item.request_id or self._new_id(),
-            default_model=self._default_model,
+            model=self._model(item),
             timeout_s=settings.timeout_s,
             max_attempts=core.config.retry.max_attempts,
             lock_timeout_s=settings.lock_timeout_s,

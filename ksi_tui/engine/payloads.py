@@ -121,7 +121,7 @@ class Completion(Payload):
         self,
         *,
         request_id: str,
-        default_model: str,
+        model: str,
         timeout_s: float,
         max_attempts: int,
         lock_timeout_s: float,
@@ -137,7 +137,7 @@ class Completion(Payload):
         return RequestSpec(
             request_id=request_id,
             session_id=self.session_id or request_id,
-            model=self.model or default_model,
+            model=model,
             prompt=self.prompt,
             messages=tuple(self.messages) if self.messages is not None else None,
             agent_id=self.agent_id,

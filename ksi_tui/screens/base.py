@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from textual.binding import BindingType
 from textual.screen import Screen
 
 from ksi_tui.actions import Action, Where, bindings, footer_actions, shown_key
 from ksi_tui.client import EngineClient
-from ksi_tui.config import UiSettings
 from ksi_tui.engine.views import Verdict
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
@@ -23,6 +22,9 @@ from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 from ksi_tui.widgets.table import LiveTable
+
+if TYPE_CHECKING:
+    from ksi_tui.config import UiSettings
 
 ERROR_LIMIT = 500
 SAY_S = 6.0
@@ -136,7 +138,7 @@ class KsiScreen(Screen[None]):
         if isinstance(pane, LiveTable):
             pane.move_by(rows)
         elif pane is not None:
-            pane.scroll_to(y=pane.scroll_y + rows, animate=False)
+            pane.scroll_line(int(pane.scroll_y) + rows)
 
     def action_page(self, pages: int) -> None:
         """Move by a page."""

@@ -8,8 +8,7 @@ say is the subclasses' business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -22,23 +21,25 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ksi_tui.widgets import fit
-from ksi_tui.widgets.spans import Line, Span, Tone, line
+from ksi_tui.widgets.spans import Line, Tone
+from ksi_tui.widgets.tones import CURSOR_VARIABLE, cursor_style, tone_styles
+
+WHEEL_LINES = 3
 
 
 class LineWidget(ScrollView, can_focus=False):
     """A widget made of lines; subclasses say what stands in each visible one."""
 
     ALLOW_SELECT = False
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"tone--{tone}" for tone in Tone} | {"line--cursor"}
     DEFAULT_CSS = """
-    LineWidget { overflow-x: hidden; overflow-y: scroll; scrollbar-size: 0 0; }
+    LineWidget { overflow: hidden; scrollbar-size: 0 0; }
     """
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._drawn: list[Line] = []
         self._strips: LRUCache[tuple[Line, int], Strip] = LRUCache(1024)
-        self._styles_by_tone: dict[Tone, Style] = {}
+        self._tones: Mapping[Tone, Style] | None = None
 
     def line_at(self, y: int, width: int) -> Line:
         """Return what stands in visible line `y` (0 is the top) of `width` cells."""
@@ -64,7 +65,21 @@ class LineWidget(ScrollView, can_focus=False):
         if height != self.virtual_size.height:
             self.set_reactive(Widget.virtual_size, Size(self.size.width, height))
             if self.scroll_y > self.max_scroll_y:
-                self.scroll_to(y=self.max_scroll_y, animate=False)
+                self.scroll_line(self.max_scroll_y)
+
+    def scroll_line(self, y: int) -> None:
+        """Bring line `y` to the top, as far as there are lines."""
+        self.scroll_to(y=max(0, min(y, self.max_scroll_y)), animate=False, force=True)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Scroll by the wheel; there is no scroll bar that would."""
+        event.stop()
+        self.scroll_line(int(self.scroll_y) + WHEEL_LINES)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Scroll by the wheel."""
+        event.stop()
+        self.scroll_line(int(self.scroll_y) - WHEEL_LINES)
 
     def render_line(self, y: int) -> Strip:
         """Return visible line `y` as a strip; equal lines are built once."""
@@ -79,25 +94,21 @@ class LineWidget(ScrollView, can_focus=False):
     def _strip(self, shown: Line, width: int) -> Strip:
         base = self.rich_style
         if shown.cursor:
-            base += self.get_component_rich_style("line--cursor", partial=True)
+            base += cursor_style(self.app.theme_variables.get(CURSOR_VARIABLE, ""))
+        if self._tones is None:
+            self._tones = tone_styles(self.app.theme_variables)
+        tones = self._tones
         segments = [
-            Segment(span.text, base + self._tone(span.tone)) for span in shown.spans if span.text
+            Segment(span.text, base + tones[span.tone]) for span in shown.spans if span.text
         ]
         used = sum(cell_len(segment.text) for segment in segments)
         return Strip(segments, used).adjust_cell_length(width, base)
-
-    def _tone(self, tone: Tone) -> Style:
-        style = self._styles_by_tone.get(tone)
-        if style is None:
-            style = self.get_component_rich_style(f"tone--{tone}", partial=True)
-            self._styles_by_tone[tone] = style
-        return style
 
     def notify_style_update(self) -> None:
         """Forget the colours of the former theme."""
         super().notify_style_update()
         self._strips.clear()
-        self._styles_by_tone.clear()
+        self._tones = None
 
     def on_resize(self, _event: events.Resize) -> None:
         self._drawn = []
@@ -112,7 +123,7 @@ class Bar(LineWidget):
     """A few fixed lines without a frame: header, tabs, footer."""
 
     DEFAULT_CSS = """
-    Bar { height: 1; width: 1fr; overflow-y: hidden; }
+    Bar { height: 1; width: 1fr; }
     """
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
@@ -127,6 +138,3 @@ class Bar(LineWidget):
     def line_at(self, y: int, width: int) -> Line:
         """Return the given line, cut."""
         return fit.clip(self._lines[y], width) if y < len(self._lines) else Line()
-
-
-__all__ = ["Bar", "LineWidget", "Span", "line"]

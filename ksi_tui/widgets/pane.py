@@ -87,7 +87,7 @@ class TextPane(Pane):
         self._lines = lines
         self.set_extent(len(lines) + 2)
         if self._follow and at_end and self.scroll_y < self.max_scroll_y:
-            self.scroll_to(y=self.max_scroll_y, animate=False)
+            self.scroll_line(self.max_scroll_y)
         self.redraw()
 
     def body_at(self, y: int, width: int) -> Line:

@@ -225,9 +225,9 @@ class LiveTable(Pane):
     def _bring_into_view(self) -> None:
         top = int(self.scroll_y)
         if self._cursor < top:
-            self.scroll_to(y=self._cursor, animate=False)
+            self.scroll_line(self._cursor)
         elif self._cursor >= top + self._page:
-            self.scroll_to(y=self._cursor - self._page + 1, animate=False)
+            self.scroll_line(self._cursor - self._page + 1)
 
     def move_to(self, index: int) -> None:
         """Put the cursor on row `index` of all rows, as near as there is one."""

@@ -36,9 +36,7 @@ class Line:
 
 def _per_request(name: str) -> Callable[[Sample, Sample], float]:
     def ratio(ours: Sample, peers: Sample) -> float:
-        return float(
-            (ours[name] / ours["requests"]) / (peers[name] / peers["requests"])
-        )
+        return float((ours[name] / ours["requests"]) / (peers[name] / peers["requests"]))
 
     return ratio
 

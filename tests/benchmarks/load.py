@@ -79,9 +79,12 @@ async def durable_null(folder: Path, count: int = 10_000) -> dict[str, Any]:
     """Accept, run and finish `count` requests with a provider that answers at once."""
     database = folder / "null.db"
     config = Config.model_validate(
-        {"engine": {"database": str(database), "max_concurrency": 256}, "providers": [
-            {"name": "null", "kind": "simulated", "models": ["sim/*"], "model": "{model}"}
-        ]}
+        {
+            "engine": {"database": str(database), "max_concurrency": 256},
+            "providers": [
+                {"name": "null", "kind": "simulated", "models": ["sim/*"], "model": "{model}"}
+            ],
+        }
     )
     async with CompletionEngine(config) as engine:
         began, began_cpu = time.perf_counter(), cpu_s()
@@ -98,9 +101,7 @@ def _checked_rows(database: Path) -> int:
         (states,) = connection.execute(
             "SELECT count(*) FROM requests WHERE state = 'completed'"
         ).fetchone()
-        (calls,) = connection.execute(
-            "SELECT count(DISTINCT request_id) FROM calls"
-        ).fetchone()
+        (calls,) = connection.execute("SELECT count(DISTINCT request_id) FROM calls").fetchone()
     finally:
         connection.close()
     if states != calls:
@@ -155,7 +156,7 @@ def _children_cpu_s() -> float:
 async def router_mocked(_: Path, count: int = 3000) -> dict[str, Any]:
     """Run the same mocked completions through an in-memory `litellm.Router`."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    import litellm  # noqa: PLC0415 - the peer; not part of the product's process
+    import litellm
 
     litellm.suppress_debug_info = True
     router = litellm.Router(

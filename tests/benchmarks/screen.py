@@ -108,8 +108,8 @@ class _Lateness:
 
 
 async def _watched(base: str, streams: int, out: Path) -> int:
-    from ksi_tui.app import KsiApp, run_dashboard  # noqa: PLC0415
-    from ksi_tui.config import Config  # noqa: PLC0415
+    from ksi_tui.app import KsiApp, run_dashboard
+    from ksi_tui.config import Config
 
     config = Config.model_validate(
         {
@@ -121,7 +121,7 @@ async def _watched(base: str, streams: int, out: Path) -> int:
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Any]:
-        from ksi_tui.engine import CompletionEngine  # noqa: PLC0415
+        from ksi_tui.engine import CompletionEngine
 
         async with CompletionEngine(config) as engine:
             tasks.append(asyncio.create_task(_load(engine, streams, late, out)))

@@ -34,8 +34,8 @@ async def until(holds: Callable[[], object], what: str = "") -> None:
     """Wait until a condition holds; AssertionError when it does not within the bound."""
     try:
         async with asyncio.timeout(BOUND_S):
-            while not holds():
-                await asyncio.sleep(0.001)  # noqa: ASYNC110 - any condition, not an event of ours
+            while not holds():  # noqa: ASYNC110 - any condition, not an event of ours
+                await asyncio.sleep(0.001)
     except TimeoutError:
         raise AssertionError(f"never came true: {what or holds}") from None
 
@@ -209,7 +209,7 @@ class Rig:
             settings,
             resume=resume,
             clock=clock,
-            rng=random.Random(1),  # noqa: S311 - jitter
+            rng=random.Random(1),
             build=self._build,
         )
 
@@ -235,13 +235,13 @@ class Rig:
     async def submit(self, prompt: str = "hello", **data: Any) -> str:
         """Submit a request that must be accepted; returns its id."""
         reply = await self.emit("completion:async", prompt=prompt, **data)
-        assert "error" not in reply, reply
+        assert "code" not in reply, reply
         return str(reply["request_id"])
 
     async def status(self, request_id: str) -> dict[str, Any]:
         """Return everything about a request."""
         reply = await self.emit("completion:request_status", request_id=request_id)
-        assert "error" not in reply, reply
+        assert "code" not in reply, reply
         return reply
 
     async def why(self, request_id: str) -> str:
