@@ -14,7 +14,6 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -25,15 +24,16 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 
 from ksi_tui import theme
-from ksi_tui.actions import BY_ID, Group, Where, actions_of, bindings, wrong_keymap
+from ksi_tui.actions import BY_ID, Where, bindings, wrong_keymap
 from ksi_tui.client import EngineClient
 from ksi_tui.demo import DemoLoad
-from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError
+from ksi_tui.engine.errors import KsiError
 from ksi_tui.engine.views import Verdict
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
-from ksi_tui.screens.ending import end_work, in_flight
+from ksi_tui.screens.ending import EXIT_FAULT, end_work, exit_code_of, in_flight
 from ksi_tui.screens.overview import Overview
+from ksi_tui.screens.palette import palette_commands
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean, clean_block
 from ksi_tui.widgets.spans import Tone
@@ -46,7 +46,7 @@ Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
 
 log = logging.getLogger(__name__)
 
-EXIT_FAULT, EXIT_CONFIG, EXIT_OWNED = 1, 2, 3
+REASON_LIMIT = 4000
 _TITLE_LIMIT = 120
 _HERE = Path(__file__).parent
 
@@ -80,10 +80,7 @@ class KsiApp(App[int]):
         if ui.ascii:
             self._line_filters.append(AsciiFilter())
         super().__init__()
-        for known in theme.THEMES:
-            self.register_theme(known)
-        chosen = ui.theme if ui.theme in self.available_themes else theme.DEFAULT
-        self.set_reactive(App.theme, chosen)  # before the styles are parsed, not twice
+        theme.install(self, ui.theme)
         self.ui = ui
         self.display_name = name
         self.config_hint = config_hint
@@ -116,8 +113,8 @@ class KsiApp(App[int]):
 
     def on_mount(self) -> None:
         wrong = wrong_keymap(self.ui.keymap)
-        if self.ui.theme and self.ui.theme not in self.available_themes:
-            wrong.append(f"ui.theme: no theme {self.ui.theme!r}; {theme.DEFAULT} is used")
+        if self.ui.theme and self.ui.theme != self.theme:
+            wrong.append(f"ui.theme: no theme {self.ui.theme!r}; {self.theme} is used")
         self.set_keymap({k: v for k, v in self.ui.keymap.items() if k in BY_ID})
         self.set_interval(1 / self.ui.refresh_hz, self._tick, name="tick")
         self.call_after_refresh(self._begin, wrong)
@@ -160,14 +157,14 @@ class KsiApp(App[int]):
                 if self._demo is not None:
                     await self._demo.stop()
         except KsiError as error:
-            self._engine_failed(str(error), _exit_code(error))
+            self._engine_failed(str(error), exit_code_of(error))
         except Exception as error:  # the task's boundary: recorded, shown, never raised on
             log.exception("the engine failed")
             self._engine_failed(f"unexpected {type(error).__name__}; the log has it", EXIT_FAULT)
 
     def _engine_failed(self, reason: str, code: int) -> None:
         self.client = None
-        self.fault = clean_reason(reason)
+        self.fault = clean_block(reason, REASON_LIMIT).strip() or "no reason was given"
         self.exit_code = code
 
     async def close_engine(self) -> None:
@@ -230,15 +227,7 @@ class KsiApp(App[int]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Return what the palette offers: the actions of the screen, and the theme."""
-        places = [Where.ANY]
-        if isinstance(screen, KsiScreen):
-            places.insert(0, screen.WHERE)
-        for action in (a for where in places for a in actions_of(where)):
-            if action.group is not Group.MOVE and action.id not in ("palette", "back"):
-                run = partial(
-                    self.run_action, action.method, screen if action in _of(screen) else self
-                )
-                yield SystemCommand(action.label.capitalize(), action.tooltip, run)
+        yield from palette_commands(self, screen)
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
 
     def _handle_exception(self, error: Exception) -> None:
@@ -251,21 +240,6 @@ class KsiApp(App[int]):
             said = f"ksi-tui ended by a fault of its own ({type(error).__name__}); the log has it"
             self._exit_renderables.append(Text(said))
         self._close_messages_no_wait()
-
-
-def _of(screen: Screen[object]) -> list[object]:
-    return list(actions_of(screen.WHERE)) if isinstance(screen, KsiScreen) else []
-
-
-def clean_reason(reason: str) -> str:
-    """Return a fault's reason, safe, with at least one line."""
-    return clean_block(reason, 4000).strip() or "no reason was given"
-
-
-def _exit_code(error: KsiError) -> int:
-    if isinstance(error, DatabaseOwned):
-        return EXIT_OWNED
-    return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAULT
 
 
 async def run_dashboard(app: KsiApp) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from textual.app import App
 from textual.theme import Theme
 
 DARK = Theme(
@@ -40,3 +43,14 @@ DEFAULT = DARK.name
 
 FALLBACK_VARIABLES = {"frame": "#5b6674", "quiet": "#8793a1", "cursor-row": "#3a4a5a"}
 """Variables of ours that a stock theme does not define."""
+
+
+def install(app: App[Any], wanted: str | None) -> None:
+    """Register our themes and choose one, before the styles are parsed so that it happens once.
+
+    An unknown name leaves the default; the caller compares and says so.
+    """
+    for known in THEMES:
+        app.register_theme(known)
+    chosen = wanted if wanted in app.available_themes else DEFAULT
+    app.set_reactive(App.theme, chosen)

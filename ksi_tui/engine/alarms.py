@@ -23,10 +23,15 @@ class Alarms:
         if self._at.get(key) != at:
             self._at[key] = at
             heapq.heappush(self._heap, (at, key))
+            self._tidy()
 
     def clear(self, key: Key) -> None:
         """Forget `key`; one that is not set is no error."""
         self._at.pop(key, None)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Drop what was cleared or moved once it is most of the heap."""
         if len(self._heap) > 64 and len(self._heap) > 2 * len(self._at):
             self._heap = [(at, key) for key, at in self._at.items()]
             heapq.heapify(self._heap)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import random
@@ -158,8 +159,8 @@ def _build(
     def gate(ticket: Ticket, now: float) -> Cause | None:
         return dispatcher.gate(ticket, now)
 
-    def book_late(record: CallRecord) -> None:
-        store.write(CallBooked(call=record))
+    def book_late(record: CallRecord) -> asyncio.Future[None]:
+        return store.write(CallBooked(call=record))
 
     providers = ProviderManager(config, build, workers, on_circuit=on_circuit, on_freed=on_freed)
     tokens = TokenTracker(config.prices)

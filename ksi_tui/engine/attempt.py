@@ -176,7 +176,7 @@ class Answer:
 
 
 class Walker:
-    """Walks requests over their candidates. `on_late` takes calls booked after their run."""
+    """Walks requests over their candidates. `on_late` books calls that outlive their run."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class Walker:
         providers: ProviderManager,
         tokens: TokenTracker,
         publish: Publish,
-        on_late: Callable[[CallRecord], None],
+        on_late: Callable[[CallRecord], asyncio.Future[None]],
     ) -> None:
         self.config = config
         self.clock = clock
@@ -392,17 +392,16 @@ class Walker:
         )
         self.providers.slot_freed(live.entry)
         self.tokens.book(record, live.tokens, self.clock())
-        self._publish(
-            events.UPSTREAM_CLOSED,
-            {
-                "request_id": record.request_id,
-                "session_id": record.session_id,
-                "provider": record.provider,
-                "after_ms": round(closed.after_ms, 1),
-                "confirmed": closed.confirmed,
-            },
+        told = {
+            "request_id": record.request_id,
+            "session_id": record.session_id,
+            "provider": record.provider,
+            "after_ms": round(closed.after_ms, 1),
+            "confirmed": closed.confirmed,
+        }
+        self._on_late(record).add_done_callback(
+            lambda _: self._publish(events.UPSTREAM_CLOSED, told)
         )
-        self._on_late(record)
 
     def close_unconfirmed(self) -> None:
         """Book the calls whose upstreams nobody has told to be closed: the engine ends."""

@@ -88,7 +88,7 @@ class Interventions:
         self._check_targets(data)
         if data.request_id is not None:
             changed = [await self._retry_one(data.request_id, data)]
-            return {"retried": changed, **changed[0], "status": self._status(data.request_id)}
+            return {"retried": changed, **changed[0], "status": await self._status(data.request_id)}
         session_id = data.session_id or ""
         stored = await self._core.store.session_requests(session_id, SESSION_LIMIT)
         if not stored:
@@ -108,9 +108,11 @@ class Interventions:
             patterns = ", ".join(self._core.providers.model_patterns())
             raise NoProvider(f"no provider serves the model {data.model!r}; configured: {patterns}")
 
-    def _status(self, request_id: str) -> str | None:
+    async def _status(self, request_id: str) -> str:
         ticket = self._core.tickets.get(request_id)
-        return str(ticket.state) if ticket else None
+        if ticket is not None:
+            return str(ticket.state)
+        return str((await self._core.store.states([request_id]))[request_id])
 
     async def _retry_one(self, request_id: str, data: Retry) -> dict[str, Any]:
         await self._core.entered(request_id)

@@ -8,12 +8,13 @@ from textual.containers import Horizontal, Vertical
 
 from ksi_tui.actions import Where
 from ksi_tui.client import Snapshot, SnapshotQuery
-from ksi_tui.engine.views import ActiveView, Level, Verdict
+from ksi_tui.engine.views import ActiveView, Verdict
 from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.layouts import Layout, layout_for
-from ksi_tui.widgets import formats, header, rows
+from ksi_tui.screens.targets import target_of
+from ksi_tui.widgets import header, rows
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Span, Tone, line
@@ -152,16 +153,8 @@ class Overview(ActingScreen):
         self.show_footer()
 
     def _verdict(self) -> Verdict:
-        if self.host.fault is not None:
-            return Verdict(level=Level.DOWN, cause=self.host.fault.splitlines()[0])
-        if self._snapshot is None:
-            return header.STARTING
-        if self._frozen_at is not None:
-            since = formats.age(self.host.clock() - self._frozen_at)
-            return Verdict(
-                level=self._snapshot.verdict.level, cause=f"picture frozen for {since}, f goes on"
-            )
-        return self._snapshot.verdict
+        frozen_s = None if self._frozen_at is None else self.host.clock() - self._frozen_at
+        return header.shown_verdict(self._snapshot, self.host.fault, frozen_s)
 
     def _show_panes(self, snapshot: Snapshot) -> None:
         query = self._query()
@@ -190,21 +183,10 @@ class Overview(ActingScreen):
 
     def target(self) -> Target | None:
         """Return what the cursor of the chosen pane stands on."""
-        if self._snapshot is None or self._chosen not in (1, 2, 4):
+        pane = self._panes()[ORDER[self._chosen - 1]]
+        if self._snapshot is None or not isinstance(pane, LiveTable):
             return None
-        if self._chosen == 2:
-            active = self._active_view()
-            if active is None:
-                return None
-            running = active.provider if active.phase.running else None
-            return Target(
-                session_id=active.session_id, request_id=active.request_id, provider=running
-            )
-        key = self._table(ORDER[self._chosen - 1]).cursor_key
-        if key is None or self._chosen == 4:
-            return None if key is None else Target(session_id=key)
-        heads = {view.session_id: view.head_id for view in self._snapshot.queues}
-        return Target(session_id=key, request_id=heads[key]) if key in heads else None
+        return target_of(self._snapshot, ORDER[self._chosen - 1], pane.cursor_key)
 
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now."""

@@ -13,6 +13,18 @@ CAUSE_LIMIT = 400
 STARTING = Verdict(level=Level.STARTING, cause="starting the engine")
 
 
+def shown_verdict(snapshot: Snapshot | None, fault: str | None, frozen_s: float | None) -> Verdict:
+    """Return the verdict to show: a failed start, starting, a frozen picture, or the engine's."""
+    if fault is not None:
+        return Verdict(level=Level.DOWN, cause=fault.splitlines()[0])
+    if snapshot is None:
+        return STARTING
+    if frozen_s is not None:
+        cause = f"picture frozen for {formats.age(frozen_s)}, f goes on"
+        return Verdict(level=snapshot.verdict.level, cause=cause)
+    return snapshot.verdict
+
+
 def verdict_line(name: str, verdict: Verdict, at: float | None, width: int) -> Line:
     """Return line 1: name, verdict in words with its one cause, and the time."""
     moment = f"{formats.clock(at)} UTC " if at is not None else ""

@@ -19,7 +19,7 @@ ACTIVE = (
     Column(name="SESSION", width=14, narrow=11, elide_middle=True),
     Column(name="AGENT", width=6, drop=4),
     Column(name="MODEL (→ not the one asked)", width=27, drop=3, elide_middle=True),
-    Column(name="PROVIDER", width=10),
+    Column(name="PROVIDER", width=10, drop=9),
     Column(name="PHASE", width=13),
     Column(name="AGE", width=5, right=True),
     Column(name="TTFT", width=5, right=True, drop=1),
@@ -101,6 +101,8 @@ def active_hidden(view: ActiveView, shown: frozenset[str]) -> str:
         parts.append(f"asked {asked}, gets {model}" if view.substituted else model)
     if "AGENT" not in shown and view.agent_id:
         parts.append(f"agent {name_of(view.agent_id)}")
+    if "PROVIDER" not in shown and view.provider:
+        parts.append(f"at {name_of(view.provider)}")
     if "TOK" not in shown:
         parts.append(f"{formats.count(view.tokens)} tokens")
     if "TTFT" not in shown and view.ttft_s is not None:

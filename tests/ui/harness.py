@@ -79,7 +79,7 @@ async def dashboard(
 ) -> AsyncIterator[Hand]:
     """The dashboard over a scripted client, ready and read once."""
     clock = Clock()
-    settings = UiSettings(**({"operator": "op1", "refresh_hz": 30} | ui))
+    settings = UiSettings.model_validate({"operator": "op1", "refresh_hz": 30} | ui)
     app = KsiApp(client.connect, ui=settings, name="ksi-tui prod-eu", clock=clock)
     async with app.run_test(size=size) as pilot:
         hand = Hand(pilot, client, clock)
