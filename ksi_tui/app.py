@@ -26,7 +26,7 @@ from textual.screen import Screen
 from ksi_tui import theme
 from ksi_tui.actions import BY_ID, Where, bindings, wrong_keymap
 from ksi_tui.client import EngineClient
-from ksi_tui.demo import DemoLoad
+from ksi_tui.demo import DemoSwitch
 from ksi_tui.engine.errors import KsiError
 from ksi_tui.engine.views import Verdict
 from ksi_tui.screens import later
@@ -91,7 +91,7 @@ class KsiApp(App[int]):
         self.draft: dict[str, str] = {}
         self._connect = connect
         self._demo_wanted = demo
-        self._demo: DemoLoad | None = None
+        self._demo = DemoSwitch()
         self._leaving = asyncio.Event()
         self._engine_task: asyncio.Task[None] | None = None
         self._titled: str | None = None
@@ -154,8 +154,7 @@ class KsiApp(App[int]):
                     await self.toggle_demo()
                 await self._leaving.wait()
                 self.client = None
-                if self._demo is not None:
-                    await self._demo.stop()
+                await self._demo.stop()
         except KsiError as error:
             self._engine_failed(str(error), exit_code_of(error))
         except Exception as error:  # the task's boundary: recorded, shown, never raised on
@@ -175,15 +174,7 @@ class KsiApp(App[int]):
 
     async def toggle_demo(self) -> str:
         """Start or stop the demo load and return what happened in words."""
-        if self._demo is not None:
-            await self._demo.stop()
-            self._demo = None
-            return "demo load stopped; what it queued still runs"
-        if self.client is None:
-            return "the engine is not ready"
-        self._demo = DemoLoad(self.client)
-        self._demo.start()
-        return "demo load runs; D stops it"
+        return await self._demo.toggle(self.client)
 
     # --- leaving ---------------------------------------------------------------------
 
@@ -202,6 +193,7 @@ class KsiApp(App[int]):
             self.run_worker(self._end(answer), name="end-work", exclusive=True, group="end")
 
     async def _end(self, answer: str) -> None:
+        await self._demo.stop()
         refused = await end_work(self, answer)
         if refused is None:
             self.leave()

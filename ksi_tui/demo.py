@@ -79,6 +79,7 @@ _PROMPTS = (
     "Translate the release notes into plain words.",
     "List the open questions of the meeting, most urgent first.",
 )
+_CUSTOMERS = ("acme", "globex", "initech", "hooli", "umbrella", "wayne", "stark", "wonka")
 _PRIORITIES = ("critical", "high", "normal", "normal", "normal", "normal", "low", "background")
 
 
@@ -186,4 +187,25 @@ class DemoLoad:
         )
 
 
-_CUSTOMERS = ("acme", "globex", "initech", "hooli", "umbrella", "wayne", "stark", "wonka")
+class DemoSwitch:
+    """Turns the load on and off."""
+
+    def __init__(self) -> None:
+        self._load: DemoLoad | None = None
+
+    async def toggle(self, client: EngineClient | None) -> str:
+        """Start or stop the load and return what happened in words."""
+        if self._load is not None:
+            await self.stop()
+            return "demo load stopped; what it queued still runs"
+        if client is None:
+            return "the engine is not ready"
+        self._load = DemoLoad(client)
+        self._load.start()
+        return "demo load runs; D stops it"
+
+    async def stop(self) -> None:
+        """Stop the load, if it runs, and wait for it."""
+        load, self._load = self._load, None
+        if load is not None:
+            await load.stop()

@@ -155,6 +155,5 @@ async def test_the_demo_shows_traffic_and_stays_bounded(tmp_path: Path) -> None:
         assert totals.active + totals.queued + totals.retrying <= MOST_UNFINISHED
         await hand.press("D")
         await hand.sees("demo load stopped")
-        load = hand.app._demo
-        assert load is None
+        assert hand.app._demo._load is None
         await client.emit("system:shutdown", {"grace_s": 0})
