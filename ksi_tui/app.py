@@ -13,7 +13,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -63,7 +63,6 @@ class KsiApp(App[int]):
         _HERE / "app.tcss",
         _HERE / "screens" / "overview.tcss",
     ]
-    TITLE = "ksi-tui"
     BINDINGS: ClassVar[list[BindingType]] = bindings(Where.ANY)
 
     def __init__(
@@ -128,8 +127,10 @@ class KsiApp(App[int]):
 
     def show_verdict(self, verdict: Verdict) -> None:
         """Set the terminal's title when the verdict changed."""
-        glyph = formats.LEVELS[verdict.level].text
-        title = clean(f"{glyph} {self.display_name}: {verdict.cause}", _TITLE_LIMIT)
+        title = clean(
+            f"{formats.LEVELS[verdict.level].text} {self.display_name}: {verdict.cause}",
+            _TITLE_LIMIT,
+        )
         if title != self._titled and self._driver is not None and not self.is_headless:
             self._titled = title
             self._driver.write(f"\x1b]0;{title}\x07")
@@ -138,9 +139,8 @@ class KsiApp(App[int]):
 
     def _begin(self, wrong: Sequence[str]) -> None:
         """Start the engine; the first frame stands."""
-        screen = self.screen
-        if wrong and isinstance(screen, KsiScreen):
-            screen.say(" · ".join(wrong), Tone.WARN)
+        if wrong and isinstance(self.screen, KsiScreen):
+            self.screen.say(" · ".join(wrong), Tone.WARN)
         self._engine_task = asyncio.create_task(self._run_engine(), name="dashboard-engine")
 
     async def _run_engine(self) -> None:
@@ -249,6 +249,5 @@ async def run_dashboard(app: KsiApp) -> int:
     finally:
         await app.close_engine()
         for number in caught:
-            with suppress(ValueError):
-                loop.remove_signal_handler(number)
+            loop.remove_signal_handler(number)
     return app.return_code if app.return_code is not None else app.exit_code

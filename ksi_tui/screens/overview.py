@@ -145,9 +145,10 @@ class Overview(ActingScreen):
         self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
         self.host.show_verdict(verdict)
         self._table("active").set_empty(*empty.active(snapshot, self.host.fault, width))
-        if snapshot is not None:
+        if snapshot is None:
+            self._table("active").redraw()
+        else:
             self._show_panes(snapshot)
-        self._table("active").redraw()
         hidden = self._hidden()
         self.query_one("#hidden", Bar).show(line(Span(f" {hidden}", Tone.DIM)))
         self.show_footer()

@@ -8,7 +8,7 @@ say is the subclasses' business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -38,6 +38,8 @@ class LineWidget(ScrollView, can_focus=False):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._drawn: list[Line] = []
+        self._drawn_of: object = None
+        self._height = 0
         self._strips: LRUCache[tuple[Line, int], Strip] = LRUCache(1024)
         self._tones: Mapping[Tone, Style] | None = None
 
@@ -45,11 +47,19 @@ class LineWidget(ScrollView, can_focus=False):
         """Return what stands in visible line `y` (0 is the top) of `width` cells."""
         raise NotImplementedError
 
+    def state(self) -> object:
+        """Return what the lines are composed of, to be compared with what it was."""
+        raise NotImplementedError
+
     def redraw(self) -> None:
-        """Compose the visible lines and repaint those that changed."""
-        width, height = self.size
+        """Compose the visible lines and repaint those that changed; nothing when none can have."""
+        width, height = size = self.size
         if not width or not height:
             return
+        drawn_of = (size, int(self.scroll_y), self.has_focus, self.state())
+        if drawn_of == self._drawn_of:
+            return
+        self._drawn_of, self._height = drawn_of, height
         drawn = [self.line_at(y, width) for y in range(height)]
         before, self._drawn = self._drawn, drawn
         changed = [
@@ -111,7 +121,7 @@ class LineWidget(ScrollView, can_focus=False):
         self._tones = None
 
     def on_resize(self, _event: events.Resize) -> None:
-        self._drawn = []
+        self._drawn, self._drawn_of = [], None
         self.redraw()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
@@ -128,12 +138,16 @@ class Bar(LineWidget):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._lines: Sequence[Line] = ()
+        self._lines: tuple[Line, ...] = ()
 
     def show(self, *lines: Line) -> None:
         """Show the given lines, cut to the width."""
         self._lines = lines
         self.redraw()
+
+    def state(self) -> object:
+        """Return the lines."""
+        return self._lines
 
     def line_at(self, y: int, width: int) -> Line:
         """Return the given line, cut."""

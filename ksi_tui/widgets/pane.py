@@ -31,7 +31,15 @@ class Pane(LineWidget, can_focus=True):
     @property
     def body_height(self) -> int:
         """Lines between the edges."""
-        return max(0, self.size.height - 2)
+        return max(0, self._height - 2)
+
+    def state(self) -> object:
+        """Return what frame and body are composed of."""
+        return self._title, self._note, self.body_state()
+
+    def body_state(self) -> object:
+        """Return what the body is composed of."""
+        raise NotImplementedError
 
     def body_at(self, y: int, width: int) -> Line:
         """Return body line `y` for `width` cells between the edges."""
@@ -42,7 +50,7 @@ class Pane(LineWidget, can_focus=True):
         edge = Tone.FOCUS if self.has_focus else Tone.FRAME
         if y == 0:
             return self._upper_edge(width, edge)
-        if y == self.size.height - 1:
+        if y == self._height - 1:
             return line(Span("└" + "─" * max(0, width - 2) + "┘", edge))
         body = fit.clip(self.body_at(y - 1, width - 2), width - 2)
         gap = Span(" " * (width - 2 - fit.width_of(body)))
@@ -78,17 +86,21 @@ class TextPane(Pane):
 
     def __init__(self, title: str = "", *, id: str | None = None, follow: bool = False) -> None:
         super().__init__(title, id=id)
-        self._lines: Sequence[Line] = ()
+        self._lines: tuple[Line, ...] = ()
         self._follow = follow
 
     def show(self, lines: Sequence[Line]) -> None:
         """Show the given lines; a following pane that stood at its end stays there."""
         at_end = self.scroll_y >= self.max_scroll_y
-        self._lines = lines
-        self.set_extent(len(lines) + 2)
+        self._lines = tuple(lines)
+        self.set_extent(len(self._lines) + 2)
         if self._follow and at_end and self.scroll_y < self.max_scroll_y:
             self.scroll_line(self.max_scroll_y)
         self.redraw()
+
+    def body_state(self) -> object:
+        """Return the lines."""
+        return self._lines
 
     def body_at(self, y: int, width: int) -> Line:
         """Return the line that scrolling has brought to `y`, one cell off the edge."""

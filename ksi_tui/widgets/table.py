@@ -137,7 +137,7 @@ class LiveTable(Pane):
         return first, int(self.scroll_y) - first + self._page + margin
 
     def set_rows(self, rows: Sequence[Row], *, offset: int = 0, total: int | None = None) -> None:
-        """Show a window of rows that begins at `offset` of `total`; repaints only what differs."""
+        """Take a window of rows from `offset` of `total` on; painted with the next `redraw`."""
         held = self._clock() - self._last_key_at < HOLD_S
         if held and offset == self._offset:
             order = {row.key: index for index, row in enumerate(self._rows)}
@@ -149,7 +149,6 @@ class LiveTable(Pane):
         self._follow_key()
         if in_view:
             self._bring_into_view()
-        self.redraw()
 
     def set_empty(self, *lines: Line) -> None:
         """Set what stands in a table without rows."""
@@ -188,6 +187,10 @@ class LiveTable(Pane):
         """The names of the columns that have room."""
         shown = laid_out(self._columns, self.size.width - 2)
         return frozenset(self._columns[index].name for index, _ in shown)
+
+    def body_state(self) -> object:
+        """Return what the body is composed of."""
+        return self._rows, self._offset, self._total, self._cursor, self._empty
 
     # --- drawing ---------------------------------------------------------------------
 

@@ -27,6 +27,10 @@ class TokenPane(Pane):
         self._view = view
         self.redraw()
 
+    def body_state(self) -> object:
+        """Return the numbers."""
+        return self._view
+
     @property
     def chart_points(self) -> int:
         """How many points of the trend have room."""

@@ -1,0 +1,213 @@
+"""Backpressure, and which request is which."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from ksi_tui.engine.errors import StoreUnavailable
+from ksi_tui.engine.models import State
+from tests.engine.engine_fixtures import config, held, running
+
+# --- limits --------------------------------------------------------------------------------
+
+
+async def test_a_full_queue_refuses_with_its_numbers_and_drops_nothing(tmp_path: Path) -> None:
+    settings = config(tmp_path, engine={"max_queue_depth": 3, "max_concurrency": 1})
+    async with running(settings, scripts={"p": held}) as rig:
+        ids = [await rig.submit("runs")]
+        await rig.calls(1)
+        ids += [await rig.submit(f"{number}") for number in range(3)]
+        refused = await rig.emit("completion:async", prompt="over", request_id="over")
+        assert refused["code"] == "queue_full"
+        assert refused["error"] == "3 requests wait, max_queue_depth is 3"
+        assert (await rig.emit("completion:request_status", request_id="over"))["code"] == (
+            "not_found"
+        )
+        for number in range(4):
+            (await rig.calls(number + 1))[number].go.set()
+        await rig.ended(*ids)
+        assert "code" not in await rig.emit("completion:async", prompt="now")
+
+
+async def test_a_full_session_refuses_only_its_own(tmp_path: Path) -> None:
+    settings = config(tmp_path, engine={"max_session_depth": 2})
+    async with running(settings, scripts={"p": held}) as rig:
+        await rig.submit("runs", session_id="s")
+        await rig.calls(1)
+        for number in range(2):
+            await rig.submit(f"{number}", session_id="s")
+        refused = await rig.emit("completion:async", prompt="over", session_id="s")
+        assert refused["code"] == "queue_full"
+        assert refused["error"] == "2 requests wait in session s, max_session_depth is 2"
+        assert "code" not in await rig.emit("completion:async", prompt="x", session_id="t")
+
+
+async def test_limits_hold_for_what_is_still_on_its_way_to_disk(tmp_path: Path) -> None:
+    settings = config(tmp_path, engine={"max_queue_depth": 5, "max_session_depth": 3})
+    async with running(settings, scripts={"p": held}) as rig:
+        replies = await asyncio.gather(
+            *[rig.emit("completion:async", prompt="x", session_id="s") for _ in range(6)]
+        )
+        assert [reply.get("code") for reply in replies].count("queue_full") == 3
+        replies = await asyncio.gather(
+            *[rig.emit("completion:async", prompt="x", session_id=f"s{n}") for n in range(8)]
+        )
+        accepted = sum("code" not in reply for reply in replies)
+        assert accepted <= 3
+
+
+async def test_a_batch_accepts_what_fits_and_refuses_the_rest_in_place(tmp_path: Path) -> None:
+    settings = config(tmp_path, engine={"max_queue_depth": 2, "max_concurrency": 1})
+    async with running(settings, scripts={"p": held}) as rig:
+        reply = await rig.emit(
+            "completion:batch",
+            requests=[
+                {"prompt": "a", "request_id": "a"},
+                {"prompt": ""},
+                {"prompt": "b", "request_id": "b"},
+                {"prompt": "c"},
+                {"prompt": "again", "request_id": "a"},
+            ],
+        )
+        codes = [each.get("code") for each in reply["accepted"]]
+        assert codes == [None, "invalid_request", None, "queue_full", None]
+        assert reply["accepted"][4]["duplicate"] is True
+        assert reply["cursor"] == 0
+
+
+# --- identity ------------------------------------------------------------------------------
+
+
+async def test_a_known_id_answers_its_state_and_does_not_run_again(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    async with running(settings, scripts={"p": held}) as rig:
+        await rig.submit("one", request_id="job", session_id="s")
+        (up,) = await rig.calls(1)
+        again = await rig.emit("completion:async", prompt="two", request_id="job")
+        assert (again["duplicate"], again["status"], again["session_id"]) == (
+            True,
+            "processing",
+            "s",
+        )
+        up.go.set()
+        await rig.ended("job")
+        await rig.settled()
+        done = await rig.emit("completion:async", prompt="three", request_id="job")
+        assert (done["duplicate"], done["status"], done["queued"]) == (True, "completed", False)
+        assert rig.p.prompts == ["one"]
+    async with running(settings) as rig:
+        later = await rig.emit("completion:async", prompt="four", request_id="job")
+        assert (later["duplicate"], later["status"]) == (True, "completed")
+        assert rig.p.prompts == []
+
+
+async def test_an_id_that_comes_many_times_at_once_runs_once(tmp_path: Path) -> None:
+    async with running(config(tmp_path), scripts={"p": held}) as rig:
+        replies = await asyncio.gather(
+            *[rig.emit("completion:async", prompt="x", request_id="job") for _ in range(10)]
+        )
+        assert sum(not reply.get("duplicate") for reply in replies) == 1
+        assert {reply["request_id"] for reply in replies} == {"job"}
+        assert {reply["session_id"] for reply in replies} == {"job"}
+        (up,) = await rig.calls(1)
+        up.go.set()
+        await rig.ended("job")
+        await rig.settled()
+        assert len(rig.p.calls) == 1
+
+
+async def test_a_twin_is_told_when_nothing_was_written_down(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        write = rig.core.store.write
+        rig.core.store.write = lambda *_: refused  # type: ignore[method-assign]
+        first = asyncio.create_task(rig.emit("completion:async", prompt="x", request_id="job"))
+        while "job" not in rig.core.entering:
+            await asyncio.sleep(0)
+        twin = asyncio.create_task(rig.emit("completion:async", prompt="x", request_id="job"))
+        await asyncio.sleep(0)
+        rig.core.store.write = write  # type: ignore[method-assign]
+        refused.set_exception(StoreUnavailable("the disk is full"))
+        assert (await first)["code"] == "not_ready"
+        assert "the disk is full" in (await first)["error"]
+        # Its twin came second and stands for nothing, or is accepted in its own right.
+        assert (await twin)["code"] == "not_ready"
+        assert rig.core.entering == {}
+        assert "duplicate" not in await rig.emit("completion:async", prompt="x", request_id="job")
+
+
+async def test_whoever_submits_may_give_up_waiting_and_the_request_still_runs_once(
+    tmp_path: Path,
+) -> None:
+    async with running(config(tmp_path)) as rig:
+        asked = asyncio.create_task(rig.emit("completion:async", prompt="x", request_id="job"))
+        while "job" not in rig.core.entering:
+            await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        await rig.ended("job")
+        await rig.settled()
+        assert len(rig.p.calls) == 1
+
+
+async def test_without_a_session_each_request_has_its_own(tmp_path: Path) -> None:
+    async with running(config(tmp_path), scripts={"p": held}) as rig:
+        replies = [await rig.emit("completion:async", prompt=f"{n}") for n in range(5)]
+        assert len({reply["session_id"] for reply in replies}) == 5
+        await rig.calls(5)
+        assert rig.p.most_open == 5
+
+
+async def test_sessions_of_their_own_do_not_gather(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        await rig.ended(*[await rig.submit(f"{number}") for number in range(20)])
+        await rig.settled()
+        assert len(rig.core.sessions) == 0
+
+
+async def test_generated_ids_never_collide_with_given_ones(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    async with running(settings) as rig:
+        given = ["r-1", "r-3", "r-007", "r-20"]
+        for request_id in given:
+            await rig.submit("given", request_id=request_id)
+        ids = [await rig.submit("generated") for _ in range(5)]
+        assert not set(ids) & set(given)
+        assert len(set(ids)) == 5
+        await rig.ended(*given, *ids)
+    async with running(settings) as rig:
+        assert await rig.submit("after a restart") not in {*given, *ids}
+
+
+async def test_a_generated_id_never_names_a_session_that_somebody_else_named(
+    tmp_path: Path,
+) -> None:
+    settings = config(tmp_path)
+    async with running(settings) as rig:
+        await rig.submit("named", session_id="r-3")
+        for number in range(5):
+            reply = await rig.emit("completion:async", prompt=f"{number}")
+            assert reply["session_id"] == reply["request_id"] != "r-3"
+    async with running(settings) as rig:
+        reply = await rig.emit("completion:async", prompt="after a restart")
+        assert reply["session_id"] != "r-3"
+
+
+async def test_numbers_beyond_reason_do_not_move_the_counter(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        for request_id in ("r-" + "9" * 50, "r-x", "r-", "r-1.5", "x-7", "r-\u0663"):
+            await rig.submit("given", request_id=request_id)
+        assert await rig.submit("generated") == "r-1"
+
+
+async def test_counts_follow_what_the_store_holds(tmp_path: Path) -> None:
+    async with running(config(tmp_path), scripts={"p": held}) as rig:
+        first, second = await rig.submit("1", session_id="s"), await rig.submit("2", session_id="s")
+        await rig.calls(1)
+        assert rig.core.counts[State.PROCESSING] == 1
+        assert rig.core.counts[State.QUEUED] == 1
+        rig.p.calls[0].go.set()
+        (await rig.calls(2))[1].go.set()
+        await rig.ended(first, second)
+        assert dict(rig.core.counts) == dict(await rig.core.store.counts())
