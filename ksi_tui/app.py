@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -29,6 +30,7 @@ from ksi_tui.client import EngineClient
 from ksi_tui.demo import DemoSwitch
 from ksi_tui.engine.errors import KsiError
 from ksi_tui.engine.views import Verdict
+from ksi_tui.hangup import watched_terminal
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.ending import EXIT_FAULT, end_work, exit_code_of, in_flight
@@ -122,7 +124,7 @@ class KsiApp(App[int]):
         if not self.is_running:  # the timer may fire once more while screens are taken down
             return
         for screen in self.screen_stack:
-            if isinstance(screen, KsiScreen) and screen.is_active:
+            if isinstance(screen, KsiScreen) and screen.is_active and screen.stands:
                 screen.tick()
 
     def show_verdict(self, verdict: Verdict) -> None:
@@ -245,7 +247,8 @@ async def run_dashboard(app: KsiApp) -> int:
     for number in caught:
         loop.add_signal_handler(number, app.leave)
     try:
-        await app.run_async()
+        with watched_terminal(partial(loop.call_soon_threadsafe, app.leave)):
+            await app.run_async()
     finally:
         await app.close_engine()
         for number in caught:

@@ -29,8 +29,8 @@ _PROVIDERS: tuple[dict[str, Any], ...] = (
     {
         "kind": "simulated",
         "name": "sim-down",
-        "models": ["demo-large"],
-        "model": "sim/down",
+        "models": ["sim/down"],
+        "model": "{model}",
         "priority": 1,
         "max_concurrency": 4,
         "circuit": {"fail_max": 4, "reset_timeout_s": 20, "max_reset_timeout_s": 60},
@@ -38,9 +38,9 @@ _PROVIDERS: tuple[dict[str, Any], ...] = (
     {
         "kind": "simulated",
         "name": "sim-flaky",
-        "models": ["demo-large", "demo-small"],
-        "model": "sim/flaky",
-        "priority": 2,
+        "models": ["sim/flaky"],
+        "model": "{model}",
+        "priority": 1,
         "max_concurrency": 6,
         "params": {"seed": 7, "delay_ms": 400, "tokens_per_s": 45, "words": 90},
         "circuit": {"fail_max": 6, "reset_timeout_s": 15},
@@ -48,18 +48,18 @@ _PROVIDERS: tuple[dict[str, Any], ...] = (
     {
         "kind": "simulated",
         "name": "sim-steady",
-        "models": ["demo-*", "sim/slow", "sim/hang"],
+        "models": ["sim/*"],
         "model": "sim/slow",
-        "priority": 3,
+        "priority": 2,
         "max_concurrency": 8,
         "params": {"seed": 3, "delay_ms": 700, "tokens_per_s": 30, "words": 140},
     },
     {
         "kind": "simulated",
         "name": "sim-fast",
-        "models": ["demo-small", "demo-limited", "sim/*"],
-        "model": "sim/limited",
-        "priority": 4,
+        "models": ["sim/limited"],
+        "model": "{model}",
+        "priority": 1,
         "max_concurrency": 6,
         "params": {
             "seed": 5,
@@ -92,7 +92,7 @@ def demo_config(database: Path) -> Config:
             "database": str(database),
             "responses_dir": str(database.parent / "responses"),
             "max_concurrency": 16,
-            "default_model": "demo-small",
+            "default_model": "sim/slow",
             "first_token_timeout_s": 12,
             "idle_timeout_s": 12,
             "timeout_s": 120,
@@ -144,10 +144,10 @@ class DemoLoad:
             await asyncio.sleep(self._random.uniform(*_PAUSE_S))
 
     async def _known_models(self) -> tuple[str, ...]:
-        """Return the models to ask for: the demonstration's, else those of the simulation."""
+        """Return the models to ask for: one for every way in which a simulated provider behaves."""
         seen = self._client.snapshot(_TOTALS_ONLY).providers
         if any(provider.name == "sim-steady" for provider in seen):
-            return ("demo-small", "demo-small", "demo-large", "demo-large", "demo-limited")
+            return ("sim/slow", "sim/slow", "sim/flaky", "sim/limited", "sim/limited", "sim/down")
         return ("sim/echo", "sim/slow", "sim/slow", "sim/flaky", "sim/limited", "sim/cut")
 
     def _request(self) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ksi_tui.engine.attempt import LiveCall
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.models import Cause, CauseKind, State
 from ksi_tui.engine.provider_manager import Hopeless
@@ -79,8 +80,7 @@ class Causes:
             return Cause(kind=CauseKind.NEXT, text="starting")
         name, until = call.entry.name, call.idle_at
         if call.first_token_at is None:
-            waited = now - call.started_at
-            text = f"{name} called {waited:.1f} s ago" if waited >= 1 else f"calling {name}"
+            text = _awaited(call, now)
             return Cause(kind=CauseKind.RUNNING, target=name, until=until, text=text)
         silent_s = now - (call.last_token_at or now)
         if silent_s >= SILENT_S:
@@ -150,6 +150,16 @@ class Causes:
             CauseKind.COOLDOWN: f"{cause.target} may be called again",
         }.get(cause.kind, "it goes on")
         return f"in {seconds(cause.until - now)} {what}"
+
+
+def _awaited(call: LiveCall, now: float) -> str:
+    """Return what is usual for the first token that a call waits for, and its limit."""
+    if now - call.started_at < 1:
+        return f"calling {call.entry.name}"
+    usual_ms = call.entry.health.stats(now).ttft_ms.p50
+    usual = f"usual {usual_ms / 1000:.1f} s, " if usual_ms is not None and call.stream else ""
+    left_s = (call.idle_at or now) - now
+    return f"{usual}{call.clock_name} clock ends it in {seconds(left_s)}"
 
 
 def _dated(cause: Cause, now: float) -> Cause:

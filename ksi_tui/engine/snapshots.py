@@ -83,11 +83,13 @@ class Snapshots:
             for lane in core.queue.running_lanes()
             if lane.running is not None and not lane.running.state.final
         ]
+        running = len(views)
         retrying = core.queue.begun_heads(query.active_offset + query.active_limit)
         views += [self._active_view(t, now) for t in retrying if t.state is State.RETRYING]
+        more = max(0, core.counts[State.RETRYING] - (len(views) - running))
         views.sort(key=lambda view: (_WORST_FIRST.get(view.phase, 3), -view.age_s))
         ended = [e.view for e in reversed(core.recent) if now - e.at < ENDED_SHOWN_S]
-        total = len(views) + len(ended)
+        total = len(views) + more + len(ended)
         both = chain(views, ended)
         shown = list(both)[query.active_offset : query.active_offset + query.active_limit]
         return tuple(shown), total
@@ -95,6 +97,8 @@ class Snapshots:
     def _active_view(self, ticket: Ticket, now: float) -> ActiveView:
         run = ticket.run
         call = run.call if run is not None else None
+        phase = self._causes.phase(ticket, now)
+        plain = phase is Phase.STREAMING  # all is well: nothing to say
         return ActiveView(
             request_id=ticket.request_id,
             session_id=ticket.session_id,
@@ -102,14 +106,14 @@ class Snapshots:
             asked_model=ticket.route.model,
             model=call.model if call else ticket.route.model,
             provider=call.entry.name if call else None,
-            phase=self._causes.phase(ticket, now),
+            phase=phase,
             age_s=now - (call.started_at if call else ticket.queued_at),
             ttft_s=call.ttft_ms / 1000 if call and call.ttft_ms is not None else None,
             tokens=call.tokens if call else 0,
             tokens_per_s=_pace(ticket, now),
             attempt=run.attempt if run else ticket.attempts,
             max_attempts=ticket.max_attempts,
-            why=self._causes.cause(ticket, now).text,
+            why="" if plain else self._causes.cause(ticket, now).text,
         )
 
     def _live(self, request_id: str, now: float) -> Live | None:

@@ -86,6 +86,11 @@ class KsiScreen(Screen[None]):
         """The engine's door; None while it starts and when it could not."""
         return self.host.client
 
+    @property
+    def stands(self) -> bool:
+        """Whether the screen's widgets are there: neither being put up nor taken down."""
+        return self.is_mounted and self.is_attached
+
     def tick(self) -> None:
         """Read the engine and show it; called `ui.refresh_hz` times a second while visible."""
         raise NotImplementedError

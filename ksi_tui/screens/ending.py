@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ksi_tui.client import EngineClient, SnapshotQuery
-from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError
+from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
 from ksi_tui.engine.views import Phase
 from ksi_tui.screens.base import Host, ask
 
@@ -40,7 +40,7 @@ def exit_code_of(error: KsiError) -> int:
     """Return the exit code that a failed start leads to."""
     if isinstance(error, DatabaseOwned):
         return EXIT_OWNED
-    return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAULT
+    return EXIT_CONFIG if isinstance(error, ConfigError | StoreError) else EXIT_FAULT
 
 
 async def end_work(host: Host, answer: str) -> str | None:

@@ -135,10 +135,13 @@ class RequestScreen(ActingScreen):
 
     def _show(self) -> None:
         width = self.size.width
-        if not width:
+        if not width or not self.stands:
             return
         session = name_of(self._report.get("session_id")) if self._report else "…"
-        crumbs = f" overview > {session} > {name_of(self.request_id)}"
+        own = session == name_of(self.request_id)
+        crumbs = f" overview > {name_of(self.request_id)}"
+        if not own:
+            crumbs = f" overview > {session} > {name_of(self.request_id)}"
         named = line(Span(f" {clean(self.host.display_name, 60)} ", Tone.STRONG), crumbs)
         moment = f"{formats.clock(self._at)} UTC " if self._at is not None else ""
         shown = named if width >= 100 else line(crumbs)

@@ -294,6 +294,18 @@ class Rig:
         self.clock.now += seconds
         self.core.poke()
 
+    async def just_dispatched(self, **data: Any) -> str:
+        """Return a request whose run has been made but has not taken its first step."""
+        core, parts = self.core, self.engine._parts
+        assert parts is not None
+        await self.emit("conversation:acquire_lock", session_id="held", agent_id="nobody")
+        request_id = await self.submit(session_id="held", **data)
+        core.locks.release("held")
+        core.queue.refresh("held", core.clock())
+        parts.dispatcher._pump()
+        assert self.ticket(request_id).run is not None
+        return request_id
+
     def left_over(self) -> dict[str, int]:
         """Return what the engine still holds of requests, by kind; {} when nothing leaked."""
         core, parts = self.core, self.engine._parts
@@ -315,11 +327,12 @@ class Rig:
         return {kind: count for kind, count in held.items() if count}
 
     async def settled(self) -> None:
-        """Wait until nothing of any request is left."""
+        """Wait until nothing of any request is left, and all of it is on disk."""
         try:
             await until(lambda: not self.left_over())
         except AssertionError:
             raise AssertionError(f"left over: {self.left_over()}") from None
+        await self.core.store.write()
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from ksi_tui.engine.errors import ErrorKind
@@ -110,20 +111,21 @@ async def test_a_providers_limit_is_exact_under_load(tmp_path: Path) -> None:
         engine={"max_concurrency": 32},
         providers=[provider("p", max_concurrency=3), provider("q", max_concurrency=2)],
     )
+    async with running(settings, scripts={"p": held, "q": held}) as rig:
+        p, q = rig.p, rig.providers["q"]
+        items = [{"prompt": f"{number}"} for number in range(50)]
+        await rig.emit("completion:batch", requests=items)
 
-    async def brief(up: Upstream) -> str:
-        for _ in range(3):
-            await asyncio.sleep(0)
-        return up.prompt
+        def unanswered() -> list[Upstream]:
+            return [up for up in (*p.calls, *q.calls) if not up.go.is_set()]
 
-    async with running(settings, scripts={"p": brief, "q": brief}) as rig:
-        ids = [await rig.submit(f"{number}") for number in range(50)]
-        await rig.ended(*ids)
+        for left in range(50, 0, -1):
+            await until(partial(lambda left: len(unanswered()) == min(5, left), left))
+            unanswered()[0].go.set()
         await rig.settled()
         assert len(rig.events("completion:result")) == 50
-        assert rig.p.most_open == 3
-        assert rig.providers["q"].most_open == 2
-        assert len(rig.p.calls) + len(rig.providers["q"].calls) == 50
+        assert (p.most_open, q.most_open) == (3, 2)
+        assert len(p.calls) + len(q.calls) == 50
 
 
 async def test_what_waits_for_a_slot_is_queued_says_so_and_holds_none(tmp_path: Path) -> None:

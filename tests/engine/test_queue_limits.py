@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ksi_tui.engine.errors import StoreUnavailable
 from ksi_tui.engine.models import State
-from tests.engine.engine_fixtures import config, held, running
+from tests.engine.engine_fixtures import config, held, running, until
 
 # --- limits --------------------------------------------------------------------------------
 
@@ -117,24 +117,27 @@ async def test_an_id_that_comes_many_times_at_once_runs_once(tmp_path: Path) -> 
         assert len(rig.p.calls) == 1
 
 
-async def test_a_twin_is_told_when_nothing_was_written_down(tmp_path: Path) -> None:
+async def test_no_twin_is_told_that_it_is_queued_when_nothing_was_written_down(
+    tmp_path: Path,
+) -> None:
     async with running(config(tmp_path)) as rig:
-        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        full: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         write = rig.core.store.write
-        rig.core.store.write = lambda *_: refused  # type: ignore[method-assign]
-        first = asyncio.create_task(rig.emit("completion:async", prompt="x", request_id="job"))
-        while "job" not in rig.core.entering:
-            await asyncio.sleep(0)
-        twin = asyncio.create_task(rig.emit("completion:async", prompt="x", request_id="job"))
-        await asyncio.sleep(0)
+        rig.core.store.write = lambda *_: full  # type: ignore[method-assign]
+        same = {"prompt": "x", "request_id": "job"}
+        asked = asyncio.gather(*[rig.emit("completion:async", **same) for _ in range(3)])
+        await until(lambda: "job" in rig.core.entering)
+        late = asyncio.create_task(rig.emit("completion:async", **same))
+        full.set_exception(StoreUnavailable("the disk is full"))
         rig.core.store.write = write  # type: ignore[method-assign]
-        refused.set_exception(StoreUnavailable("the disk is full"))
-        assert (await first)["code"] == "not_ready"
-        assert "the disk is full" in (await first)["error"]
-        # Its twin came second and stands for nothing, or is accepted in its own right.
-        assert (await twin)["code"] == "not_ready"
-        assert rig.core.entering == {}
-        assert "duplicate" not in await rig.emit("completion:async", prompt="x", request_id="job")
+        first, *twins = await asked
+        assert first["code"] == "not_ready"
+        assert "the disk is full" in first["error"]
+        assert {twin["code"] for twin in twins} == {"not_ready"}
+        assert "duplicate" not in await late
+        await rig.ended("job")
+        await rig.settled()
+        assert len(rig.p.calls) == 1
 
 
 async def test_whoever_submits_may_give_up_waiting_and_the_request_still_runs_once(
@@ -142,8 +145,7 @@ async def test_whoever_submits_may_give_up_waiting_and_the_request_still_runs_on
 ) -> None:
     async with running(config(tmp_path)) as rig:
         asked = asyncio.create_task(rig.emit("completion:async", prompt="x", request_id="job"))
-        while "job" not in rig.core.entering:
-            await asyncio.sleep(0)
+        await until(lambda: "job" in rig.core.entering)
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
         await rig.ended("job")

@@ -65,6 +65,10 @@ class Terminal:
         self.output += data
         return bool(data)
 
+    def close(self) -> None:
+        """Take the terminal away."""
+        os.close(self._master)
+
     def type(self, keys: bytes) -> None:
         os.write(self._master, keys)
 
@@ -114,6 +118,14 @@ def test_hostile_text_never_reaches_the_terminal(mode: str, marker: bytes) -> No
         assert term.read_to_the_end() == 0
         for what, sequence in FORBIDDEN.items():
             assert sequence not in term.output, what
+
+
+def test_a_terminal_that_is_taken_away_ends_the_dashboard() -> None:
+    with terminal("plain") as term:
+        term.read_until(b"Active")
+        term.close()
+        code = term.process.wait(PATIENCE_S)
+        assert code >= 0  # it ended by itself; what it says at its end has nowhere to go
 
 
 def test_the_title_carries_the_verdict() -> None:

@@ -95,9 +95,7 @@ def test_candidates_match_by_pattern_and_go_by_priority() -> None:
 
 
 def test_who_cannot_do_what_is_needed_is_passed_over_with_the_reason() -> None:
-    desk = Desk(
-        p("plain", supports_streaming=False), p("mcp", supports_mcp=True), p("streams")
-    )
+    desk = Desk(p("plain", supports_streaming=False), p("mcp", supports_mcp=True), p("streams"))
     found = desk.manager.candidates(route(stream=True, mcp=True, avoid=()))
     assert [e.name for e in found.usable] == ["mcp"]
     assert {v.provider: (v.kind, v.detail) for v in found.passed_over} == {
@@ -120,9 +118,7 @@ def test_equals_share_the_load_and_priority_comes_first() -> None:
 
 
 def test_a_provider_that_stands_in_names_the_model_that_answers() -> None:
-    desk = Desk(
-        p("same", model="openai/{model}"), p("other", model="openai/cheap", kind="litellm")
-    )
+    desk = Desk(p("same", model="openai/{model}"), p("other", model="openai/cheap", kind="litellm"))
     same, other = desk.entry("same"), desk.entry("other")
     assert (same.upstream_model("m"), same.answering_model("m")) == ("openai/m", "m")
     assert (other.upstream_model("m"), other.answering_model("m")) == ("openai/cheap", "cheap")
