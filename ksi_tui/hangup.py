@@ -22,7 +22,7 @@ EXIT_GONE = 1
 
 
 @contextmanager
-def watched_terminal(leave: Callable[[], None]) -> Iterator[None]:
+def watched_terminal(leave: Callable[[], object]) -> Iterator[None]:
     """Call `leave` from a thread of its own when the terminal goes; a no-op without one."""
     ended = threading.Event()
     stdin = sys.__stdin__
@@ -36,7 +36,7 @@ def watched_terminal(leave: Callable[[], None]) -> Iterator[None]:
         ended.set()
 
 
-def _watch(terminal: int, leave: Callable[[], None], ended: threading.Event) -> None:
+def _watch(terminal: int, leave: Callable[[], object], ended: threading.Event) -> None:
     watched = select.poll()
     watched.register(terminal, 0)  # no event but its end
     watched.poll()

@@ -158,8 +158,8 @@ def _awaited(call: LiveCall, now: float) -> str:
         return f"calling {call.entry.name}"
     usual_ms = call.entry.health.stats(now).ttft_ms.p50
     usual = f"usual {usual_ms / 1000:.1f} s, " if usual_ms is not None and call.stream else ""
-    left_s = (call.idle_at or now) - now
-    return f"{usual}{call.clock_name} clock ends it in {seconds(left_s)}"
+    limit_s = (call.idle_at or now) - call.started_at
+    return f"{usual}limit {seconds(limit_s)}"
 
 
 def _dated(cause: Cause, now: float) -> Cause:

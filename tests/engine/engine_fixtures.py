@@ -58,6 +58,7 @@ class Upstream:
         self.observer = observer
         self.go = asyncio.Event()
         self.cancelled = False
+        self.over = False
         self.fault: ProviderFault | None = None
 
     @property
@@ -144,6 +145,7 @@ class ScriptedProvider:
             raise
         finally:
             self.open -= 1
+            up.over = True
         choice = {"index": 0, "message": {"role": "assistant", "content": text}}
         response = {"object": "chat.completion", "model": spec.model, "choices": [choice]}
         return CallResult(response=response, text=text, usage=USED, raw_usage={"t": 10})
@@ -239,7 +241,8 @@ class Rig:
         return str(reply["request_id"])
 
     async def status(self, request_id: str) -> dict[str, Any]:
-        """Return everything about a request."""
+        """Return everything about a request, once all that was handed over is on disk."""
+        await self.core.store.write()
         reply = await self.emit("completion:request_status", request_id=request_id)
         assert "code" not in reply, reply
         return reply

@@ -232,7 +232,8 @@ async def test_the_end_of_the_engine_ends_every_subscription(tmp_path: Path) -> 
         subscription = rig.engine.subscribe("*")
         await rig.emit("system:shutdown")
         async with asyncio.timeout(10):
-            assert [event async for event in subscription][0].name == SNAPSHOT
+            rest = [event.name async for event in subscription]
+        assert rest == [SNAPSHOT]
 
 
 # --- what a request tells as it goes -------------------------------------------------------

@@ -149,7 +149,7 @@ async def test_the_status_of_the_whole(tmp_path: Path) -> None:
             "agents_with_sessions": 1,
         }
         assert status["providers"]["total_providers"] == 1
-        assert USAGE <= set(status["token_usage"]["usage"])
+        assert set(status["token_usage"]["usage"]) >= USAGE
         assert status["retry_manager"]["total_retrying"] == 0
 
 

@@ -312,7 +312,7 @@ async def test_a_circuit_that_does_not_heal_is_not_waited_for(
     async with running(config(tmp_path), scripts={"p": script}) as rig:
         first, second = await rig.submit("1"), await rig.submit("2", session_id="s")
         await rig.ended(first, second)
-        told = [e for e in rig.events("completion:error") if e["request_id"] == second][0]
+        told = await rig.event("completion:error", second)
         assert told["kind"] == kind
         third = await rig.event("completion:error", await rig.submit("3"))
         assert (third["kind"], third["attempts"]) == (kind, 0)

@@ -106,7 +106,12 @@ async def test_worst_first_then_what_ended_a_moment_ago(tmp_path: Path) -> None:
 
 
 async def test_a_window_shows_a_part_and_counts_the_whole(tmp_path: Path) -> None:
-    settings = config(tmp_path, engine={"max_concurrency": 5}, retry={"initial_delay_s": 600})
+    settings = config(
+        tmp_path,
+        engine={"max_concurrency": 5},
+        providers=[provider("p", circuit={"fail_max": 100})],
+        retry={"initial_delay_s": 600, "max_delay_s": 600},
+    )
     async with running(settings, scripts={"p": BOOM}) as rig:
         ids = [await rig.submit(f"{number}") for number in range(8)]
         for request_id in ids:
