@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ksi_tui.engine.attempt import LiveCall
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import Cause, CauseKind, State
 from ksi_tui.engine.provider_manager import Hopeless
 from ksi_tui.engine.ticket import Ticket

@@ -12,10 +12,11 @@ from functools import partial
 from typing import Any
 
 from ksi_tui.engine import events
-from ksi_tui.engine.attempt import Answer, Run
+from ksi_tui.engine.attempt import Answer
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.core import Core, Ended
 from ksi_tui.engine.errors import POLICY, ErrorKind
+from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Message, Outcome, RequestSpec, State, VerdictKind
 from ksi_tui.engine.provider_manager import Hopeless

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from ksi_tui.engine.attempt import Run, Walker
+from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import (
     Cause,

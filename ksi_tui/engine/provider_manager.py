@@ -8,71 +8,20 @@ circuits. It performs no call and waits for nothing; the walk over candidates is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
 from ksi_tui.engine.circuit import Circuit, CircuitState, Permit, Settled
 from ksi_tui.engine.errors import POLICY, CircuitEffect, ErrorKind, ProviderFault, circuit_effect
 from ksi_tui.engine.models import Cause, CauseKind, Verdict, VerdictKind
-from ksi_tui.engine.provider_health import ProviderHealth
+from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.ticket import Route
 from ksi_tui.engine.worker_health import WorkerHealth
 
 CACHED_ROUTES = 10_000
 """How many routes and model names keep their selection; more are worked out anew."""
-
-_NOT_WAITED_FOR = (ErrorKind.AUTH_ERROR, ErrorKind.QUOTA_EXCEEDED)
-"""A circuit that one of these opened does not heal by waiting (contract section 5)."""
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Entry:
-    """One configured provider with all that is known of it."""
-
-    settings: ProviderSettings
-    provider: Provider
-    circuit: Circuit
-    max_cooldown_s: float
-    health: ProviderHealth = field(default_factory=ProviderHealth)
-    in_flight: int = 0
-    cooldowns: dict[str, float] = field(default_factory=dict)
-    dirty: bool = False
-
-    @property
-    def name(self) -> str:
-        """The provider's name."""
-        return self.settings.name
-
-    @property
-    def full(self) -> bool:
-        """Whether every slot is taken."""
-        limit = self.settings.max_concurrency
-        return limit is not None and self.in_flight >= limit
-
-    def upstream_model(self, model: str) -> str:
-        """Return the provider's own name of the model, route prefix included."""
-        return self.settings.model.format(model=model)
-
-    def answering_model(self, model: str) -> str:
-        """Return the name of the model that answers: the asked one, or what stands in for it."""
-        if "{model}" in self.settings.model:
-            return model
-        name = self.settings.model
-        return name.partition("/")[2] or name if self.settings.kind == "litellm" else name
-
-    def wait_s(self, fault: ProviderFault) -> float | None:
-        """Return the Retry-After to be obeyed, in seconds: a cooldown's has a limit."""
-        if fault.retry_after_s is None or not POLICY[fault.kind].cools_down:
-            return fault.retry_after_s
-        return min(fault.retry_after_s, self.max_cooldown_s)
-
-    def cooling_until(self, model: str, now: float) -> float | None:
-        """Return until when the provider wants no calls for this model, or None."""
-        until = self.cooldowns.get(model)
-        return until if until is not None and until > now else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +101,7 @@ class ProviderManager:
         if served is None:
             if len(self._served) > CACHED_ROUTES:
                 self._served.clear()
-            served = any(_matches(entry.settings, model) for entry in self._entries.values())
+            served = any(entry.serves(model) for entry in self._entries.values())
             self._served[model] = served
         return served
 
@@ -173,9 +122,9 @@ class ProviderManager:
         usable: list[Entry] = []
         passed_over: list[Verdict] = []
         for entry in self._entries.values():
-            if not _matches(entry.settings, route.model):
+            if not entry.serves(route.model):
                 continue
-            lacks = _lacks(entry.settings, route)
+            lacks = entry.lacks(route)
             if entry.name in route.avoid:
                 passed_over.append(
                     Verdict(provider=entry.name, kind=VerdictKind.AVOIDED, detail="is left out")
@@ -211,7 +160,7 @@ class ProviderManager:
                 return None
             if cause.kind is CauseKind.WORKER and self.workers.patient:
                 return cause
-            if not _hopeless(entry, now):
+            if not entry.hopeless(now):
                 causes.append(cause)
         if causes:
             return min(causes, key=lambda c: (c.until is None, c.until or 0.0))
@@ -406,20 +355,3 @@ _VERDICTS = {
     CauseKind.SLOT: VerdictKind.FULL,
     CauseKind.WORKER: VerdictKind.WORKER,
 }
-
-
-def _matches(settings: ProviderSettings, model: str) -> bool:
-    return any(fnmatchcase(model, pattern) for pattern in settings.models)
-
-
-def _lacks(settings: ProviderSettings, route: Route) -> str:
-    if route.stream and not settings.supports_streaming:
-        return "cannot stream"
-    if route.mcp and not settings.supports_mcp:
-        return "cannot run MCP servers"
-    return ""
-
-
-def _hopeless(entry: Entry, now: float) -> bool:
-    look = entry.circuit.look(now)
-    return look.state is CircuitState.OPEN and look.opened_by in _NOT_WAITED_FOR

@@ -17,7 +17,7 @@ from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import NotFound
 from ksi_tui.engine.models import Cause, State
 from ksi_tui.engine.payloads import Results, TokenUsage
-from ksi_tui.engine.provider_manager import Entry
+from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
 from ksi_tui.engine.store.base import StoredRequest, UsageQuery, UsageTotals
 from ksi_tui.engine.ticket import Ticket

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from ksi_tui.engine.attempt import LiveCall
 from ksi_tui.engine.clock import iso
+from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import AttemptRecord, CallRecord, Outcome, Usage, Verdict
 from ksi_tui.engine.store.base import StoredRequest
 from ksi_tui.engine.ticket import Ticket

@@ -12,7 +12,7 @@ from ksi_tui.engine.causes import Causes, seconds
 from ksi_tui.engine.circuit import CircuitState
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.models import Lock, State
-from ksi_tui.engine.provider_manager import Entry
+from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.queue_manager import Lane
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.views import (

@@ -13,7 +13,7 @@ from ksi_tui.engine.models import LockTerms, OnConflict, RequestSpec, State
 from ksi_tui.engine.store.base import Unfinished
 
 if TYPE_CHECKING:
-    from ksi_tui.engine.attempt import Run
+    from ksi_tui.engine.live_call import Run
 
 
 class Route(NamedTuple):

@@ -10,7 +10,8 @@ from ksi_tui.config import Config, ProviderSettings
 from ksi_tui.engine.circuit import CircuitState, Permit
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import Cause, CauseKind, Verdict, VerdictKind
-from ksi_tui.engine.provider_manager import Entry, Hopeless, ProviderManager
+from ksi_tui.engine.provider_entry import Entry
+from ksi_tui.engine.provider_manager import Hopeless, ProviderManager
 from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec
 from ksi_tui.engine.ticket import Route
 from ksi_tui.engine.worker_health import WorkerHealth

@@ -1,0 +1,168 @@
+"""What is known of a run and its calls while they run: text, tokens, times, clocks.
+
+State that the walk (`attempt`) moves and that causes, reports and snapshots read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ksi_tui.config import Config
+from ksi_tui.engine.circuit import Permit
+from ksi_tui.engine.clock import Clock
+from ksi_tui.engine.errors import ErrorKind, ProviderFault
+from ksi_tui.engine.models import AttemptRecord, CallRecord, Message, Outcome, Verdict
+from ksi_tui.engine.provider_entry import Entry
+from ksi_tui.engine.providers.base import Closed
+from ksi_tui.engine.ticket import Ticket
+from ksi_tui.engine.token_tracker import TokenTracker
+
+
+class Watcher(Protocol):
+    """Who made a call and hears of its progress: the walker."""
+
+    config: Config
+    clock: Clock
+    tokens: TokenTracker
+
+    def progress(self, live: LiveCall, status: str) -> None:
+        """Tell subscribers how far a call is."""
+        ...
+
+    def close(self, live: LiveCall) -> None:
+        """Book a cancelled call whose upstream is closed."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class LiveCall:
+    """One call while it runs. It is the call's observer and moves its clocks."""
+
+    run: Run
+    entry: Entry
+    permit: Permit
+    ordinal: int
+    model: str
+    asked_model: str
+    stream: bool
+    started_at: float
+    walker: Watcher
+    messages: Sequence[Message]
+    parts: list[str] = field(default_factory=list)
+    length: int = 0
+    tokens: int = 0
+    first_token_at: float | None = None
+    last_token_at: float | None = None
+    idle_at: float | None = None
+    clock_name: str = ""
+    timer: asyncio.Timeout | None = None
+    closed: Closed | None = None
+    pending: CallRecord | None = None
+
+    @property
+    def text(self) -> str:
+        """What has arrived so far."""
+        if len(self.parts) > 1:
+            self.parts[:] = ["".join(self.parts)]
+        return self.parts[0] if self.parts else ""
+
+    @property
+    def ttft_ms(self) -> float | None:
+        """Time to first token, in ms."""
+        if self.first_token_at is None:
+            return None
+        return (self.first_token_at - self.started_at) * 1000
+
+    def on_text(self, text: str, tokens: int) -> None:
+        """Take a piece of the answer and set the idle clock anew."""
+        if self.run.stopped or self.pending is not None or self._clock_is_over:
+            return
+        now = self.walker.clock()
+        self.parts.append(text)
+        self.length += len(text)
+        self.tokens += tokens
+        self.last_token_at = now
+        if self.first_token_at is None:
+            self.first_token_at = now
+            self.walker.progress(self, "first_token")
+        self.walker.tokens.stream(tokens, now)
+        self.entry.health.stream(tokens, now)
+        self.arm("idle", self.walker.config.engine.idle_timeout_s, now)
+
+    @property
+    def _clock_is_over(self) -> bool:
+        return self.timer is not None and self.timer.expired()
+
+    def on_closed(self, closed: Closed) -> None:
+        """Learn that the upstream of this cancelled call is closed; book it now."""
+        if self.closed is not None:
+            return
+        self.closed = closed
+        if self.pending is not None:
+            self.walker.close(self)
+
+    def arm(self, name: str, limit_s: float, now: float) -> None:
+        """Let the named clock end the call in `limit_s`, or the deadline where that is sooner."""
+        if self.timer is None:
+            return
+        self.idle_at = now + limit_s
+        deadline = self.run.ticket.deadline_at()
+        if deadline is not None and deadline <= self.idle_at:
+            self.clock_name, self.idle_at = "deadline", deadline
+        else:
+            self.clock_name = name
+        loop_now = asyncio.get_running_loop().time()
+        self.timer.reschedule(loop_now + max(0.0, self.idle_at - now))
+
+    def clock_fault(self) -> ProviderFault:
+        """Return the fault of the clock that has just ended this call."""
+        settings, name = self.walker.config.engine, self.entry.name
+        ticket = self.run.ticket
+        match self.clock_name:
+            case "deadline":
+                text = f"not answered within timeout_s = {ticket.timeout_s:g} s, over all attempts"
+                return ProviderFault(ErrorKind.DEADLINE_EXCEEDED, text)
+            case "first token":
+                text = f"{name}: no first token in {settings.first_token_timeout_s:g} s"
+            case "idle":
+                text = f"{name}: no further token in {settings.idle_timeout_s:g} s"
+            case _:
+                text = f"{name}: no reply in {settings.reply_timeout_s:g} s"
+        return ProviderFault(ErrorKind.TIMEOUT, text)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Run:
+    """One attempt of one request while it runs. `stopped` says who ended it from outside."""
+
+    ticket: Ticket
+    attempt: int
+    started_at: float
+    task: asyncio.Task[None] | None = None
+    calls: list[LiveCall] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    faults: list[ProviderFault] = field(default_factory=list)
+    records: list[CallRecord] = field(default_factory=list)
+    broken_stream: bool = False
+    stopped: Outcome | None = None
+
+    @property
+    def call(self) -> LiveCall | None:
+        """The call that runs now, or the last one."""
+        return self.calls[-1] if self.calls else None
+
+    def record(self, now: float, *, retry_at: float | None = None, spent: bool) -> AttemptRecord:
+        """Return this attempt for the record."""
+        return AttemptRecord(
+            request_id=self.ticket.request_id,
+            attempt=self.attempt,
+            started_at=self.started_at,
+            finished_at=now,
+            verdicts=tuple(self.verdicts),
+            error_kind=self.faults[-1].kind if self.faults else None,
+            retry_at=retry_at,
+            spent=spent,
+        )
