@@ -60,6 +60,8 @@ class Interventions:
             stored = await self._core.store.request(request_id)
             if stored is None:
                 raise NotFound(f"no request {request_id!r}")
+            if not stored.state.final:
+                raise Conflict(f"{request_id} was left by an earlier run and is not resumed here")
             return _cancelled(request_id, stored.state, stored.state, changed=False)
         was = ticket.state
         changed = not was.final

@@ -91,11 +91,12 @@ class Replies:
     async def request(self, request_id: str) -> dict[str, Any]:
         """Answer `completion:request_status`."""
         core = self._core
-        stored = await core.store.request(request_id)
+        stored, ticket = await self._both(request_id)
         if stored is None:
             raise NotFound(f"no request {request_id!r}")
-        ticket = core.tickets.get(request_id)
         report = request_report(stored, ticket)
+        if ticket is None and not stored.state.final:
+            report["why"] = "left by an earlier run; goes on when an engine resumes it"
         if ticket is not None and not ticket.state.final:
             now = core.clock()
             cause = self._causes.cause(ticket, now)
@@ -107,6 +108,15 @@ class Replies:
                 "deadline_left_s": round(ticket.timeout_s - ticket.deadline_spent(now), 1),
             }
         return report
+
+    async def _both(self, request_id: str) -> tuple[StoredRequest | None, Ticket | None]:
+        """Return what the store and the queue know of a request, of one and the same moment."""
+        tickets = self._core.tickets
+        while True:
+            ticket = tickets.get(request_id)
+            stored = await self._core.store.request(request_id)
+            if tickets.get(request_id) is ticket:
+                return stored, ticket
 
     async def session(self, session_id: str) -> dict[str, Any]:
         """Answer `completion:session_status`; an unknown session is no error."""

@@ -60,6 +60,7 @@ class Upstream:
         self.cancelled = False
         self.over = False
         self.fault: ProviderFault | None = None
+        self.answer: str | None = None
 
     @property
     def prompt(self) -> str:
@@ -89,11 +90,11 @@ async def answers(up: Upstream) -> str:
 
 
 async def held(up: Upstream) -> str:
-    """Answer when the test sets `up.go`, or fail as it said."""
+    """Answer when the test sets `up.go`, with `up.answer` or as it failed it."""
     await up.go.wait()
     if up.fault is not None:
         raise up.fault
-    return f"re: {up.prompt}"
+    return up.answer or f"re: {up.prompt}"
 
 
 def fails(kind: ErrorKind, message: str = "scripted", **details: Any) -> Script:

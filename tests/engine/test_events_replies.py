@@ -380,3 +380,16 @@ async def test_results_come_in_the_order_in_which_they_finished(tmp_path: Path) 
         assert (await rig.emit("completion:results", after=rest["next"]))["results"] == []
         some = await rig.emit("completion:results", request_ids=[ids[1], "none"])
         assert [r["text"] for r in some["results"]] == ["re: b"]
+
+
+async def test_a_report_never_mixes_two_moments(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        for number in range(30):
+            request_id = await rig.submit(f"{number}")
+            for _ in range(50):
+                status = await rig.emit("completion:request_status", request_id=request_id)
+                unfinished = status["status"] in ("queued", "processing", "retrying")
+                assert bool(status["why"]) == unfinished, status
+                if not unfinished:
+                    assert status["finished_at"] or request_id in rig.core.tickets
+                    break

@@ -192,7 +192,7 @@ async def play(folder: Path, steps: list[tuple[Any, ...]]) -> None:
         assert rig.left_over() == {}
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_the_promises_hold_after_every_step(steps: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -202,7 +202,7 @@ def test_the_promises_hold_after_every_step(steps: list[tuple[Any, ...]]) -> Non
 LIVES = st.lists(STEPS, min_size=2, max_size=3)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(LIVES)
 def test_and_over_restarts_in_the_middle_of_it(lives: list[list[tuple[Any, ...]]]) -> None:
     async def all_lives(folder: Path) -> None:

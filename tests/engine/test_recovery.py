@@ -161,6 +161,9 @@ async def test_what_is_not_resumed_stays_as_it_is_until_somebody_asks(tmp_path: 
         assert rig.p.prompts == ["mine"]
         assert (await rig.status("a"))["status"] == "queued"
         assert rig.core.counts[State.QUEUED] == 2
+        assert "left by an earlier run" in await rig.why("a")
+        cancel = await rig.emit("completion:cancel", request_id="a")
+        assert cancel["code"] == "conflict"
         again = await rig.emit("completion:async", prompt="changed", request_id="b", session_id="s")
         assert (again["duplicate"], again["status"]) == (True, "queued")
         await rig.ended("b")

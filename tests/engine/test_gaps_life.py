@@ -1,0 +1,85 @@
+"""A request's life where something is out of the ordinary: faults of the engine's own parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from ksi_tui.engine.errors import ErrorKind, StoreUnavailable
+from ksi_tui.engine.models import State
+from tests.engine.engine_fixtures import HandClock, answers, config, fails, held, in_turn, running
+
+
+async def test_a_request_began_when_it_first_ran(tmp_path: Path) -> None:
+    clock = HandClock()
+    settings = config(tmp_path, retry={"initial_delay_s": 8})
+    script = in_turn(fails(ErrorKind.NETWORK_ERROR), answers)
+    async with running(settings, clock=clock, scripts={"p": script}) as rig:
+        request_id = await rig.submit()
+        await rig.state(request_id, State.RETRYING)
+        rig.advance(8)
+        await rig.ended(request_id)
+        report = await rig.status(request_id)
+        assert report["started_at"] == report["queued_at"] == "2027-01-15T08:00:00.000Z"
+        assert report["finished_at"] == "2027-01-15T08:00:08.000Z"
+
+
+async def test_a_fault_of_the_engine_fails_its_request_and_its_session_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with running(config(tmp_path)) as rig:
+        load = rig.core.payloads.load
+
+        async def unreadable(_: object) -> Any:
+            raise StoreUnavailable("cannot read the database")
+
+        rig.core.payloads.load = unreadable  # type: ignore[method-assign]
+        request_id = await rig.submit(session_id="s")
+        told = await rig.event("completion:error", request_id)
+        assert told["kind"] == "temporary_failure"
+        assert "engine fault" in told["error"]
+        assert "cannot read the database" in told["error"]
+        rig.core.payloads.load = load  # type: ignore[method-assign]
+        await rig.event("completion:result", await rig.submit(session_id="s"))
+        await rig.settled()
+
+
+async def test_a_sick_database_is_said_on_the_screen_and_to_whoever_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(tmp_path, engine={"max_concurrency": 1})
+    async with running(settings, scripts={"p": held}) as rig:
+        await rig.submit()
+        await rig.calls(1)
+        waiting = await rig.submit()
+        assert rig.engine.snapshot().notices == ()
+        monkeypatch.setattr(cast(Any, rig.core.store)._writer, "fault", "the disk is full")
+        assert rig.engine.snapshot().notices == ("the disk is full",)
+        (row,) = rig.engine.snapshot().queues
+        assert (row.head_id, row.why) == (waiting, "database: the disk is full")
+
+
+async def test_sessions_stand_by_how_long_their_head_waits_and_the_last_to_end_first(
+    tmp_path: Path,
+) -> None:
+    clock = HandClock()
+    settings = config(tmp_path, engine={"max_concurrency": 1})
+    async with running(settings, clock=clock, scripts={"p": held}) as rig:
+        first = await rig.submit("1", session_id="a")
+        await rig.calls(1)
+        clock.now += 1
+        second = await rig.submit("2", session_id="b")
+        clock.now += 1
+        third = await rig.submit("3", session_id="a")
+        clock.now += 1
+        shown = rig.engine.snapshot()
+        assert [row.head_id for row in shown.queues] == [second, third]
+        for number, request_id in enumerate((first, second), start=1):
+            rig.p.of(str(number)).go.set()
+            await rig.ended(request_id)
+            clock.now += 1
+            await rig.calls(number + 1)
+        ended = [view.request_id for view in rig.engine.snapshot().active]
+        assert ended == [third, second, first]
