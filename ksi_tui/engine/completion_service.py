@@ -160,7 +160,7 @@ class CompletionEngine:
         while True:
             await asyncio.sleep(HOUSEKEEPING_EVERY_S)
             try:
-                parts.dispatcher.save_providers()
+                parts.dispatcher.save_providers(anew=parts.core.store.fault is not None)
                 now = self._clock()
                 if now >= next_sweep:
                     next_sweep = now + 60

@@ -15,7 +15,7 @@ from ksi_tui.engine import events
 from ksi_tui.engine.attempt import Answer
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.core import Core, Ended
-from ksi_tui.engine.errors import POLICY, ErrorKind
+from ksi_tui.engine.errors import POLICY, ErrorKind, StoreError, StoreUnavailable
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Message, Outcome, RequestSpec, State, VerdictKind
@@ -320,11 +320,21 @@ class Conclusions:
         future.add_done_callback(partial(self._on_disk, ticket, event))
         return future
 
+    def _unstorable(self, ticket: Ticket, refused: BaseException | None) -> None:
+        """The answer holds what no database can: the request fails and says so."""
+        self.core.move(ticket, State.PROCESSING)
+        self.core.recent_without(ticket.request_id)
+        self.fail(ticket, ErrorKind.PROVIDER_ERROR, f"the answer cannot be stored: {refused}")
+
     def _on_disk(
         self, ticket: Ticket, event: tuple[str, dict[str, Any]], future: asyncio.Future[None]
     ) -> None:
         """A final state is on disk: let the session go on and tell the world."""
         core = self.core
+        refused = None if future.cancelled() else future.exception()
+        if ticket.state is State.COMPLETED and _of_the_value(refused):
+            self._unstorable(ticket, refused)
+            return
         if core.tickets.get(ticket.request_id) is ticket:
             del core.tickets[ticket.request_id]
         core.finishing.pop(ticket.request_id, None)
@@ -334,12 +344,17 @@ class Conclusions:
         core.queue.finish(ticket, core.clock())
         if ticket.session_id == ticket.request_id and core.queue.lane(ticket.session_id) is None:
             core.sessions.end(ticket.session_id)
-        if not future.cancelled() and future.exception() is None:
+        if not future.cancelled() and refused is None:
             name, data = event
             core.publish(
                 name, {"request_id": ticket.request_id, "session_id": ticket.session_id, **data}
             )
         self.core.poke()
+
+
+def _of_the_value(error: BaseException | None) -> bool:
+    """Whether a write failed for what it holds, and not for the disk."""
+    return isinstance(error, StoreError) and not isinstance(error, StoreUnavailable)
 
 
 def _spent(run: Run) -> bool:

@@ -49,6 +49,7 @@ class Dispatcher:
         self._locks = locks
         self._tasks: set[asyncio.Task[None]] = set()
         self._poked = False
+        self._saving: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         self._grace: asyncio.Timeout | None = None
@@ -223,11 +224,16 @@ class Dispatcher:
             session.turn_count = len(turns) // 2
         return spec, turns
 
-    def save_providers(self) -> None:
-        """Write down what changed of circuits, cooldowns and statistics."""
+    def save_providers(self, *, anew: bool = False) -> None:
+        """Write down what changed of circuits, cooldowns and statistics.
+
+        `anew` writes all of it: a disk that failed is found well again by a write only.
+        """
+        if anew and (self._saving is None or self._saving.done()):
+            self.core.providers.touch()
         changed = self.core.providers.dirty()
         if changed:
-            self.core.store.write(
+            self._saving = self.core.store.write(
                 *(ProviderSaved(provider=name, state=state) for name, state in changed)
             )
 

@@ -56,6 +56,7 @@ class LiveCall:
     tokens: int = 0
     first_token_at: float | None = None
     last_token_at: float | None = None
+    streaming: bool = False
     idle_at: float | None = None
     clock_name: str = ""
     timer: asyncio.Timeout | None = None
@@ -88,6 +89,9 @@ class LiveCall:
         if self.first_token_at is None:
             self.first_token_at = now
             self.walker.progress(self, "first_token")
+        elif not self.streaming:
+            self.streaming = True
+            self.walker.progress(self, "streaming")
         self.walker.tokens.stream(tokens, now)
         self.entry.health.stream(tokens, now)
         self.arm("idle", self.walker.config.engine.idle_timeout_s, now)

@@ -316,6 +316,11 @@ class ProviderManager:
 
     # --- memory --------------------------------------------------------------------------
 
+    def touch(self) -> None:
+        """Let `dirty` return everything once."""
+        for entry in self._entries.values():
+            entry.dirty = True
+
     def dirty(self) -> list[tuple[str, dict[str, Any]]]:
         """Return what changed since last asked, as plain JSON by provider."""
         changed = [entry for entry in self._entries.values() if entry.dirty]

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from ksi_tui.engine import completion_service
 from ksi_tui.engine.errors import ErrorKind, StoreUnavailable
 from ksi_tui.engine.models import State
-from tests.engine.engine_fixtures import HandClock, answers, config, fails, held, in_turn, running
+from ksi_tui.engine.store.base import Finished, ProviderSaved, Write
+from tests.engine.engine_fixtures import (
+    FINAL,
+    USED,
+    HandClock,
+    answers,
+    config,
+    fails,
+    held,
+    in_turn,
+    running,
+    until,
+)
 
 
 async def test_a_request_began_when_it_first_ran(tmp_path: Path) -> None:
@@ -44,6 +58,26 @@ async def test_a_fault_of_the_engine_fails_its_request_and_its_session_goes_on(
         rig.core.payloads.load = load  # type: ignore[method-assign]
         await rig.event("completion:result", await rig.submit(session_id="s"))
         await rig.settled()
+
+
+async def test_an_end_that_is_not_on_disk_is_told_to_nobody(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        write = rig.core.store.write
+
+        def refuse_ends(*writes: Write) -> asyncio.Future[None]:
+            if not any(isinstance(each, Finished) for each in writes):
+                return write(*writes)
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(StoreUnavailable("the disk is gone"))
+            return refused
+
+        rig.core.store.write = refuse_ends  # type: ignore[method-assign]
+        lost = await rig.submit(session_id="s")
+        await until(lambda: lost not in rig.core.tickets)
+        rig.core.store.write = write  # type: ignore[method-assign]
+        await rig.ended(await rig.submit(session_id="s"))
+        assert [rig.events(name, lost) for name in FINAL] == [[], [], []]
+        assert len(rig.events("completion:result")) == 1
 
 
 async def test_a_sick_database_is_said_on_the_screen_and_to_whoever_waits(
@@ -83,3 +117,39 @@ async def test_sessions_stand_by_how_long_their_head_waits_and_the_last_to_end_f
             await rig.calls(number + 1)
         ended = [view.request_id for view in rig.engine.snapshot().active]
         assert ended == [third, second, first]
+
+
+async def test_housekeeping_ends_idle_sessions_and_keeps_what_providers_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion_service, "HOUSEKEEPING_EVERY_S", 0.001)
+    clock = HandClock()
+    settings = config(tmp_path, engine={"session_idle_minutes": 1})
+    async with running(settings, clock=clock) as rig:
+        written: list[Write] = []
+        write = rig.core.store.write
+
+        def seen(*writes: Write) -> asyncio.Future[None]:
+            written.extend(writes)
+            return write(*writes)
+
+        rig.core.store.write = seen  # type: ignore[method-assign]
+        await rig.ended(await rig.submit(session_id="s"))
+        await until(lambda: any(isinstance(each, ProviderSaved) for each in written))
+        (saved,) = [each for each in written if isinstance(each, ProviderSaved)]
+        assert (saved.provider, saved.state["health"]["total"]) == ("p", 1)
+        assert rig.core.sessions.get("s") is not None
+        clock.now += 121
+        await until(lambda: rig.core.sessions.get("s") is None)
+
+
+async def test_the_trend_goes_on_over_a_restart(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with running(config(tmp_path), clock=clock) as rig:
+        await rig.ended(await rig.submit())
+    clock.now += 90
+    async with running(config(tmp_path), clock=clock) as rig:
+        tokens = rig.engine.snapshot().tokens
+        assert tokens is not None
+        assert sum(tokens.trend) * tokens.step_s == pytest.approx(USED.output, rel=0.2)
+        assert [row.output for row in tokens.rows] == [USED.output]

@@ -68,3 +68,10 @@ async def test_an_answer_waits_for_the_disk_before_it_is_told(tmp_path: Path) ->
         await rig.event("completion:result", request_id)
         assert (await told)["status"] == "cancelled"
         assert (await rig.core.store.states([request_id]))[request_id] is State.COMPLETED
+
+
+async def test_a_disk_that_is_well_again_is_found_so_though_nobody_writes(tmp_path: Path) -> None:
+    async with running(config(tmp_path), scripts={"p": held}) as rig:
+        async with full_disk(rig):
+            assert rig.engine.snapshot().verdict.level is Level.READ_ONLY
+        await until(lambda: rig.engine.snapshot().verdict.level is Level.OK)

@@ -32,6 +32,7 @@ _REFUSED: Final = (
     sqlite3.ProgrammingError,
     sqlite3.InterfaceError,
     OverflowError,
+    RecursionError,
     TypeError,
     ValueError,
 )
