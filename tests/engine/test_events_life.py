@@ -252,6 +252,7 @@ async def test_the_events_of_a_streamed_request_in_their_order(tmp_path: Path) -
             ("completion:queued", None),
             ("completion:progress", "calling_provider"),
             ("completion:progress", "first_token"),
+            ("completion:progress", "streaming"),
             ("completion:result", None),
         ]
         assert all(e.data["session_id"] == "s" for e in told)

@@ -153,3 +153,15 @@ async def test_the_trend_goes_on_over_a_restart(tmp_path: Path) -> None:
         assert tokens is not None
         assert sum(tokens.trend) * tokens.step_s == pytest.approx(USED.output, rel=0.2)
         assert [row.output for row in tokens.rows] == [USED.output]
+
+
+async def test_a_session_is_known_with_all_its_agents_after_a_restart(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        await rig.ended(await rig.submit(session_id="s", agent_id="a1"))
+        rig.p.script = held
+        await rig.submit(session_id="s", agent_id="a2")
+        await rig.calls(2)
+    async with running(config(tmp_path), scripts={"p": held}) as rig:
+        sessions = (await rig.emit("completion:status"))["sessions"]
+        assert (sessions["total_sessions"], sessions["agents_with_sessions"]) == (1, 2)
+        assert rig.core.sessions.sessions_of("a1") == {"s"}

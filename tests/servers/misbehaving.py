@@ -80,13 +80,13 @@ class MisbehavingServer:
         return f"http://127.0.0.1:{self.port}/{mode}/v1"
 
     async def wait_for(
-        self, condition: Callable[[list[Seen]], bool], timeout_s: float = 10.0
+        self, condition: Callable[[list[Seen]], bool], timeout_s: float = 30.0
     ) -> None:
         """Return when the recorded requests fulfil the condition; TimeoutError if they don't."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(lambda: condition(self.requests))
 
-    async def ended(self, number: int = -1, timeout_s: float = 10.0) -> Seen:
+    async def ended(self, number: int = -1, timeout_s: float = 30.0) -> Seen:
         """Return a request (by default the latest) once its connection or reply has ended."""
         await self.wait_for(bool, timeout_s)
         one = self.requests[number]
