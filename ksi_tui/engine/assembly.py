@@ -27,7 +27,7 @@ from ksi_tui.engine.models import CallRecord, Cause
 from ksi_tui.engine.payload_cache import PayloadCache
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.providers.base import Provider
-from ksi_tui.engine.providers.factory import build_provider
+from ksi_tui.engine.providers.factory import build_provider, needs_pool
 from ksi_tui.engine.providers.pool import WorkerPool
 from ksi_tui.engine.queue_manager import QueueManager
 from ksi_tui.engine.replies import Replies
@@ -121,6 +121,49 @@ async def assemble(
     return parts
 
 
+class _Wires:
+    """What the parts tell each other. They need each other, so what they call is made first."""
+
+    core: Core
+    dispatcher: Dispatcher
+    pool: WorkerPool | None = None
+
+    def __init__(self, router: Router, store: Store) -> None:
+        self._router = router
+        self._store = store
+        self.workers = WorkerHealth(lambda: self.pool is not None and self.pool.starting)
+
+    def on_worker(self, name: str, data: dict[str, Any]) -> None:
+        """A worker takes calls, or is gone."""
+        if name == events.WORKER_STARTED:
+            self.workers.started()
+            self.on_freed()
+        else:
+            self.workers.lost(str(data.get("reason", "")))
+        self._router.publish(name, data)
+
+    def on_circuit(self, provider: str, before: str, after: str, reason: str) -> None:
+        """A circuit changed its state."""
+        self._router.publish(
+            events.CIRCUIT, {"provider": provider, "from": before, "to": after, "reason": reason}
+        )
+        self.dispatcher.save_providers()
+        self.on_freed()
+
+    def on_freed(self) -> None:
+        """Something that made requests wait may have ended."""
+        self.core.queue.provider_freed()
+        self.core.poke()
+
+    def gate(self, ticket: Ticket, now: float) -> Cause | None:
+        """Say what holds a session's head back."""
+        return self.dispatcher.gate(ticket, now)
+
+    def book_late(self, record: CallRecord) -> asyncio.Future[None]:
+        """Book a call that outlived its run."""
+        return self._store.write(CallBooked(call=record))
+
+
 def _build(
     config: Config,
     clock: Clock,
@@ -129,58 +172,31 @@ def _build(
     store: Store,
     build: Callable[[ProviderSettings], Provider] | None,
 ) -> Parts:
-    pool: WorkerPool | None = None
-
-    def on_worker(name: str, data: dict[str, Any]) -> None:
-        if name == events.WORKER_STARTED:
-            workers.started()
-            on_freed()
-        else:
-            workers.lost(str(data.get("reason", "")))
-        router.publish(name, data)
-
-    workers = WorkerHealth(lambda: pool is not None and pool.starting)
+    wires = _Wires(router, store)
     if build is None:
-        if any(provider.kind == "litellm" for provider in config.providers):
-            pool = WorkerPool(config.engine.workers, on_event=on_worker)
-        build = _factory(pool)
-
-    def on_circuit(provider: str, before: str, after: str, reason: str) -> None:
-        router.publish(
-            events.CIRCUIT, {"provider": provider, "from": before, "to": after, "reason": reason}
-        )
-        dispatcher.save_providers()
-        on_freed()
-
-    def on_freed() -> None:
-        core.queue.provider_freed()
-        core.poke()
-
-    def gate(ticket: Ticket, now: float) -> Cause | None:
-        return dispatcher.gate(ticket, now)
-
-    def book_late(record: CallRecord) -> asyncio.Future[None]:
-        return store.write(CallBooked(call=record))
-
-    providers = ProviderManager(config, build, workers, on_circuit=on_circuit, on_freed=on_freed)
-    tokens = TokenTracker(config.prices)
+        if needs_pool(config.providers):
+            wires.pool = WorkerPool(config.engine.workers, on_event=wires.on_worker)
+        build = _factory(wires.pool)
     core = Core(
         config=config,
         clock=clock,
         store=store,
         router=router,
-        queue=QueueManager(gate),
+        queue=QueueManager(wires.gate),
         sessions=SessionManager(),
         locks=LockTable(),
-        providers=providers,
-        tokens=tokens,
+        providers=ProviderManager(
+            config, build, wires.workers, on_circuit=wires.on_circuit, on_freed=wires.on_freed
+        ),
+        tokens=TokenTracker(config.prices),
         payloads=PayloadCache(store),
         retry=RetryPolicy(config.retry, rng),
     )
     locks = LockKeeper(core)
     conclusions = Conclusions(core, locks)
-    walker = Walker(core.config, clock, providers, tokens, router.publish, book_late)
+    walker = Walker(config, clock, core.providers, core.tokens, router.publish, wires.book_late)
     dispatcher = Dispatcher(core, walker, conclusions, locks)
+    wires.core, wires.dispatcher = core, dispatcher
     core.poke = dispatcher.poke
     causes = Causes(core, dispatcher.hold)
     return Parts(
@@ -192,7 +208,7 @@ def _build(
         interventions=Interventions(core, conclusions, locks),
         replies=Replies(core, causes),
         snapshots=Snapshots(core, causes),
-        pool=pool,
+        pool=wires.pool,
     )
 
 

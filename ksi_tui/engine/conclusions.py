@@ -14,16 +14,16 @@ from typing import Any
 from ksi_tui.engine import events
 from ksi_tui.engine.attempt import Answer
 from ksi_tui.engine.clock import iso
-from ksi_tui.engine.core import Core, Ended
+from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import POLICY, ErrorKind, StoreError, StoreUnavailable
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Message, Outcome, RequestSpec, State, VerdictKind
 from ksi_tui.engine.provider_manager import Hopeless
+from ksi_tui.engine.recently_ended import ended
 from ksi_tui.engine.retry_manager import MAX_INTERRUPTIONS, Retry
 from ksi_tui.engine.store.base import AttemptBooked, CallBooked, Finished, Moved, Write
 from ksi_tui.engine.ticket import Ticket
-from ksi_tui.engine.views import ActiveView, Phase
 
 _WAITED_FOR = (VerdictKind.OPEN, VerdictKind.COOLING, VerdictKind.FULL, VerdictKind.WORKER)
 
@@ -316,7 +316,9 @@ class Conclusions:
             core.queue.finish(ticket, now)
         future = core.store.write(*writes)
         core.finishing[ticket.request_id] = future
-        core.recent.append(Ended(view=_ended(ticket, now, details), at=now))
+        core.recent.append(
+            ended(ticket, now, details.get("provider"), details.get("error_message"))
+        )
         future.add_done_callback(partial(self._on_disk, ticket, event))
         return future
 
@@ -380,26 +382,3 @@ def _turn(spec: RequestSpec, reply: str) -> tuple[Message, Message] | None:
     if not asked or not reply:
         return None
     return {"role": "user", "content": asked}, {"role": "assistant", "content": reply}
-
-
-def _ended(ticket: Ticket, now: float, details: dict[str, Any]) -> ActiveView:
-    call = ticket.run.call if ticket.run is not None else None
-    why = details.get("error_message") or ""
-    if ticket.error_kind is not None and ticket.state is State.FAILED:
-        why = f"{ticket.error_kind}: {why}"
-    return ActiveView(
-        request_id=ticket.request_id,
-        session_id=ticket.session_id,
-        agent_id=ticket.agent_id,
-        asked_model=ticket.route.model,
-        model=call.model if call else ticket.route.model,
-        provider=details.get("provider"),
-        phase=Phase(ticket.state.value),
-        age_s=now - ticket.queued_at,
-        ttft_s=(call.ttft_ms or 0) / 1000 if call and call.ttft_ms is not None else None,
-        tokens=call.tokens if call else 0,
-        tokens_per_s=None,
-        attempt=ticket.attempts,
-        max_attempts=ticket.max_attempts,
-        why=why,
-    )

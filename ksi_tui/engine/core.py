@@ -20,12 +20,12 @@ from ksi_tui.engine.models import State
 from ksi_tui.engine.payload_cache import PayloadCache
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.queue_manager import QueueManager
+from ksi_tui.engine.recently_ended import Ended
 from ksi_tui.engine.retry_manager import RetryPolicy
 from ksi_tui.engine.session_manager import LockTable, SessionManager
 from ksi_tui.engine.store.base import Store
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import TokenTracker
-from ksi_tui.engine.views import ActiveView
 
 RECENT_ENDED = 40
 """How many ended requests stay on the live screen."""
@@ -33,14 +33,6 @@ RECENT_ENDED = 40
 
 def _nobody() -> None:
     """Stand for the dispatcher until it is there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A request that ended a moment ago, as the live screen shows it."""
-
-    view: ActiveView
-    at: float
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -10,8 +10,9 @@ import pytest
 
 from ksi_tui.engine import completion_service
 from ksi_tui.engine.errors import ErrorKind, StoreUnavailable
-from ksi_tui.engine.models import State
-from ksi_tui.engine.store.base import Finished, ProviderSaved, Write
+from ksi_tui.engine.models import RequestSpec, State, Usage
+from ksi_tui.engine.store.base import CallBooked, Finished, ProviderSaved, Write
+from ksi_tui.engine.ticket import Ticket
 from tests.engine.engine_fixtures import (
     FINAL,
     USED,
@@ -46,15 +47,15 @@ async def test_a_fault_of_the_engine_fails_its_request_and_its_session_goes_on(
     async with running(config(tmp_path)) as rig:
         load = rig.core.payloads.load
 
-        async def unreadable(_: object) -> Any:
-            raise StoreUnavailable("cannot read the database")
+        async def unreadable(ticket: Ticket) -> RequestSpec:
+            raise StoreUnavailable(f"cannot read {ticket.request_id}")
 
         rig.core.payloads.load = unreadable  # type: ignore[method-assign]
         request_id = await rig.submit(session_id="s")
         told = await rig.event("completion:error", request_id)
         assert told["kind"] == "temporary_failure"
         assert "engine fault" in told["error"]
-        assert "cannot read the database" in told["error"]
+        assert f"cannot read {request_id}" in told["error"]
         rig.core.payloads.load = load  # type: ignore[method-assign]
         await rig.event("completion:result", await rig.submit(session_id="s"))
         await rig.settled()
@@ -165,3 +166,40 @@ async def test_a_session_is_known_with_all_its_agents_after_a_restart(tmp_path: 
         sessions = (await rig.emit("completion:status"))["sessions"]
         assert (sessions["total_sessions"], sessions["agents_with_sessions"]) == (1, 2)
         assert rig.core.sessions.sessions_of("a1") == {"s"}
+
+
+async def test_a_close_is_told_once_it_is_on_disk(tmp_path: Path) -> None:
+    async with running(config(tmp_path), scripts={"p": held}) as rig:
+        write = rig.core.store.write
+        on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        booked: list[Write] = []
+
+        def slow(*writes: Write) -> asyncio.Future[None]:
+            if any(isinstance(each, CallBooked) for each in writes):
+                booked.extend(writes)
+                return on_disk
+            return write(*writes)
+
+        rig.core.store.write = slow  # type: ignore[method-assign]
+        request_id = await rig.submit()
+        await rig.calls(1)
+        await rig.emit("completion:cancel", request_id=request_id)
+        await until(lambda: booked)
+        await rig.status(request_id)
+        assert rig.events("completion:upstream_closed") == []
+        await asyncio.gather(write(*booked))
+        on_disk.set_result(None)
+        await rig.event("completion:upstream_closed", request_id)
+
+
+async def test_what_a_failed_call_used_and_cost_is_kept(tmp_path: Path) -> None:
+    spent = {"usage": Usage(input=4, output=2), "cost": 0.25, "price_version": "v1"}
+    script = in_turn(fails(ErrorKind.NETWORK_ERROR, "cut", **spent), answers)
+    async with running(config(tmp_path), scripts={"p": script}) as rig:
+        request_id = await rig.submit()
+        await rig.ended(request_id)
+        report = await rig.status(request_id)
+        (failed,) = report["attempts"][0]["calls"]
+        assert (failed["cost"], failed["price_version"], failed["waste"]) == (0.25, "v1", True)
+        waste = (await rig.emit("completion:token_usage"))["waste"]
+        assert (waste["tokens"], waste["cost"], waste["calls"]) == (6, 0.25, 1)

@@ -13,10 +13,11 @@ from ksi_tui.engine.views import TokenRow, TokenView
 from ksi_tui.widgets import rows
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane
-from ksi_tui.widgets.spans import line
+from ksi_tui.widgets.spans import Span, line
+from ksi_tui.widgets.table import Column, LiveTable, Row
 from ksi_tui.widgets.tokens import totals_lines
 from tests.ui.harness import Hand, dashboard
-from tests.ui.scripted import ScriptedClient, active, busy
+from tests.ui.scripted import ScriptedClient, active, busy, first_start
 
 
 def styles(hand: Hand) -> set[Style | None]:
@@ -55,6 +56,33 @@ async def test_a_following_pane_stays_where_one_scrolled_up_to() -> None:
         assert pane.scroll_y == pane.max_scroll_y
 
 
+class Listing(App[None]):
+    """A table that says when it needs other rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def compose(self) -> ComposeResult:
+        yield LiveTable("Rows", (Column(name="NAME", width=0),), id="rows")
+
+    def on_live_table_window_moved(self, event: LiveTable.WindowMoved) -> None:
+        self.asked.append(int(event.table.scroll_y))
+
+
+async def test_scrolling_past_the_rows_at_hand_asks_for_others_at_once() -> None:
+    app = Listing()
+    async with app.run_test(size=(40, 12)) as pilot:
+        table = app.query_one(LiveTable)
+        table.set_rows([Row(key=f"{n}", cells=(Span(f"{n}"),)) for n in range(30)], total=100)
+        table.scroll_line(10)
+        await pilot.pause()
+        assert app.asked == []
+        table.scroll_line(50)
+        await pilot.pause()
+        assert app.asked == [50]
+
+
 def test_what_the_columns_have_no_room_for_is_said_of_the_row_under_the_cursor() -> None:
     shown = frozenset(column.name for column in rows.ACTIVE)
     again = active("r-1", attempt=2, max_attempts=3)
@@ -89,6 +117,29 @@ def test_providers_without_a_line_of_their_own_are_counted() -> None:
         "p3",
         "p4",
     ]
+
+
+def test_estimated_counts_carry_a_sign() -> None:
+    row = TokenRow(
+        provider="p",
+        input=100,
+        output=20,
+        cache_share=None,
+        cost=0.0,
+        unpriced=0,
+        estimated=True,
+    )
+    view = TokenView(
+        trend=(), step_s=1.0, rows=(row,), waste_tokens=0, waste_share=None, waste_cost=None
+    )
+    assert totals_lines(view, 5)[1].text.split()[:3] == ["p", "~100", "~20"]
+
+
+async def test_how_to_add_a_provider_names_the_users_own_file() -> None:
+    async with dashboard(ScriptedClient(first_start())) as hand:
+        hand.app.config_hint = "/home/op/.config/ksi-tui.toml"
+        await hand.press("K")
+        await hand.sees("How to add a provider", "/home/op/.config/ksi-tui.toml")
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""The app's edges: its theme, its keys in help, its forms, its end, and the demo's bound."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ksi_tui import demo
+from ksi_tui.demo import MOST_UNFINISHED, DemoLoad
+from ksi_tui.engine.views import Phase
+from ksi_tui.screens.base import Host
+from ksi_tui.screens.ending import end_work
+from ksi_tui.screens.targets import target_of
+from tests.ui.harness import dashboard
+from tests.ui.scripted import ScriptedClient, active, busy, first_start, totals
+
+IDLE = totals(active=0, queued=0, retrying=0)
+
+
+async def test_the_theme_of_the_settings_is_used() -> None:
+    async with dashboard(ScriptedClient(busy()), theme="ksi-light") as hand:
+        assert hand.app.theme == "ksi-light"
+        assert not hand.app.current_theme.dark
+
+
+async def test_help_shows_the_keys_as_the_user_has_them() -> None:
+    async with dashboard(ScriptedClient(busy()), keymap={"submit": "ctrl+s"}) as hand:
+        await hand.press("question_mark")
+        await hand.sees("Every key", "ctrl+s    submit")
+
+
+async def test_what_was_sent_does_not_stand_in_the_next_form() -> None:
+    replies = {
+        "completion:async": {"request_id": "r-1", "session_id": "s-1", "status": "queued"},
+        "completion:request_status": {"request_id": "r-1", "session_id": "s-1"},
+    }
+    async with dashboard(ScriptedClient(first_start(), replies)) as hand:
+        await hand.press("s")
+        await hand.sees("Submit a prompt")
+        await hand.type("kept")
+        await hand.press("escape", "s")
+        await hand.sees("Submit a prompt", "kept")
+        await hand.press("enter")
+        await hand.sees("overview > r-1")
+        assert hand.app.draft == {}
+
+
+async def test_cancel_all_reaches_what_is_only_in_backoff() -> None:
+    waits = active("r-1", session_id="s", phase=Phase.RETRYING, provider=None)
+    now = dataclasses.replace(
+        busy(),
+        active=(waits,),
+        active_total=1,
+        queues=(),
+        totals=dataclasses.replace(IDLE, retrying=1),
+    )
+    client = ScriptedClient(now)
+
+    def cancel(_: Mapping[str, Any]) -> dict[str, Any]:
+        client.now = dataclasses.replace(now, active=(), totals=IDLE)
+        return {"cancelled": [{"request_id": "r-1", "was": "retrying", "changed": True}]}
+
+    client.replies["completion:cancel"] = cancel
+    host = cast(Host, SimpleNamespace(client=client, ui=SimpleNamespace(operator="op1")))
+    assert await end_work(host, "cancel") is None
+    (sent,) = client.sent("completion:cancel")
+    assert (sent["session_id"], sent["by"]) == ("s", "op1")
+
+
+def test_one_that_waits_is_at_no_provider_whoever_had_it_last() -> None:
+    views = (
+        active("runs", phase=Phase.STREAMING, provider="openai"),
+        active("waits", phase=Phase.RETRYING, provider="openai"),
+    )
+    shown = dataclasses.replace(busy(), active=views)
+    found = [target_of(shown, "active", name) for name in ("runs", "waits", "gone")]
+    assert [target and target.provider for target in found] == ["openai", None, None]
+    assert [target is None for target in found] == [False, False, True]
+
+
+async def test_a_forgotten_demo_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "_PAUSE_S", (0, 0))
+    full = dataclasses.replace(IDLE, queued=MOST_UNFINISHED)
+    client = ScriptedClient(dataclasses.replace(busy(), totals=full))
+    load = DemoLoad(client)
+    load.start()
+    try:
+        async with asyncio.timeout(20):
+            while len(client.queries) < 10:  # noqa: ASYNC110 - rounds of the load
+                await asyncio.sleep(0)
+            assert load.emitted == 0
+            client.now = dataclasses.replace(client.now, totals=IDLE)
+            while not client.sent("completion:async"):  # noqa: ASYNC110 - its first request
+                await asyncio.sleep(0)
+    finally:
+        await load.stop()

@@ -1,0 +1,88 @@
+"""What the screen says when a deed's end is not the usual one, and how long it says it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from textual.theme import Theme
+
+from ksi_tui import theme
+from ksi_tui.screens import receipt
+from ksi_tui.screens.base import SAY_S
+from ksi_tui.screens.receipt import Receipt, Stopped, StoppedRow
+from ksi_tui.widgets.spans import Tone
+from ksi_tui.widgets.table import LiveTable
+from ksi_tui.widgets.tones import tone_styles
+from tests.ui.harness import WIDE, dashboard
+from tests.ui.scripted import ScriptedClient, busy, first_start
+
+NO_LOCK = "force lock needs a lock: 4 goes to them"
+
+
+async def test_a_message_stands_until_the_next_key_or_for_a_while() -> None:
+    async with dashboard(ScriptedClient(busy())) as hand:
+        await hand.press("F")
+        await hand.sees(NO_LOCK)
+        await hand.press("j")
+        await hand.sees_no(NO_LOCK)
+        await hand.press("F")
+        await hand.sees(NO_LOCK)
+        hand.clock.advance(SAY_S + 1)
+        await hand.sees_no(NO_LOCK)
+
+
+async def test_a_notice_of_the_engine_is_said() -> None:
+    client = ScriptedClient(first_start())
+    async with dashboard(client) as hand:
+        client.now = dataclasses.replace(client.now, notices=("database: the disk is full",))
+        await hand.sees("database: the disk is full")
+
+
+async def test_a_lock_that_ended_before_it_was_taken_is_no_success() -> None:
+    gone = {"released": False, "reason": "nobody holds the lock of acme-42"}
+    async with dashboard(ScriptedClient(busy(), {"conversation:release_lock": gone})) as hand:
+        await hand.press("4", "F")
+        await hand.sees("Take the lock of acme-42 from a7?")
+        await hand.press("tab")
+        hand.clock.advance(1)
+        await hand.press("enter")
+        await hand.sees("there was no lock any more: it had ended by itself")
+
+
+async def test_an_upstream_that_says_nothing_is_called_unconfirmed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(receipt, "UNCONFIRMED_S", 0.01)
+    client = ScriptedClient(busy())
+    row = StoppedRow(request_id="r-1", was="processing", changed=True, upstream=True, tokens=3)
+    async with dashboard(client) as hand:
+        stopped = Stopped(
+            session_id="s",
+            rows=(row,),
+            took_s=0.1,
+            reason=None,
+            by="op1",
+            closed=client.subscribe("completion:upstream_closed"),
+        )
+        await hand.app.push_screen(Receipt(stopped))
+        await hand.sees("unconfirmed after 5 s: upstream may still bill")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_the_providers_pane_is_as_high_as_they_are_many(count: int) -> None:
+    now = busy()
+    client = ScriptedClient(dataclasses.replace(now, providers=now.providers[:count]))
+    async with dashboard(client, WIDE) as hand:
+        table = hand.app.screen.query_one("#providers", LiveTable)
+        await hand.until(lambda: table.size.height == count + 3, "as high as its rows")
+
+
+@pytest.mark.parametrize("shown", theme.THEMES, ids=lambda each: each.name)
+def test_every_state_has_the_colour_that_the_theme_gives_it(shown: Theme) -> None:
+    variables = {"warning": shown.warning, "success": shown.success, "error": shown.error}
+    styles = tone_styles({name: colour for name, colour in variables.items() if colour})
+    for tone, name in ((Tone.WARN, "warning"), (Tone.OK, "success"), (Tone.BAD, "error")):
+        colour = styles[tone].color
+        assert colour is not None
+        assert colour.get_truecolor().hex == variables[name]
