@@ -203,3 +203,11 @@ async def test_what_a_failed_call_used_and_cost_is_kept(tmp_path: Path) -> None:
         assert (failed["cost"], failed["price_version"], failed["waste"]) == (0.25, "v1", True)
         waste = (await rig.emit("completion:token_usage"))["waste"]
         assert (waste["tokens"], waste["cost"], waste["calls"]) == (6, 0.25, 1)
+
+
+async def test_what_a_provider_did_last_is_kept_at_the_end(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        await rig.ended(await rig.submit())
+    async with running(config(tmp_path)) as rig:
+        reply = await rig.emit("completion:provider_status", provider="p")
+        assert reply["stats"]["successful_calls"] == 1

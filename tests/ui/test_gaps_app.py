@@ -46,7 +46,7 @@ async def test_what_was_sent_does_not_stand_in_the_next_form() -> None:
         await hand.press("escape", "s")
         await hand.sees("Submit a prompt", "kept")
         await hand.press("enter")
-        await hand.sees("overview > r-1")
+        await hand.sees("overview > s-1 > r-1")
         assert hand.app.draft == {}
 
 

@@ -50,6 +50,19 @@ async def test_a_lock_that_ended_before_it_was_taken_is_no_success() -> None:
         await hand.sees("there was no lock any more: it had ended by itself")
 
 
+async def test_a_key_that_was_still_on_its_way_decides_nothing_about_the_work() -> None:
+    async with dashboard(ScriptedClient(busy())) as hand:
+        await hand.press("q")
+        await hand.sees("Leave with work in flight?")
+        await hand.press("c")
+        await hand.pilot.pause()
+        await hand.sees("Leave with work in flight?")
+        assert hand.client.sent("completion:cancel") == []
+        hand.clock.advance(1)
+        await hand.press("c")
+        await hand.until(lambda: hand.client.sent("completion:cancel"), "cancels what runs")
+
+
 async def test_an_upstream_that_says_nothing_is_called_unconfirmed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

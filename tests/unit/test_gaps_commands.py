@@ -166,7 +166,10 @@ def test_a_bad_line_is_the_exit_code_unless_the_run_was_interrupted(
         return lived
 
     monkeypatch.setattr(run._Life, "live", live)
-    lines = [RequestLine(number=1, data={}, key="k"), BadLine(number=2, reason="no JSON")]
+    lines: list[RequestLine | BadLine] = [
+        RequestLine(number=1, data={}, key="k"),
+        BadLine(number=2, reason="no JSON"),
+    ]
     options = argparse.Namespace(resume=False, json=True, file="-", config=None, db=None)
     config = Config.model_validate({"providers": [{"kind": "simulated", "name": "s"}]})
     assert run._run_lines(options, config, iter(lines)) == code
