@@ -199,16 +199,19 @@ class Walker:
             live.run.broken_stream = True
         policy = POLICY[fault.kind]
         outcome = Outcome.INTERRUPTED if policy.interruption else Outcome.FAILED
+        cost, version = fault.cost, fault.price_version
+        if fault.usage is not None:
+            cost, version = self.tokens.price(live.model, fault.usage, cost, version)
         record = self._record(
             live,
             outcome,
             now,
             usage=fault.usage,
-            cost=fault.cost,
+            cost=cost,
             error_kind=fault.kind,
             error_message=fault.message,
             status=fault.status,
-            price_version=fault.price_version,
+            price_version=version,
         )
         self.providers.failed(
             live.entry,

@@ -323,7 +323,7 @@ def usage_reply(totals: UsageTotals) -> dict[str, Any]:
         "total_tokens": usage.total,
         "request_count": totals.requests,
         "avg_tokens_per_request": round(usage.total / totals.requests, 1) if totals.requests else 0,
-        "cost": round(totals.cost, 8),
+        "cost": None if totals.unpriced and not totals.cost else round(totals.cost, 8),
         "unpriced": totals.unpriced,
         "estimated": totals.estimated,
     }

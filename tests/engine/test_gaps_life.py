@@ -205,6 +205,18 @@ async def test_what_a_failed_call_used_and_cost_is_kept(tmp_path: Path) -> None:
         assert (waste["tokens"], waste["cost"], waste["calls"]) == (6, 0.25, 1)
 
 
+async def test_prices_of_the_settings_hold_for_a_failed_call_too(tmp_path: Path) -> None:
+    script = in_turn(fails(ErrorKind.NETWORK_ERROR, "cut", usage=Usage(input=4, output=2)), answers)
+    prices = {"m1": {"input": 1_000_000, "output": 2_000_000}}
+    async with running(config(tmp_path, prices=prices), scripts={"p": script}) as rig:
+        request_id = await rig.submit()
+        await rig.ended(request_id)
+        report = await rig.status(request_id)
+        (failed,) = report["attempts"][0]["calls"]
+        assert (failed["cost"], failed["price_version"]) == (8.0, "settings")
+        assert report["unpriced"] == 0
+
+
 async def test_what_a_provider_did_last_is_kept_at_the_end(tmp_path: Path) -> None:
     async with running(config(tmp_path)) as rig:
         await rig.ended(await rig.submit())

@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 
 from ksi_tui import demo
+from ksi_tui.actions import Where, footer_actions
 from ksi_tui.demo import MOST_UNFINISHED, DemoLoad
 from ksi_tui.engine.views import Phase
-from ksi_tui.screens.base import Host
+from ksi_tui.screens.base import Host, footer_line
 from ksi_tui.screens.ending import end_work
 from ksi_tui.screens.targets import target_of
 from tests.ui.harness import dashboard
@@ -99,3 +100,13 @@ async def test_a_forgotten_demo_stays_small(monkeypatch: pytest.MonkeyPatch) -> 
                 await asyncio.sleep(0)
     finally:
         await load.stop()
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_a_key_without_room_is_left_out_of_the_footer_and_never_cut(width: int) -> None:
+    every = footer_actions(Where.OVERVIEW, lambda _: True)
+    text = footer_line(every, {}, width).text
+    assert len(text) == width
+    assert "…" not in text
+    assert text.startswith(" enter open  s submit")
+    assert text.endswith("? help  q quit ")
