@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +28,11 @@ def execute(options: argparse.Namespace) -> int:
     """Show the dashboard until its user quits; returns its exit code."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("the dashboard needs a terminal; `ksi-tui run` works without one")
+    if os.environ.get("TERM") == "dumb":
+        raise InputError(
+            "the dashboard needs a terminal that can move its cursor, and TERM is dumb; "
+            "`ksi-tui run` works on any"
+        )
     if options.demo:
         with tempfile.TemporaryDirectory(prefix="ksi-tui-demo-") as folder:
             return _show(_demo_config(Path(folder) / "demo.db"), name="ksi-tui demo", demo=True)

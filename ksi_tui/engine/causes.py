@@ -138,6 +138,8 @@ class Causes:
                 return "it goes on when a running request ends"
             case CauseKind.NEXT:
                 return "it goes on at once"
+            case CauseKind.WORKER:
+                return "it goes on when a provider worker is ready"
         deadline = ticket.deadline_at()
         if deadline is not None and (cause.until is None or deadline < cause.until):
             return f"in {seconds(deadline - now)} its deadline ends it as failed"

@@ -316,9 +316,7 @@ class Conclusions:
             core.queue.finish(ticket, now)
         future = core.store.write(*writes)
         core.finishing[ticket.request_id] = future
-        core.recent.append(
-            ended(ticket, now, details.get("provider"), details.get("error_message"))
-        )
+        core.ended(ended(ticket, now, details.get("provider"), details.get("error_message")))
         future.add_done_callback(partial(self._on_disk, ticket, event))
         return future
 

@@ -26,9 +26,10 @@ from ksi_tui.engine.session_manager import LockTable, SessionManager
 from ksi_tui.engine.store.base import Store
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import TokenTracker
+from ksi_tui.engine.views import Phase
 
 RECENT_ENDED = 40
-"""How many ended requests stay on the live screen."""
+"""How many ended requests stay on the live screen, and as many failed ones."""
 
 
 def _nobody() -> None:
@@ -59,6 +60,7 @@ class Core:
     finishing: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     counts: dict[State, int] = field(default_factory=lambda: dict.fromkeys(State, 0))
     recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=RECENT_ENDED))
+    recent_failed: deque[Ended] = field(default_factory=lambda: deque(maxlen=RECENT_ENDED))
     failed_new: int = 0
     next_place: int = 1
     next_number: int = 1
@@ -89,9 +91,19 @@ class Core:
 
     def recent_without(self, request_id: str) -> None:
         """Forget that a request ended: it goes again."""
-        kept = [ended for ended in self.recent if ended.view.request_id != request_id]
-        self.recent.clear()
-        self.recent.extend(kept)
+        for recent in (self.recent, self.recent_failed):
+            kept = [ended for ended in recent if ended.view.request_id != request_id]
+            recent.clear()
+            recent.extend(kept)
+
+    def ended(self, ended: Ended) -> None:
+        """Note a request that has just ended; failures are not pushed out by the others."""
+        failed = ended.view.phase is Phase.FAILED
+        (self.recent_failed if failed else self.recent).append(ended)
+
+    def recently_ended(self) -> list[Ended]:
+        """Return what ended a moment ago: failures first, the newest first."""
+        return [*reversed(self.recent_failed), *reversed(self.recent)]
 
     def take_place(self) -> int:
         """Return the next number in the order of arrival."""

@@ -32,6 +32,8 @@ from ksi_tui.engine.views import (
 
 ORDER_EVERY_S = 1.0
 """How often the order of the session list is worked out anew."""
+FAILING = 0.5
+"""A provider that answers a smaller share of its calls in 5 minutes degrades the verdict."""
 ENDED_SHOWN_S = 600.0
 """How long an ended request stays among the active ones."""
 
@@ -88,7 +90,7 @@ class Snapshots:
         views += [self._active_view(t, now) for t in retrying if t.state is State.RETRYING]
         more = max(0, core.counts[State.RETRYING] - (len(views) - running))
         views.sort(key=lambda view: (_WORST_FIRST.get(view.phase, 3), -view.age_s))
-        ended = [e.view for e in reversed(core.recent) if now - e.at < ENDED_SHOWN_S]
+        ended = [e.view for e in core.recently_ended() if now - e.at < ENDED_SHOWN_S]
         total = len(views) + more + len(ended)
         both = chain(views, ended)
         shown = list(both)[query.active_offset : query.active_offset + query.active_limit]
@@ -111,7 +113,7 @@ class Snapshots:
             ttft_s=call.ttft_ms / 1000 if call and call.ttft_ms is not None else None,
             tokens=call.tokens if call else 0,
             tokens_per_s=_pace(ticket, now),
-            attempt=run.attempt if run else ticket.attempts,
+            attempt=ticket.attempts + 1 if run else ticket.attempts,
             max_attempts=ticket.max_attempts,
             why="" if plain else self._causes.cause(ticket, now).text,
         )
@@ -251,7 +253,7 @@ class Snapshots:
         if sick:
             worst = sick[0]
             look = worst.circuit.look(now)
-            left = f", probe in {seconds(look.open_until - now)}" if look.open_until else ""
+            left = _probe(look.open_until, now)
             more = f" and {len(sick) - 1} more" if len(sick) > 1 else ""
             began = look.outage_since or look.since or now
             state = look.state.replace("_", "-")
@@ -261,7 +263,16 @@ class Snapshots:
         cooling = [e.name for e in entries if any(u > now for u in e.cooldowns.values())]
         if cooling:
             return Verdict(level=Level.DEGRADED, cause=f"{', '.join(cooling)} cooling (429)")
-        return Verdict(level=Level.OK, cause="every provider answers")
+        failing = [
+            e for e in entries if (rate := e.health.ok_rate(now)) is not None and rate < FAILING
+        ]
+        if failing:
+            share = 1 - (failing[0].health.ok_rate(now) or 0.0)
+            cause = f"{failing[0].name} failed {share:.0%} of its calls in 5 minutes"
+            return Verdict(level=Level.DEGRADED, cause=cause)
+        if core.providers.workers.starting:
+            return Verdict(level=Level.OK, cause=core.providers.workers.text)
+        return Verdict(level=Level.OK, cause="no circuit is open, nothing cools down")
 
     def _totals(self, now: float) -> Totals:
         core = self._core
@@ -279,6 +290,15 @@ class Snapshots:
             cost_today=core.tokens.cost_today(now),
             unpriced_today=core.tokens.unpriced_today(now),
         )
+
+
+def _probe(open_until: float | None, now: float) -> str:
+    """Return when a circuit's probe goes, as part of the verdict."""
+    if open_until is None:
+        return ""
+    if open_until <= now:
+        return ", the next call is its probe"
+    return f", probe in {seconds(open_until - now)}"
 
 
 def _pace(ticket: Ticket, now: float) -> float | None:

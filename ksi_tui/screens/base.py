@@ -66,8 +66,9 @@ class Target:
 
 def refusal(reply: Mapping[str, Any]) -> str | None:
     """Return why the engine refused, clean, or None when it did not."""
-    error = reply.get("error")
-    return None if error is None else clean(str(error), ERROR_LIMIT)
+    if "code" not in reply:  # a report may tell of a request's own error under the same name
+        return None
+    return clean(str(reply.get("error")), ERROR_LIMIT)
 
 
 class KsiScreen(Screen[None]):

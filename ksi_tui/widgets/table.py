@@ -20,6 +20,8 @@ from ksi_tui.widgets import fit
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
+LEFT_ALONE_S = 60.0
+"""A table without a key for so long shows its top again: the worst, not what once was looked at."""
 HOLD_S = 0.3
 """While keys follow each other faster than this, rows keep their order."""
 _LEAST_REST = 16
@@ -125,6 +127,7 @@ class LiveTable(Pane):
         self._cursor = 0
         self._cursor_key: str | None = None
         self._pinned = False
+        self._pinned_at = 0.0
         self._empty: Sequence[Line] = ()
         self._clock = clock
         self._last_key_at = float("-inf")
@@ -155,10 +158,15 @@ class LiveTable(Pane):
         self._empty = lines
 
     def pin(self) -> None:
-        """Let the cursor follow its row from now on; before the first key it stays at the top."""
+        """Let the cursor follow its row until the table is left alone; it then goes to the top."""
         self._pinned = True
+        self._pinned_at = self._clock()
 
     def _follow_key(self) -> None:
+        if self._pinned and self._clock() - self._pinned_at > LEFT_ALONE_S:
+            self._pinned = False
+            self._cursor = 0
+            self._bring_into_view()
         for index, row in enumerate(self._rows if self._pinned else ()):
             if row.key == self._cursor_key:
                 self._cursor = self._offset + index
@@ -239,6 +247,7 @@ class LiveTable(Pane):
         self._last_key_at = self._clock()
         self._cursor = max(0, min(index, self._total - 1))
         self._pinned = self._cursor > 0
+        self._pinned_at = self._clock()
         row = self._row(self._cursor)
         self._cursor_key = row.key if row else None
         self._bring_into_view()
