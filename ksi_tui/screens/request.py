@@ -16,7 +16,6 @@ from ksi_tui.screens import report
 from ksi_tui.screens.base import Target, ask, refusal, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.layouts import Layout, layout_for
-from ksi_tui.screens.victims import UNFINISHED
 from ksi_tui.widgets import fit, formats, header
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
@@ -113,9 +112,7 @@ class RequestScreen(ActingScreen):
         snapshot = self.client.snapshot(query)
         self._live, self._at = snapshot.live, snapshot.at
         phase = self._live.phase if self._live else None
-        status = self._report.get("status")
-        unfinished = not self._report or status in UNFINISHED
-        due = unfinished and self.host.clock() - self._read_at >= _RE_READ_S
+        due = self.host.clock() - self._read_at >= _RE_READ_S  # an ended one may go again
         if (due or phase is not self._phase) and not self._reading:
             self._phase = phase
             self._reading = True

@@ -120,3 +120,13 @@ def test_a_database_that_another_has_is_code_3(machine: Machine, terminal: Termi
     terminal.press("q")
     assert process.wait(BOUND_S) == 3
     assert_left_as_it_was(terminal)
+
+
+def test_a_terminal_that_cannot_move_its_cursor_is_refused(machine: Machine) -> None:
+    machine.environ["TERM"] = "dumb"
+    terminal = Terminal(80, 24)
+    process = start(machine, terminal)
+    assert process.wait(BOUND_S) == 2
+    seen = terminal.everything()
+    assert b"TERM is dumb" in seen
+    assert b"\x1b[?1049h" not in seen

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from ksi_tui.engine.core import RECENT_ENDED
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import State
 from ksi_tui.engine.views import CircuitLook, Level, Phase, SnapshotQuery
 from tests.engine.engine_fixtures import (
     HandClock,
     Upstream,
+    answers,
     config,
     fails,
     held,
@@ -255,3 +257,17 @@ async def test_tokens_of_today_with_the_waste(tmp_path: Path) -> None:
         assert again is not None
         assert again.rows[0].cost == row.cost
         assert again.waste_tokens == tokens.waste_tokens
+
+
+async def test_failures_stand_before_other_ended_ones_and_are_not_pushed_out(
+    tmp_path: Path,
+) -> None:
+    script = in_turn(fails(ErrorKind.INVALID_REQUEST), answers)
+    async with running(config(tmp_path), scripts={"p": script}) as rig:
+        failed = await rig.submit("fails")
+        await rig.ended(failed)
+        for _ in range(RECENT_ENDED + 1):
+            await rig.ended(await rig.submit("answers"))
+        shown = [row.request_id for row in rig.engine.snapshot().active]
+        assert shown[0] == failed
+        assert len(shown) == RECENT_ENDED + 1

@@ -157,3 +157,29 @@ async def test_the_demo_shows_traffic_and_stays_bounded(tmp_path: Path) -> None:
         await hand.sees("demo load stopped")
         assert hand.app._demo._load is None
         await client.emit("system:shutdown", {"grace_s": 0})
+
+
+@pytest.mark.parametrize("size", [SMALL, WIDE], ids=["80x24", "140x45"])
+async def test_a_failed_request_opens_with_its_story_and_goes_again(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with over(simulated(tmp_path), size) as hand:
+        assert hand.app.client is not None
+        down = {"prompt": "why me", "model": "sim/down", "session_id": "s-1", "max_attempts": 1}
+        await hand.app.client.emit("completion:async", down)
+        await hand.sees("! failed")
+        await hand.press("enter")
+        await hand.sees("s-1", "provider_error", "queued")
+        assert "{'kind'" not in hand.screen
+        await hand.press("r")
+        status = {"request_id": "r-1"}
+        client = hand.app.client
+        seen: list[int] = []
+
+        async def walks() -> None:
+            seen.append(len((await client.emit("completion:request_status", status))["attempts"]))
+
+        while not seen or seen[-1] < 2:
+            await walks()
+            await hand.pilot.pause()
+        await hand.sees("attempt 2")

@@ -15,7 +15,7 @@ from ksi_tui.config import UiSettings
 from ksi_tui.engine.errors import DatabaseOwned
 from ksi_tui.engine.views import Level, Snapshot, Verdict
 from ksi_tui.screens.layouts import Layout, layout_for
-from ksi_tui.widgets.table import LiveTable
+from ksi_tui.widgets.table import LEFT_ALONE_S, LiveTable
 from tests.ui.harness import SMALL, WIDE, Hand, dashboard
 from tests.ui.scripted import ScriptedClient, active, busy, first_start, queue
 
@@ -231,3 +231,13 @@ async def test_hostile_ids_and_reasons_are_shown_and_do_nothing() -> None:
         assert not any(char in hand.screen for char in "\x1b\x07\x9b\u202e")
         await hand.pilot.click("#active", offset=(20, 2))
         assert hand.app.is_running
+
+
+async def test_a_table_left_alone_shows_its_top_again() -> None:
+    client = ScriptedClient(busy())
+    async with dashboard(client, WIDE) as hand:
+        await hand.press("j", "j")
+        await hand.sees("► r-0991")
+        client.now = dataclasses.replace(client.now, active=client.now.active[::-1])
+        hand.clock.advance(LEFT_ALONE_S + 1)
+        await hand.sees("► r-1070")
