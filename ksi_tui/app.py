@@ -124,7 +124,7 @@ class KsiApp(App[int]):
         if not self.is_running:  # the timer may fire once more while screens are taken down
             return
         for screen in self.screen_stack:
-            if isinstance(screen, KsiScreen) and screen.is_active and screen.stands:
+            if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
 
     def show_verdict(self, verdict: Verdict) -> None:

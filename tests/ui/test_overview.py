@@ -241,3 +241,13 @@ async def test_a_table_left_alone_shows_its_top_again() -> None:
         client.now = dataclasses.replace(client.now, active=client.now.active[::-1])
         hand.clock.advance(LEFT_ALONE_S + 1)
         await hand.sees("► r-1070")
+
+
+async def test_the_picture_under_a_dialog_goes_on() -> None:
+    client = ScriptedClient(busy())
+    async with dashboard(client, WIDE) as hand:
+        await hand.press("s")
+        await hand.sees("Submit a prompt")
+        moved = dataclasses.replace(client.now.totals, queued=9876)
+        client.now = dataclasses.replace(client.now, totals=moved)
+        await hand.sees("queued 9.9k", "Submit a prompt")
