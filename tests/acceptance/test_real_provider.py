@@ -15,8 +15,6 @@ import pytest
 
 from tests.acceptance.conftest import BOUND_S, Machine
 
-pytestmark = pytest.mark.xdist_group("real_provider")
-
 SETTINGS = """
 [[providers]]
 name = "local"
@@ -41,7 +39,7 @@ def server() -> Iterator[str]:
     assert process.stdout is not None
     address = process.stdout.readline().partition("/<mode>")[0]
     yield address
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     process.wait(BOUND_S)
     process.stdout.close()
 

@@ -19,7 +19,7 @@ from tests.servers.calling import BOUND_S
 from tests.servers.misbehaving import MisbehavingServer
 from tests.servers.modes import USAGE
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("engine_litellm")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FIRST_TOKEN_S = 1.0
 FINAL = ("completion:result", "completion:error", "completion:cancelled")

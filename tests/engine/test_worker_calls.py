@@ -18,7 +18,7 @@ from tests.servers.calling import BOUND_S, Events, Observer, settings, spec
 from tests.servers.misbehaving import MisbehavingServer, Seen
 from tests.servers.modes import SENTENCE, USAGE
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("worker_calls")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 

@@ -14,7 +14,7 @@ from ksi_tui.engine.providers.pool import WorkerPool
 from tests.servers.calling import Events, Observer, settings, spec
 from tests.servers.misbehaving import MisbehavingServer
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("worker_faults")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEY = "sk-test-3f9a77c1b2d84e55"
 LOST, RATE, QUOTA = ErrorKind.NETWORK_ERROR, ErrorKind.API_RATE_LIMIT, ErrorKind.QUOTA_EXCEEDED

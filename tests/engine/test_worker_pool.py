@@ -23,7 +23,7 @@ from ksi_tui.engine.providers.pool import WorkerPool
 from tests.servers.calling import BOUND_S, Events, Observer, settings, spec
 from tests.servers.misbehaving import MisbehavingServer
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("worker_pool")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 needs_pidfd = pytest.mark.skipif(
     not hasattr(os, "pidfd_open"), reason="waits for a process that is no child: needs pidfd_open"
