@@ -115,7 +115,6 @@ class DemoLoad:
         self._client = client
         self._random = random.Random(seed)  # noqa: S311 - variety, no secret
         self._task: asyncio.Task[None] | None = None
-        self._model_by_session: dict[str, str] = {}
         self._models: tuple[str, ...] = ()
         self.emitted = 0
 

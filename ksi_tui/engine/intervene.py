@@ -10,7 +10,7 @@ from typing import Any
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.errors import Conflict, NoProvider, NotFound
+from ksi_tui.engine.errors import Conflict, LockDenied, NoProvider, NotFound
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Action, Outcome, State
 from ksi_tui.engine.payloads import AcquireLock, Cancel, ReleaseLock, Retry
@@ -260,7 +260,7 @@ class Interventions:
                 "lock_holder": held.holder,
                 "expires_at": until,
                 "error": f"{held.holder} holds the lock of {data.session_id} until {until}",
-                "code": "lock_denied",
+                "code": LockDenied.code,
             }
         core.sessions.seen(data.session_id, data.agent_id, now)
         await asyncio.shield(core.store.write(self._locks.grant(lock)))

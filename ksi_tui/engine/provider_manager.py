@@ -207,16 +207,6 @@ class ProviderManager:
             )
         return None
 
-    def next_wake(self, now: float) -> float | None:
-        """Return when the next circuit or cooldown ends by itself, or None."""
-        moments: list[float] = []
-        for entry in self._entries.values():
-            moments.extend(until for until in entry.cooldowns.values() if until > now)
-            open_until = entry.circuit.look(now).open_until
-            if open_until is not None and open_until > now:
-                moments.append(open_until)
-        return min(moments, default=None)
-
     # --- calls ---------------------------------------------------------------------------
 
     def admit(self, entry: Entry, model: str, now: float) -> Permit | Verdict:

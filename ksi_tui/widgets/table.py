@@ -258,10 +258,6 @@ class LiveTable(Pane):
         """Move the cursor by a number of rows, negative is up."""
         self.move_to(self._cursor + rows)
 
-    def page_rows(self) -> int:
-        """Return how many rows a page key moves."""
-        return self._page
-
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
         first, last = int(new_value), min(self._total, int(new_value) + self._page)
