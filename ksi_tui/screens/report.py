@@ -25,6 +25,8 @@ _FINAL = {
     "failed": Phase.FAILED,
     "cancelled": Phase.CANCELLED,
 }
+_ACTIONS = ("cancel", "retry", "send elsewhere")
+"""What somebody did to a request, under the names that the engine records."""
 _WAITING = {"queued": Phase.QUEUED, "retrying": Phase.RETRYING, "processing": Phase.CONNECTING}
 _HIDDEN = 'hidden: ui.text is "never"'
 
@@ -93,27 +95,32 @@ def why(report: Report, live: Live | None, width: int) -> list[Line]:
 
 
 def timeline(report: Report) -> list[Line]:
-    """Return what happened: attempts with the verdict on every candidate and every call."""
-    lines = [_at(report.get("queued_at"), "·", "queued", f"priority {report.get('priority', '')}")]
+    """Return what happened, oldest first: attempts with every verdict and call, and who acted."""
+    queued = _at(report.get("queued_at"), "·", "queued", f"priority {report.get('priority', '')}")
+    blocks = [(report.get("queued_at"), [queued])]
     maximum = report.get("max_attempts")
     for attempt in report.get("attempts") or ():
         number = attempt.get("attempt")
-        lines.append(_at(attempt.get("started_at"), "►", f"attempt {number}", f"of {maximum}"))
+        lines = [_at(attempt.get("started_at"), "►", f"attempt {number}", f"of {maximum}")]
         lines += _walk(attempt)
         retry_at, ended = moment(attempt.get("retry_at")), moment(attempt.get("finished_at"))
         if retry_at is not None and ended is not None:
             pause = formats.age(retry_at - ended)
             lines.append(_at(attempt["finished_at"], "~", "backoff", pause, Tone.WARN))
-    for action in report.get("timeline") or ():
-        if ":" in str(action.get("what", "")):
-            what = str(action["what"]).partition(":")[2]
-            lines.append(_at(action.get("at"), "!", what, str(action.get("text", ""))))
+        blocks.append((attempt.get("started_at"), lines))
+    for entry in report.get("timeline") or ():
+        what = str(entry.get("what", ""))
+        if what in _ACTIONS:
+            acted = _at(entry.get("at"), "!", what, str(entry.get("text", "")))
+            blocks.append((entry.get("at"), [acted]))
+    blocks.sort(key=lambda block: moment(block[0]) or 0.0)
+    story = [each for _, lines in blocks for each in lines]
     status = str(report.get("status", ""))
     if status in _FINAL:
         glyph = formats.PHASES[_FINAL[status]]
         said = (report.get("error") or {}).get("message") or ""
-        lines.append(_at(report.get("finished_at"), glyph.text, status, str(said), glyph.tone))
-    return lines
+        story.append(_at(report.get("finished_at"), glyph.text, status, str(said), glyph.tone))
+    return story
 
 
 def _at(at: Any, glyph: str, what: str, text: str, tone: Tone = Tone.PLAIN) -> Line:

@@ -183,3 +183,5 @@ async def test_a_failed_request_opens_with_its_story_and_goes_again(
             await walks()
             await hand.pilot.pause()
         await hand.sees("attempt 2")
+        acted = hand.screen.find("! retry")
+        assert hand.screen.find("attempt 1") < acted < hand.screen.find("attempt 2    of")
