@@ -15,6 +15,7 @@ from ksi_tui.config import Config, ProviderSettings
 from ksi_tui.engine import events
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.causes import Causes
+from ksi_tui.engine.checkpoint import Checkpoints
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
@@ -65,6 +66,7 @@ class Parts:
     interventions: Interventions
     replies: Replies
     snapshots: Snapshots
+    checkpoints: Checkpoints
     pool: WorkerPool | None
 
     def end_idle_sessions(self, now: float, idle_s: float) -> None:
@@ -199,15 +201,17 @@ def _build(
     wires.core, wires.dispatcher = core, dispatcher
     core.poke = dispatcher.poke
     causes = Causes(core, dispatcher.hold)
+    intake = Intake(core, conclusions)
     return Parts(
         core=core,
         walker=walker,
         dispatcher=dispatcher,
         conclusions=conclusions,
-        intake=Intake(core, conclusions),
+        intake=intake,
         interventions=Interventions(core, conclusions, locks),
         replies=Replies(core, causes),
         snapshots=Snapshots(core, causes),
+        checkpoints=Checkpoints(core, intake),
         pool=wires.pool,
     )
 

@@ -367,6 +367,11 @@ class Circuit:
             opened_by=memory.opened_by,
         )
 
+    @property
+    def untouched(self) -> bool:
+        """Whether it never had another state than its first."""
+        return self._memory.since == 0.0
+
     def dump(self) -> dict[str, Any]:
         """Return the state as plain JSON, for `restore`. The failure rate's window is not kept."""
         kept = {

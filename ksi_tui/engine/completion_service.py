@@ -16,6 +16,7 @@ from typing import Any, Self
 from ksi_tui import __version__
 from ksi_tui.config import Config, ProviderSettings
 from ksi_tui.engine.assembly import Parts, assemble
+from ksi_tui.engine.checkpoint_payloads import Checkpoint
 from ksi_tui.engine.clock import Clock, steady_clock
 from ksi_tui.engine.errors import InvalidRequest, KsiError, NotReady
 from ksi_tui.engine.events import Router, Subscription
@@ -228,6 +229,8 @@ class CompletionEngine:
         self._on(
             "conversation:release_lock", ReleaseLock, lambda p, d: p.interventions.release_lock(d)
         )
+        self._on("checkpoint:collect", Nothing, lambda p, _: p.checkpoints.collect())
+        self._on("checkpoint:restore", Checkpoint, lambda p, d: p.checkpoints.restore(d))
 
     def _on(
         self,

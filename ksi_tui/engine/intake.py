@@ -83,7 +83,7 @@ class Intake:
                 parsed[index] = item
             except EventError as error:
                 replies[index] = error
-        known = await self._known([p.request_id for p in parsed.values() if p.request_id])
+        known = await self.known([p.request_id for p in parsed.values() if p.request_id])
         entering: dict[int, _Entering] = {}
         twins: list[int] = []
         for index, item in parsed.items():
@@ -104,7 +104,7 @@ class Intake:
 
     async def _twin(self, item: Completion) -> dict[str, Any] | KsiError:
         """Answer a request whose id was on its way to disk when it came."""
-        known = await self._known([item.request_id or ""])
+        known = await self.known([item.request_id or ""])
         duplicate = self._duplicate(item, known)
         return duplicate or NotReady(f"{item.request_id} could not be written down; send it again")
 
@@ -123,7 +123,7 @@ class Intake:
 
     # --- identity ----------------------------------------------------------------------------
 
-    async def _known(self, ids: Sequence[str]) -> Mapping[str, State]:
+    async def known(self, ids: Sequence[str]) -> Mapping[str, State]:
         """Return the states of those ids that exist; adopts unfinished ones that are not loaded."""
         core = self._core
         for request_id in ids:
@@ -206,7 +206,7 @@ class Intake:
         core = self._core
         # A generated id also names a session of its own, so neither may exist already.
         for taken in (spec.request_id, spec.session_id):
-            core.next_number = max(core.next_number, _number_of(taken) + 1)
+            core.next_number = max(core.next_number, number_of(taken) + 1)
         now = core.clock()
         ticket = ticket_of(spec, place=core.take_place(), now=now)
         created_at = (
@@ -295,7 +295,7 @@ class Intake:
         }
 
 
-def _number_of(name: str) -> int:
+def number_of(name: str) -> int:
     """Return n of a name of the form r-n; 0 of any other, and of one that is out of reach."""
     prefix, _, digits = name.partition("-")
     if prefix != "r" or not (digits.isascii() and digits.isdigit()) or len(digits) > 12:

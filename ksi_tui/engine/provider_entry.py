@@ -35,6 +35,11 @@ class Entry:
         return self.settings.name
 
     @property
+    def unused(self) -> bool:
+        """Whether it has never been called, nor its circuit touched by anybody."""
+        return not self.health.called and self.circuit.untouched
+
+    @property
     def full(self) -> bool:
         """Whether every slot is taken."""
         limit = self.settings.max_concurrency

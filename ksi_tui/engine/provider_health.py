@@ -177,6 +177,11 @@ class ProviderHealth:
             last_error=self._last_error,
         )
 
+    @property
+    def called(self) -> bool:
+        """Whether any call was booked."""
+        return self._total > 0
+
     def ok_rate(self, now: float, minutes: int = 5) -> float | None:
         """Return the share of the judged calls of the last `minutes` that answered, or None."""
         answered = sum(self._answered.recent(now, minutes))

@@ -318,6 +318,10 @@ class ProviderManager:
             entry.dirty = False
         return [(entry.name, self._dump(entry)) for entry in changed]
 
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Return all of it as plain JSON by provider, for `restore`."""
+        return {entry.name: self._dump(entry) for entry in self._entries.values()}
+
     def _dump(self, entry: Entry) -> dict[str, Any]:
         return {
             "circuit": entry.circuit.dump(),

@@ -71,6 +71,9 @@ class SessionManager:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._sessions.values())
+
     def idle_since(self, before: float) -> list[Session]:
         """Return the sessions without activity since `before`."""
         return [s for s in self._sessions.values() if s.last_activity < before]

@@ -105,6 +105,15 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TurnsAdded:
+    """Pairs of turns that a session's transcript had elsewhere, oldest first."""
+
+    session_id: str
+    at: float
+    pairs: tuple[tuple[Message, Message], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptBooked:
     """A walk ended (or, for one that an interruption cut short, what is known of it)."""
 
@@ -162,6 +171,7 @@ Write = (
     Accepted
     | Moved
     | Finished
+    | TurnsAdded
     | AttemptBooked
     | CallBooked
     | LockSaved

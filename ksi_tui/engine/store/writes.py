@@ -25,6 +25,7 @@ from ksi_tui.engine.store.base import (
     Moved,
     ProviderSaved,
     SessionSeen,
+    TurnsAdded,
     Write,
 )
 from ksi_tui.engine.store.usage import Gathered
@@ -177,6 +178,11 @@ class Batch:
         self._raise("next_finish_seq", write.finish_seq + 1)
         self._count(write.was, write.state)
 
+    def _add_turns(self, write: TurnsAdded) -> None:
+        for pair in write.pairs:
+            self._append(statements.ADD_TURN, columns.turn_row(write.session_id, pair))
+        self._session(write.session_id, write.at).turns += len(write.pairs)
+
     def _count(self, was: State | None, state: State) -> None:
         if was is not None:
             self._deltas[was] = self._deltas.get(was, 0) - 1
@@ -242,6 +248,7 @@ _ADD: Final[dict[type[Any], Callable[[Batch, Any], None]]] = {
     Accepted: Batch._accept,
     Moved: Batch._move,
     Finished: Batch._finish,
+    TurnsAdded: Batch._add_turns,
     AttemptBooked: Batch._attempt,
     CallBooked: Batch._call,
     LockSaved: Batch._lock,
