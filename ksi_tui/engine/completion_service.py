@@ -17,6 +17,15 @@ from ksi_tui import __version__
 from ksi_tui.config import Config, ProviderSettings
 from ksi_tui.engine.assembly import Parts, assemble
 from ksi_tui.engine.clock import Clock, steady_clock
+from ksi_tui.engine.control_payloads import (
+    AddProvider,
+    ForceCircuit,
+    Probe,
+    QueueScope,
+    ReportedFailure,
+    ResetCircuit,
+    ResetConversation,
+)
 from ksi_tui.engine.errors import InvalidRequest, KsiError, NotReady
 from ksi_tui.engine.events import Router, Subscription
 from ksi_tui.engine.intake import refusal
@@ -228,6 +237,22 @@ class CompletionEngine:
         self._on(
             "conversation:release_lock", ReleaseLock, lambda p, d: p.interventions.release_lock(d)
         )
+        self._register_controls()
+
+    def _register_controls(self) -> None:
+        self._on("queue:pause", QueueScope, lambda p, d: p.controls.pause(d))
+        self._on("queue:resume", QueueScope, lambda p, d: p.controls.resume(d))
+        self._on(
+            "completion:reset_conversation",
+            ResetConversation,
+            lambda p, d: p.controls.reset_conversation(d),
+        )
+        self._on("completion:failed", ReportedFailure, lambda p, d: p.reports.failed(d))
+        self._on("provider:open", ForceCircuit, lambda p, d: p.provider_controls.open(d))
+        self._on("provider:close", ForceCircuit, lambda p, d: p.provider_controls.close(d))
+        self._on("provider:reset", ResetCircuit, lambda p, d: p.provider_controls.reset(d))
+        self._on("provider:probe", Probe, lambda p, d: p.provider_controls.probe(d))
+        self._on("provider:add", AddProvider, lambda p, d: p.provider_controls.add(d))
 
     def _on(
         self,
