@@ -18,6 +18,7 @@ from ksi_tui.engine.causes import Causes
 from ksi_tui.engine.checkpoint import Checkpoints
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.conclusions import Conclusions
+from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.events import Router
@@ -25,13 +26,16 @@ from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import CallRecord, Cause
+from ksi_tui.engine.pauses import PauseTable
 from ksi_tui.engine.payload_cache import PayloadCache
+from ksi_tui.engine.provider_controls import ProviderControls
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.providers.factory import build_provider, needs_pool
 from ksi_tui.engine.providers.pool import WorkerPool
 from ksi_tui.engine.queue_manager import QueueManager
 from ksi_tui.engine.replies import Replies
+from ksi_tui.engine.reported import Reports
 from ksi_tui.engine.retry_manager import RetryPolicy
 from ksi_tui.engine.session_manager import LockTable, Session, SessionManager
 from ksi_tui.engine.snapshots import Snapshots
@@ -64,10 +68,18 @@ class Parts:
     conclusions: Conclusions
     intake: Intake
     interventions: Interventions
+    controls: Controls
+    provider_controls: ProviderControls
+    reports: Reports
     replies: Replies
     snapshots: Snapshots
     checkpoints: Checkpoints
-    pool: WorkerPool | None
+    wires: Wires
+
+    @property
+    def pool(self) -> WorkerPool | None:
+        """The provider workers; None while no provider needs any."""
+        return self.wires.pool
 
     def end_idle_sessions(self, now: float, idle_s: float) -> None:
         """Let sessions end in which nothing has happened for `idle_s`; their record stays."""
@@ -123,17 +135,24 @@ async def assemble(
     return parts
 
 
-class _Wires:
+class Wires:
     """What the parts tell each other. They need each other, so what they call is made first."""
 
     core: Core
     dispatcher: Dispatcher
     pool: WorkerPool | None = None
 
-    def __init__(self, router: Router, store: Store) -> None:
+    def __init__(self, workers: int, router: Router, store: Store) -> None:
+        self._workers = workers
         self._router = router
         self._store = store
         self.workers = WorkerHealth(lambda: self.pool is not None and self.pool.starting)
+
+    def build(self, settings: ProviderSettings) -> Provider:
+        """Return the provider that the settings describe, with workers where it needs them."""
+        if self.pool is None and needs_pool((settings,)):
+            self.pool = WorkerPool(self._workers, on_event=self.on_worker)
+        return build_provider(settings, self.pool)
 
     def on_worker(self, name: str, data: dict[str, Any]) -> None:
         """A worker takes calls, or is gone."""
@@ -150,6 +169,9 @@ class _Wires:
             events.CIRCUIT, {"provider": provider, "from": before, "to": after, "reason": reason}
         )
         self.dispatcher.save_providers()
+        if self.core.pauses.any_provider:
+            # Who waits for a paused provider may have had this one beside it.
+            self.dispatcher.reset_clocks()
         self.on_freed()
 
     def on_freed(self) -> None:
@@ -174,11 +196,8 @@ def _build(
     store: Store,
     build: Callable[[ProviderSettings], Provider] | None,
 ) -> Parts:
-    wires = _Wires(router, store)
-    if build is None:
-        if needs_pool(config.providers):
-            wires.pool = WorkerPool(config.engine.workers, on_event=wires.on_worker)
-        build = _factory(wires.pool)
+    wires = Wires(config.engine.workers, router, store)
+    pauses = PauseTable()
     core = Core(
         config=config,
         clock=clock,
@@ -188,11 +207,17 @@ def _build(
         sessions=SessionManager(),
         locks=LockTable(),
         providers=ProviderManager(
-            config, build, wires.workers, on_circuit=wires.on_circuit, on_freed=wires.on_freed
+            config,
+            build or wires.build,
+            wires.workers,
+            on_circuit=wires.on_circuit,
+            on_freed=wires.on_freed,
+            pauses=pauses,
         ),
         tokens=TokenTracker(config.prices),
         payloads=PayloadCache(store),
         retry=RetryPolicy(config.retry, rng),
+        pauses=pauses,
     )
     locks = LockKeeper(core)
     conclusions = Conclusions(core, locks)
@@ -202,22 +227,24 @@ def _build(
     core.poke = dispatcher.poke
     causes = Causes(core, dispatcher.hold)
     intake = Intake(core, conclusions)
+    interventions = Interventions(core, conclusions, locks)
+    controls = Controls(core, dispatcher)
+    replies = Replies(core, causes)
     return Parts(
         core=core,
         walker=walker,
         dispatcher=dispatcher,
         conclusions=conclusions,
         intake=intake,
-        interventions=Interventions(core, conclusions, locks),
-        replies=Replies(core, causes),
+        interventions=interventions,
+        controls=controls,
+        provider_controls=ProviderControls(core, dispatcher, replies),
+        reports=Reports(core, conclusions, intake, interventions),
+        replies=replies,
         snapshots=Snapshots(core, causes),
-        checkpoints=Checkpoints(core, intake),
-        pool=wires.pool,
+        checkpoints=Checkpoints(core, intake, controls),
+        wires=wires,
     )
-
-
-def _factory(pool: WorkerPool | None) -> Callable[[ProviderSettings], Provider]:
-    return lambda settings: build_provider(settings, pool)
 
 
 async def _take_back(parts: Parts, recovery: Recovery, *, resume: bool) -> None:
@@ -229,6 +256,8 @@ async def _take_back(parts: Parts, recovery: Recovery, *, resume: bool) -> None:
     core.next_finish_seq = recovery.next_finish_seq
     core.recovery_cursor = recovery.next_finish_seq - 1
     core.providers.restore(recovery.providers, now)
+    for pause in recovery.pauses:
+        core.pauses.add(pause)
     unfinished = {found.request_id for found in recovery.unfinished}
     for lock in recovery.locks:
         if lock.request_id is not None and lock.request_id not in unfinished:

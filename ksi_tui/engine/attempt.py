@@ -227,7 +227,9 @@ class Walker:
     def _given_up(self, live: LiveCall) -> None:
         now = self.clock()
         outcome = live.run.stopped or Outcome.INTERRUPTED
-        record = self._record(live, outcome, now)
+        fault = live.run.reported
+        told = {"error_kind": fault.kind, "error_message": fault.message} if fault else {}
+        record = self._record(live, outcome, now, **told)
         self.providers.gave_up(live.entry, live.permit, now)
         self._end(live, record, closing=True)
 

@@ -7,6 +7,7 @@ and costs nothing while nobody looks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.live_call import LiveCall
@@ -138,6 +139,8 @@ class Causes:
                 return "it goes on when a running request ends"
             case CauseKind.NEXT:
                 return "it goes on at once"
+            case CauseKind.PAUSE:
+                return f"it waits until {cause.target} is resumed"
             case CauseKind.WORKER:
                 return "it goes on when a provider worker is ready"
         deadline = ticket.deadline_at()
@@ -175,12 +178,10 @@ def _dated(cause: Cause, now: float) -> Cause:
         case CauseKind.BACKOFF:
             reason = cause.text.removeprefix("backoff ")
             text = f"backoff {seconds(left_s)} {reason}"
-        case CauseKind.CIRCUIT:
+        case CauseKind.CIRCUIT if not cause.forced:
             text = f"{cause.text}, probe in {seconds(left_s)}"
-        case CauseKind.COOLDOWN:
+        case CauseKind.COOLDOWN | CauseKind.CIRCUIT:
             text = f"{cause.text}, {seconds(left_s)} left"
         case _:
             text = cause.text
-    return Cause(
-        kind=cause.kind, text=text, target=cause.target, until=cause.until, certain=cause.certain
-    )
+    return replace(cause, text=text)

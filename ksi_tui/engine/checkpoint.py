@@ -8,7 +8,7 @@ was skipped for it is named. The form of the JSON is `checkpoint_payloads`'.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,15 +23,19 @@ from ksi_tui.engine.checkpoint_payloads import (
     lock_json,
 )
 from ksi_tui.engine.clock import iso
+from ksi_tui.engine.control_replies import paused_reply
+from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import InvalidRequest
 from ksi_tui.engine.intake import Intake, number_of
-from ksi_tui.engine.models import Lock, RequestSpec, State
+from ksi_tui.engine.models import Lock, Pause, RequestSpec, State
+from ksi_tui.engine.provider_memory import unreadable
 from ksi_tui.engine.session_manager import Session
 from ksi_tui.engine.store.base import (
     Accepted,
     LockSaved,
     Moved,
+    PauseSaved,
     ProviderSaved,
     SessionSeen,
     TurnsAdded,
@@ -53,7 +57,8 @@ class _Taken:
     requests: dict[str, State] = field(default_factory=dict)
     sessions: list[Session] = field(default_factory=list)
     locks: list[Lock] = field(default_factory=list)
-    circuits: int = 0
+    pauses: list[Pause] = field(default_factory=list)
+    circuits: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     skipped: list[dict[str, str]] = field(default_factory=list)
 
     def skip(self, what: str, name: str, why: str) -> None:
@@ -66,16 +71,18 @@ class _Taken:
             "requests": len(self.requests),
             "sessions": len(self.sessions),
             "locks": len(self.locks),
-            "circuits": self.circuits,
+            "pauses": len(self.pauses),
+            "circuits": len(self.circuits),
         }
 
 
 class Checkpoints:
     """Collects checkpoints of an engine and restores them into it."""
 
-    def __init__(self, core: Core, intake: Intake) -> None:
+    def __init__(self, core: Core, intake: Intake, controls: Controls) -> None:
         self._core = core
         self._intake = intake
+        self._controls = controls
 
     # --- collect -----------------------------------------------------------------------------
 
@@ -97,13 +104,14 @@ class Checkpoints:
             "active_completions": {name: self._active(name) for name in sorted(running)},
             "sessions": {name: session for name, session in saved.items() if session},
             "locks": locks,
-            "pauses": [],
+            "pauses": paused_reply(recovery.pauses),
             "injections": [],
             "circuits": circuits,
             "components": {
                 "engine": {"version": __version__, "collected_at": iso(self._core.clock())},
                 "queue": {"requests": len(unfinished), "sessions": len(queues)},
                 "locks": {"locks": len(locks)},
+                "pauses": {"pauses": len(recovery.pauses)},
                 "providers": {"circuits": len(circuits)},
             },
         }
@@ -166,6 +174,7 @@ class Checkpoints:
             else:
                 _take_session(taken, session_id, session)
         self._take_locks(taken, data, now)
+        self._take_pauses(taken, data)
         self._take_circuits(taken, data, now)
         await self._commit(taken, now)
         return {"restored": taken.counts(), "skipped": taken.skipped}
@@ -204,18 +213,26 @@ class Checkpoints:
                 taken.locks.append(lock)
                 taken.writes.append(LockSaved(lock=lock))
 
+    def _take_pauses(self, taken: _Taken, data: Checkpoint) -> None:
+        for saved in data.pauses:
+            pause = saved.pause()
+            if self._core.pauses.get(pause.scope, pause.id) is not None:
+                taken.skip("pause", pause.target, "it is paused here")
+            else:
+                taken.pauses.append(pause)
+                taken.writes.append(PauseSaved(pause=pause))
+
     def _take_circuits(self, taken: _Taken, data: Checkpoint, now: float) -> None:
-        providers = self._core.providers
         for name, state in data.circuits.items():
-            entry = providers.get(name)
+            entry = self._core.providers.get(name)
             if entry is None:
                 taken.skip("circuit", name, "no provider of this name is configured here")
             elif not entry.unused:
-                taken.skip("circuit", name, "the provider has been called here")
-            elif not providers.restore({name: state}, now):
-                raise InvalidRequest(f"circuits.{name}: this is not what checkpoint:collect wrote")
+                taken.skip("circuit", name, "the provider has been used here")
+            elif parts := unreadable(entry, state, now):
+                raise InvalidRequest(f"circuits.{name}: cannot read its {', '.join(parts)}")
             else:
-                taken.circuits += 1
+                taken.circuits[name] = state
                 taken.writes.append(ProviderSaved(provider=name, state=state))
 
     async def _commit(self, taken: _Taken, now: float) -> None:
@@ -229,6 +246,8 @@ class Checkpoints:
             for request_id in taken.requests:
                 del core.entering[request_id]
             entering.set_result(None)
+        core.providers.restore(taken.circuits, now)
+        self._controls.take_over(taken.pauses)
         for lock in taken.locks:
             core.locks.restore(lock)
             core.alarms.set(("lock", lock.session_id), lock.expires_at)

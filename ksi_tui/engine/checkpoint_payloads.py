@@ -6,13 +6,13 @@ Values become plain JSON here and come back validated; nothing is decided. An it
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import ErrorKind
-from ksi_tui.engine.models import Lock, Priority, RequestSpec
+from ksi_tui.engine.models import Lock, Pause, PauseScope, Priority, RequestSpec
 from ksi_tui.engine.payloads import Completion, Id, Note, Payload
 from ksi_tui.engine.store.base import Unfinished
 
@@ -89,11 +89,27 @@ class SavedLock(Payload):
 class SavedPause(Payload):
     """A pause, as `queue:pause` answers it."""
 
-    scope: Literal["engine", "session", "provider"]
+    scope: PauseScope
     id: Id | None = None
     by: Id | None = None
     reason: Note | None = None
-    since: AwareDatetime | None = None
+    since: AwareDatetime
+
+    @model_validator(mode="after")
+    def _what(self) -> Self:
+        if (self.id is None) != (self.scope is PauseScope.ENGINE):
+            raise ValueError("id names the session or provider that is paused; the engine has none")
+        return self
+
+    def pause(self) -> Pause:
+        """Return it as the engine's value."""
+        return Pause(
+            scope=self.scope,
+            id=self.id,
+            by=self.by,
+            reason=self.reason,
+            since=self.since.timestamp(),
+        )
 
 
 class Checkpoint(Payload):

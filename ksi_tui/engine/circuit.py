@@ -15,13 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
 
 from pybreaker import CircuitBreaker, CircuitMemoryStorage
 
 from ksi_tui.config import CircuitSettings
+from ksi_tui.engine.circuit_memory import CircuitState, Memory, kept, number, remembered
+from ksi_tui.engine.deeds import deed
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.failure_rate import FailureRate
 
@@ -29,12 +31,8 @@ REASON_LIMIT = 300
 """Characters kept of a reason: it may be a provider's error text, and is saved with the state."""
 
 
-class CircuitState(StrEnum):
-    """OPEN whose time is over stays OPEN until a call is admitted as its probe."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
+MOST_FAILURES = 10_000
+"""How many failures in a row are brought back after a restart."""
 
 
 class Settled(StrEnum):
@@ -79,22 +77,12 @@ class CircuitStatus:
     reason: str
     opened_by: ErrorKind | None
 
-
-@dataclass(slots=True, kw_only=True)
-class _Memory:
-    """What of a circuit survives a restart, beside pybreaker's count of failures."""
-
-    state: CircuitState = CircuitState.CLOSED
-    since: float = 0.0
-    outage_since: float | None = None
-    open_until: float | None = None
-    open_for_s: float = 0.0
-    forced: CircuitState | None = None
-    forced_by: str | None = None
-    forced_until: float | None = None
-    last_success: float | None = None
-    reason: str = ""
-    opened_by: ErrorKind | None = None
+    @property
+    def forced_text(self) -> str:
+        """Who forced it into which state and why, in words; empty when nobody did."""
+        if self.forced is None:
+            return ""
+        return deed(f"forced {self.forced}", self.forced_by, self.reason)
 
 
 class _CallFailed(Exception):
@@ -128,9 +116,9 @@ class Circuit:
         self._longest_s = max(settings.reset_timeout_s, settings.max_reset_timeout_s)
         self._epoch = 0
         self._rate = FailureRate(settings)
-        self._start(_Memory(), failures=0)
+        self._start(Memory(), failures=0)
 
-    def _start(self, memory: _Memory, *, failures: int) -> None:
+    def _start(self, memory: Memory, *, failures: int) -> None:
         storage = CircuitMemoryStorage(memory.state.replace("_", "-"))
         for _ in range(failures):
             storage.increment_counter()
@@ -343,7 +331,7 @@ class Circuit:
     def reset(self, now: float) -> None:
         """Forget everything: closed, not forced, nothing counted."""
         was = self._memory.state
-        self._start(_Memory(since=now, reason="reset"), failures=0)
+        self._start(Memory(since=now, reason="reset"), failures=0)
         if was is not CircuitState.CLOSED:
             self._on_change(was.value, CircuitState.CLOSED.value, "reset")
 
@@ -367,6 +355,10 @@ class Circuit:
             opened_by=memory.opened_by,
         )
 
+    def blank(self) -> Circuit:
+        """Return a new circuit of the same settings, which tells nobody of its changes."""
+        return Circuit(self._settings)
+
     @property
     def untouched(self) -> bool:
         """Whether it never had another state than its first."""
@@ -374,11 +366,7 @@ class Circuit:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as plain JSON, for `restore`. The failure rate's window is not kept."""
-        kept = {
-            name: value.value if isinstance(value, StrEnum) else value
-            for name, value in asdict(self._memory).items()
-        }
-        return {**kept, "failures": int(self._breaker.fail_counter)}
+        return {**kept(self._memory), "failures": int(self._breaker.fail_counter)}
 
     def restore(self, state: Mapping[str, Any], now: float) -> None:
         """Take what `dump` returned. A probe that was under way is given back.
@@ -386,12 +374,8 @@ class Circuit:
         Permits given out before are stale. Tells nobody: it is no change. Raises KeyError,
         TypeError or ValueError on anything that `dump` did not write.
         """
-        kept = dict(state)
-        failures = int(kept.pop("failures"))
-        kept["state"] = CircuitState(kept["state"])
-        kept["forced"] = CircuitState(kept["forced"]) if kept["forced"] else None
-        kept["opened_by"] = ErrorKind(kept["opened_by"]) if kept["opened_by"] else None
-        memory = _Memory(**kept)
+        failures = min(max(0, int(number(state["failures"]))), MOST_FAILURES)
+        memory = remembered(state)
         memory.open_for_s = min(memory.open_for_s, self._longest_s)
         if (ahead := memory.since - now) > 0:  # the clock was set back while nobody ran
             memory.since = now

@@ -18,6 +18,15 @@ from ksi_tui.config import Config, ProviderSettings
 from ksi_tui.engine.assembly import Parts, assemble
 from ksi_tui.engine.checkpoint_payloads import Checkpoint
 from ksi_tui.engine.clock import Clock, steady_clock
+from ksi_tui.engine.control_payloads import (
+    AddProvider,
+    ForceCircuit,
+    Probe,
+    QueueScope,
+    ReportedFailure,
+    ResetCircuit,
+    ResetConversation,
+)
 from ksi_tui.engine.errors import InvalidRequest, KsiError, NotReady
 from ksi_tui.engine.events import Router, Subscription
 from ksi_tui.engine.intake import refusal
@@ -231,6 +240,22 @@ class CompletionEngine:
         )
         self._on("checkpoint:collect", Nothing, lambda p, _: p.checkpoints.collect())
         self._on("checkpoint:restore", Checkpoint, lambda p, d: p.checkpoints.restore(d))
+        self._register_controls()
+
+    def _register_controls(self) -> None:
+        self._on("queue:pause", QueueScope, lambda p, d: p.controls.pause(d))
+        self._on("queue:resume", QueueScope, lambda p, d: p.controls.resume(d))
+        self._on(
+            "completion:reset_conversation",
+            ResetConversation,
+            lambda p, d: p.controls.reset_conversation(d),
+        )
+        self._on("completion:failed", ReportedFailure, lambda p, d: p.reports.failed(d))
+        self._on("provider:open", ForceCircuit, lambda p, d: p.provider_controls.open(d))
+        self._on("provider:close", ForceCircuit, lambda p, d: p.provider_controls.close(d))
+        self._on("provider:reset", ResetCircuit, lambda p, d: p.provider_controls.reset(d))
+        self._on("provider:probe", Probe, lambda p, d: p.provider_controls.probe(d))
+        self._on("provider:add", AddProvider, lambda p, d: p.provider_controls.add(d))
 
     def _on(
         self,

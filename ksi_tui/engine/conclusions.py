@@ -15,7 +15,13 @@ from ksi_tui.engine import events
 from ksi_tui.engine.attempt import Answer
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.errors import POLICY, ErrorKind, StoreError, StoreUnavailable
+from ksi_tui.engine.errors import (
+    POLICY,
+    ErrorKind,
+    ProviderFault,
+    StoreError,
+    StoreUnavailable,
+)
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Message, Outcome, RequestSpec, State, VerdictKind
@@ -25,7 +31,13 @@ from ksi_tui.engine.retry_manager import MAX_INTERRUPTIONS, Retry
 from ksi_tui.engine.store.base import AttemptBooked, CallBooked, Finished, Moved, Write
 from ksi_tui.engine.ticket import Ticket
 
-_WAITED_FOR = (VerdictKind.OPEN, VerdictKind.COOLING, VerdictKind.FULL, VerdictKind.WORKER)
+_WAITED_FOR = (
+    VerdictKind.OPEN,
+    VerdictKind.COOLING,
+    VerdictKind.FULL,
+    VerdictKind.PAUSED,
+    VerdictKind.WORKER,
+)
 
 
 class Conclusions:
@@ -43,6 +55,9 @@ class Conclusions:
     def stopped(self, run: Run) -> None:
         """A run was ended from outside: book what it did; decide only if it is not final."""
         ticket = run.ticket
+        if run.reported is not None and not ticket.state.final:
+            self._reported(run, run.reported)
+            return
         self.note_walk(run)
         now = self.core.clock()
         spent = bool(run.calls) and run.stopped is Outcome.CANCELLED
@@ -56,6 +71,16 @@ class Conclusions:
             self.fail(ticket, ErrorKind.DAEMON_RESTART, _interrupted_text(ticket))
             return
         self._wait_again(run, State.QUEUED, writes)
+
+    def _reported(self, run: Run, fault: ProviderFault) -> None:
+        """Somebody reported that this attempt failed, and its call was stopped for that."""
+        run.faults.append(fault)
+        if POLICY[fault.kind].retried:
+            self.unanswered(run)
+            return
+        self.note_walk(run)
+        run.ticket.attempts += 1
+        self.fail(run.ticket, fault.kind, fault.message, run)
 
     def resumed(self, ticket: Ticket) -> None:
         """A request ran when the engine died: it goes again, first in its session, or fails."""
@@ -118,10 +143,7 @@ class Conclusions:
             ticket.attempts += 1
         ticket.error_kind, ticket.error_message = last.kind, last.message
         decision = core.retry.decide(
-            kinds=[
-                (fault.kind, live.entry.wait_s(fault))
-                for live, fault in zip(run.calls, run.faults, strict=True)
-            ],
+            kinds=run.waits_s(),
             spent=ticket.attempts,
             max_attempts=ticket.max_attempts,
             interruptions=ticket.interruptions,

@@ -17,6 +17,7 @@ from ksi_tui.engine.alarms import Alarms
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.events import Router
 from ksi_tui.engine.models import State
+from ksi_tui.engine.pauses import PauseTable
 from ksi_tui.engine.payload_cache import PayloadCache
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.queue_manager import QueueManager
@@ -54,6 +55,7 @@ class Core:
     tokens: TokenTracker
     payloads: PayloadCache
     retry: RetryPolicy
+    pauses: PauseTable = field(default_factory=PauseTable)
     alarms: Alarms = field(default_factory=Alarms)
     tickets: dict[str, Ticket] = field(default_factory=dict)
     entering: dict[str, asyncio.Future[None]] = field(default_factory=dict)

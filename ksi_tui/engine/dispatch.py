@@ -28,6 +28,7 @@ from ksi_tui.engine.models import (
     RequestSpec,
     State,
 )
+from ksi_tui.engine.pauses import pause_cause
 from ksi_tui.engine.store.base import ProviderSaved, Write
 from ksi_tui.engine.ticket import Route, Ticket
 
@@ -63,7 +64,15 @@ class Dispatcher:
     # --- what holds a head back ------------------------------------------------------------
 
     def hold(self, ticket: Ticket, now: float) -> Cause | None:
-        """Return what keeps a session's head from running: a lock, then a backoff."""
+        """Return what keeps a session's head from running: a pause, a lock, then a backoff."""
+        engine = self.core.pauses.engine
+        return pause_cause(engine) if engine is not None else self._hold_alone(ticket, now)
+
+    def _hold_alone(self, ticket: Ticket, now: float) -> Cause | None:
+        """Return what holds this one back, whatever holds everybody."""
+        paused = self.core.pauses.session(ticket.session_id)
+        if paused is not None:
+            return pause_cause(paused)
         lock = self.core.locks.blocks(ticket.session_id, ticket.agent_id, now)
         if lock is not None and not _fails_on_conflict(ticket):
             return Cause(
@@ -81,12 +90,15 @@ class Dispatcher:
         return None
 
     def gate(self, ticket: Ticket, now: float) -> Cause | None:
-        """As `hold`, and let the deadline stand still while a lock is waited for."""
-        cause = self.hold(ticket, now)
+        """As `hold`, for the queue: an engine pause takes nobody out of line.
+
+        The deadline stands still while a lock or a pause is waited for.
+        """
+        cause = self._hold_alone(ticket, now)
         alarms = self.core.alarms
         if cause is not None and cause.kind is CauseKind.BACKOFF:
             alarms.set(("backoff", ticket.request_id), cause.until or now)
-        if cause is not None and cause.kind is CauseKind.LOCK:
+        if self._stands_still(ticket, cause, now):
             if ticket.clock_from is not None:
                 ticket.stop_clock(now)
                 alarms.clear(("deadline", ticket.request_id))
@@ -94,6 +106,24 @@ class Dispatcher:
             ticket.run_clock(now)
             alarms.set(("deadline", ticket.request_id), ticket.deadline_at() or now)
         return cause
+
+    def _stands_still(self, ticket: Ticket, cause: Cause | None, now: float) -> bool:
+        """Whether what holds a head back is nothing that its deadline should pay for."""
+        pauses = self.core.pauses
+        if pauses.engine is not None:
+            return True
+        if cause is not None:
+            return cause.kind in (CauseKind.LOCK, CauseKind.PAUSE)
+        if ticket.started_at is None or not pauses.any_provider:
+            return False
+        obstacle = self.core.providers.check(ticket.route, now)
+        return isinstance(obstacle, Cause) and obstacle.kind is CauseKind.PAUSE
+
+    def reset_clocks(self) -> None:
+        """Let the deadlines of waiting requests run or stand as the pauses now want it."""
+        now = self.core.clock()
+        for ticket in self.core.queue.begun():
+            self.gate(ticket, now)
 
     # --- the pump --------------------------------------------------------------------------
 
@@ -112,7 +142,8 @@ class Dispatcher:
         for kind, key in core.alarms.due(now):
             self._alarm_handlers[kind](key, now)
         limit = core.config.engine.max_concurrency
-        while not core.draining and core.queue.running_count < limit:
+        held = core.draining or core.pauses.engine is not None
+        while not held and core.queue.running_count < limit:
             ticket = core.queue.take(now, partial(self._serves, now))
             if ticket is None:
                 break

@@ -140,7 +140,10 @@ class LiveCall:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Run:
-    """One attempt of one request while it runs. `stopped` says who ended it from outside."""
+    """One attempt of one request while it runs. `stopped` says who ended it from outside.
+
+    `reported` is the failure that somebody reported, for which its call is stopped.
+    """
 
     ticket: Ticket
     attempt: int
@@ -152,11 +155,23 @@ class Run:
     records: list[CallRecord] = field(default_factory=list)
     broken_stream: bool = False
     stopped: Outcome | None = None
+    reported: ProviderFault | None = None
 
     @property
     def call(self) -> LiveCall | None:
         """The call that runs now, or the last one."""
         return self.calls[-1] if self.calls else None
+
+    def report(self, kind: ErrorKind, message: str) -> None:
+        """Note that somebody reports this attempt as failed: its call is to be stopped."""
+        self.stopped = Outcome.FAILED
+        self.reported = ProviderFault(kind, message)
+
+    def waits_s(self) -> list[tuple[ErrorKind, float | None]]:
+        """Return how each call failed and the Retry-After to be obeyed; a report has none."""
+        called = zip(self.calls, self.faults, strict=False)
+        waits = [(f.kind, live.entry.wait_s(f)) for live, f in called if f is not self.reported]
+        return waits if self.reported is None else [*waits, (self.reported.kind, None)]
 
     def record(self, now: float, *, retry_at: float | None = None, spent: bool) -> AttemptRecord:
         """Return this attempt for the record."""

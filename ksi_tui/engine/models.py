@@ -118,6 +118,7 @@ class Cause:
 
     `until` is when the cause ends by itself (None: not known), `certain` is False
     for an inferred edge, `text` the same in words, rendered for the time it was asked.
+    `forced`: a person made it so, and `until` is when that ends.
     """
 
     kind: CauseKind
@@ -125,6 +126,7 @@ class Cause:
     target: str | None = None
     until: float | None = None
     certain: bool = True
+    forced: bool = False
 
 
 class OnConflict(StrEnum):
@@ -272,6 +274,30 @@ class Lock:
     hold_s: float
     extended: int = 0
     request_id: str | None = None
+
+
+class PauseScope(StrEnum):
+    """How far a pause reaches."""
+
+    ENGINE = "engine"
+    SESSION = "session"
+    PROVIDER = "provider"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Something that a person has paused. `id` is the session or provider, None: the engine."""
+
+    scope: PauseScope
+    since: float
+    id: str | None = None
+    by: str | None = None
+    reason: str | None = None
+
+    @property
+    def target(self) -> str:
+        """What is paused, as one name: `engine`, `session:acme`, `provider:openai`."""
+        return str(self.scope) if self.id is None else f"{self.scope}:{self.id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -255,7 +255,7 @@ class Shutdown(Payload):
     grace_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
 
 
-PayloadT = TypeVar("PayloadT", bound=Payload)
+PayloadT = TypeVar("PayloadT", bound=BaseModel)
 
 
 def parse(model: type[PayloadT], data: Mapping[str, Any], event: str) -> PayloadT:
@@ -269,7 +269,7 @@ def parse(model: type[PayloadT], data: Mapping[str, Any], event: str) -> Payload
         ) from None
 
 
-def _explain(fault: Any, model: type[Payload]) -> str:
+def _explain(fault: Any, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         allowed = "" if len(fault["loc"]) > 1 else f"; allowed: {', '.join(model.model_fields)}"

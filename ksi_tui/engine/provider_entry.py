@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ksi_tui.config import ProviderSettings
-from ksi_tui.engine.circuit import Circuit, CircuitState
+from ksi_tui.engine.circuit import Circuit
+from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.errors import POLICY, ErrorKind, ProviderFault
 from ksi_tui.engine.provider_health import ProviderHealth
 from ksi_tui.engine.providers.base import Provider

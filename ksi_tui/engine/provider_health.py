@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ksi_tui.engine.circuit_memory import number
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.meter import Meter, Ring
 
@@ -89,7 +90,7 @@ class _Samples:
 
     def restore(self, values: Iterable[float]) -> None:
         for value in values:
-            self.add(float(value))
+            self.add(number(value))
 
 
 class ProviderHealth:
@@ -212,20 +213,27 @@ class ProviderHealth:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take what `dump` returned, in place of everything known."""
+        """Take what `dump` returned, in place of everything known.
+
+        Raises LookupError, TypeError, ValueError or AttributeError on anything else, with
+        only a part of it taken.
+        """
         self.reset()
         self._total = int(state.get("total", 0))
         self._ok = int(state.get("ok", 0))
         self._failed = int(state.get("failed", 0))
         self._by_kind = {ErrorKind(k): int(n) for k, n in state.get("by_kind", {}).items()}
-        self._latency_sum_ms = float(state.get("latency_sum_ms", 0))
+        self._latency_sum_ms = number(state.get("latency_sum_ms", 0))
         self._latency_count = int(state.get("latency_count", 0))
         self._latencies.restore(state.get("latencies", ()))
         self._ttfts.restore(state.get("ttfts", ()))
         rings = (self._ended, self._answered, self._broken)
         for ring, pairs in zip(rings, state.get("minutes", ()), strict=False):
-            ring.restore(pairs)
-        self._last_call = state.get("last_call")
+            ring.restore((number(key), number(amount)) for key, amount in pairs)
+        last_call = state.get("last_call")
+        self._last_call = None if last_call is None else number(last_call)
         if error := state.get("last_error"):
             at, kind, message = error
-            self._last_error = LastError(at=at, kind=ErrorKind(kind), message=message)
+            self._last_error = LastError(
+                at=number(at), kind=ErrorKind(kind), message=str(message)[:_MESSAGE_LIMIT]
+            )

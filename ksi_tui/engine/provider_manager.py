@@ -12,10 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
-from ksi_tui.engine.circuit import Circuit, CircuitState, Permit, Settled
-from ksi_tui.engine.errors import POLICY, CircuitEffect, ErrorKind, ProviderFault, circuit_effect
+from ksi_tui.engine.circuit import Circuit, Permit, Settled
+from ksi_tui.engine.circuit_memory import CircuitState
+from ksi_tui.engine.errors import (
+    POLICY,
+    CircuitEffect,
+    Conflict,
+    ErrorKind,
+    ProviderFault,
+    circuit_effect,
+)
 from ksi_tui.engine.models import Cause, CauseKind, Verdict, VerdictKind
+from ksi_tui.engine.pauses import PauseTable, pause_cause
 from ksi_tui.engine.provider_entry import Entry
+from ksi_tui.engine.provider_memory import dump, restore
 from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.ticket import Route
 from ksi_tui.engine.worker_health import WorkerHealth
@@ -51,27 +61,40 @@ class ProviderManager:
         *,
         on_circuit: Callable[[str, str, str, str], None],
         on_freed: Callable[[], None],
+        pauses: PauseTable | None = None,
     ) -> None:
+        self._config = config
+        self._build = build
+        self._on_circuit = on_circuit
+        self._pauses = PauseTable() if pauses is None else pauses
         self._entries: dict[str, Entry] = {}
         self._candidates: dict[Route, Candidates] = {}
         self._served: dict[str, bool] = {}
         self._on_freed = on_freed
         self.workers = workers
         for settings in config.providers:
-            self._add(config, settings, build(settings), on_circuit)
+            self._add(settings, build(settings))
 
-    def _add(
-        self,
-        config: Config,
-        settings: ProviderSettings,
-        provider: Provider,
-        on_circuit: Callable[[str, str, str, str], None],
-    ) -> None:
-        circuit_settings = config.circuit_of(settings)
+    def add(self, settings: ProviderSettings) -> None:
+        """Take in one more provider, for requests that wait already too.
+
+        Raises Conflict when its name is taken.
+        """
+        if settings.name in self._entries:
+            raise Conflict(
+                f"the name {settings.name!r} is taken; in use are: {', '.join(self._entries)}"
+            )
+        self._add(settings, self._build(settings))
+        self._candidates.clear()
+        self._served.clear()
+        self._on_freed()
+
+    def _add(self, settings: ProviderSettings, provider: Provider) -> None:
+        circuit_settings = self._config.circuit_of(settings)
 
         def changed(before: str, after: str, reason: str) -> None:
             self._entries[settings.name].dirty = True
-            on_circuit(settings.name, before, after, reason)
+            self._on_circuit(settings.name, before, after, reason)
 
         self._entries[settings.name] = Entry(
             settings=settings,
@@ -94,6 +117,11 @@ class ProviderManager:
     def names(self) -> list[str]:
         """The providers' names in the order of the settings."""
         return list(self._entries)
+
+    @property
+    def simulated_only(self) -> bool:
+        """Whether no provider reaches a network."""
+        return all(entry.settings.kind == "simulated" for entry in self._entries.values())
 
     def serves(self, model: str) -> bool:
         """Whether some provider's patterns match the model."""
@@ -160,10 +188,14 @@ class ProviderManager:
                 return None
             if cause.kind is CauseKind.WORKER and self.workers.patient:
                 return cause
-            if not entry.hopeless(now):
+            if cause.kind is CauseKind.PAUSE or not entry.hopeless(now):
                 causes.append(cause)
         if causes:
-            return min(causes, key=lambda c: (c.until is None, c.until or 0.0))
+            # A pause ends when somebody says so: whoever comes back by itself goes before it.
+            return min(
+                causes,
+                key=lambda c: (c.kind is CauseKind.PAUSE, c.until is None, c.until or 0.0),
+            )
         return self._why_hopeless(route, now)
 
     def _why_hopeless(self, route: Route, now: float) -> Hopeless:
@@ -179,6 +211,9 @@ class ProviderManager:
 
     def obstacle(self, entry: Entry, model: str, now: float) -> Cause | None:
         """Return what keeps a provider from being called for a model now, or None."""
+        paused = self._pauses.provider(entry.name)
+        if paused is not None:
+            return pause_cause(paused)
         if entry.settings.kind == "litellm" and self.workers.starting:
             return Cause(kind=CauseKind.WORKER, target=entry.name, text=self.workers.text)
         cooling = entry.cooling_until(model, now)
@@ -196,7 +231,8 @@ class ProviderManager:
                 kind=CauseKind.CIRCUIT,
                 target=entry.name,
                 until=None if probing else look.open_until,
-                text=f"{entry.name} probing" if probing else f"{entry.name} open",
+                text=f"{entry.name} {look.forced_text or ('probing' if probing else 'open')}",
+                forced=look.forced is not None,
             )
         if entry.full:
             limit = entry.settings.max_concurrency
@@ -288,7 +324,9 @@ class ProviderManager:
     def _last_candidate(self, entry: Entry, route: Route, now: float) -> bool:
         """Whether nobody else serves the route: a failure rate must not shut this one then."""
         others = (each for each in self.candidates(route).usable if each is not entry)
-        return not any(each.circuit.admits(now) for each in others)
+        return not any(
+            each.circuit.admits(now) and self._pauses.provider(each.name) is None for each in others
+        )
 
     def gave_up(self, entry: Entry, permit: Permit, now: float) -> None:
         """Note a call that was cancelled: neither failure nor success."""
@@ -316,30 +354,18 @@ class ProviderManager:
         changed = [entry for entry in self._entries.values() if entry.dirty]
         for entry in changed:
             entry.dirty = False
-        return [(entry.name, self._dump(entry)) for entry in changed]
+        return [(entry.name, dump(entry)) for entry in changed]
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """Return all of it as plain JSON by provider, for `restore`."""
-        return {entry.name: self._dump(entry) for entry in self._entries.values()}
-
-    def _dump(self, entry: Entry) -> dict[str, Any]:
-        return {
-            "circuit": entry.circuit.dump(),
-            "health": entry.health.dump(),
-            "cooldowns": dict(entry.cooldowns),
-        }
+        """Return what is known of those that were ever used, as plain JSON by provider."""
+        return {entry.name: dump(entry) for entry in self._entries.values() if not entry.unused}
 
     def restore(self, states: Mapping[str, Mapping[str, Any]], now: float) -> None:
         """Bring back what `dirty` once returned; providers that are gone are ignored."""
         for name, state in states.items():
             entry = self._entries.get(name)
-            if entry is None:
-                continue
-            entry.circuit.restore(state["circuit"], now)
-            entry.health.restore(state["health"])
-            entry.cooldowns = {
-                model: until for model, until in state["cooldowns"].items() if until > now
-            }
+            if entry is not None:
+                restore(entry, state, now)
 
 
 _SETTLED = {
@@ -349,6 +375,7 @@ _SETTLED = {
 }
 
 _VERDICTS = {
+    CauseKind.PAUSE: VerdictKind.PAUSED,
     CauseKind.COOLDOWN: VerdictKind.COOLING,
     CauseKind.CIRCUIT: VerdictKind.OPEN,
     CauseKind.SLOT: VerdictKind.FULL,

@@ -103,6 +103,10 @@ class QueueManager:
         """Return up to `limit` waiting heads that have run before (in backoff, or interrupted)."""
         return list(islice(self._begun.values(), limit))
 
+    def begun(self) -> list[Ticket]:
+        """Return every waiting head that has run before."""
+        return list(self._begun.values())
+
     @property
     def session_count(self) -> int:
         """How many sessions have unfinished requests."""

@@ -11,11 +11,11 @@ from heapq import nlargest
 from typing import Any
 
 from ksi_tui.engine.causes import Causes
-from ksi_tui.engine.circuit import CircuitState
 from ksi_tui.engine.clock import iso
+from ksi_tui.engine.control_replies import circuit_reply, pause_reply, paused_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import NotFound
-from ksi_tui.engine.models import Cause, State
+from ksi_tui.engine.models import Cause, CauseKind, State
 from ksi_tui.engine.payloads import Results, TokenUsage
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
@@ -72,9 +72,28 @@ class Replies:
             "providers": self.providers(),
             "token_usage": await self.token_usage(TokenUsage()),
             "retry_manager": self.retries()["stats"],
+            "pauses": {
+                "paused": paused_reply(core.pauses),
+                "hold_everything": self._pauses_hold_everything(),
+            },
             "database": {"fault": core.store.fault},
             "recovery": {"unfinished": core.recovered, "cursor": core.recovery_cursor},
         }
+
+    def _pauses_hold_everything(self) -> bool:
+        """Whether something waits and nothing will go on until somebody resumes it.
+
+        Looks no further than the first request that runs or waits for anything else.
+        """
+        core = self._core
+        if not len(core.pauses) or core.queue.running_count or not core.queue.session_count:
+            return False
+        now = core.clock()
+        heads = (lane.head for lane in core.queue.lanes())
+        return all(
+            head is not None and self._causes.cause(head, now).kind is CauseKind.PAUSE
+            for head in heads
+        )
 
     def _brief(self, ticket: Ticket) -> dict[str, Any]:
         call = ticket.run.call if ticket.run is not None else None
@@ -124,6 +143,7 @@ class Replies:
         known = await core.store.session(session_id) or core.sessions.get(session_id)
         stored = await core.store.session_requests(session_id, SESSION_REQUESTS)
         lane, lock = core.queue.lane(session_id), core.locks.get(session_id)
+        pause = core.pauses.session(session_id)
         size = len(lane.waiting) if lane else 0
         running = lane.running if lane else None
         return {
@@ -145,6 +165,7 @@ class Replies:
                 "conversation_locked": lock is not None,
                 "lock_holder": lock.holder if lock else None,
                 "lock_expiry": iso(lock.expires_at) if lock else None,
+                "paused": None if pause is None else pause_reply(pause),
                 "agents": sorted(known.agents) if known else [],
             },
         }
@@ -189,7 +210,12 @@ class Replies:
         """Answer `completion:provider_status` for all."""
         entries = self._core.providers.entries()
         now = self._core.clock()
-        available = [e.name for e in entries if e.circuit.admits(now) and not e.full]
+        pauses = self._core.pauses
+        available = [
+            e.name
+            for e in entries
+            if e.circuit.admits(now) and not e.full and pauses.provider(e.name) is None
+        ]
         return {
             "total_providers": len(entries),
             "available_providers": available,
@@ -207,21 +233,14 @@ class Replies:
     def _provider(self, entry: Entry, now: float) -> dict[str, Any]:
         look, stats, settings = entry.circuit.look(now), entry.health.stats(now), entry.settings
         cooling = [until for until in entry.cooldowns.values() if until > now]
+        pause = self._core.pauses.provider(entry.name)
         return {
             "provider": entry.name,
             "config": settings.model_dump(
                 mode="json", exclude={"params", "circuit", "name"}, exclude_none=True
             ),
-            "circuit_breaker": {
-                "state": str(look.state),
-                "is_open": look.state is CircuitState.OPEN,
-                "recent_failures": look.failures,
-                "open_until": iso(look.open_until),
-                "forced": str(look.forced) if look.forced else None,
-                "forced_by": look.forced_by,
-                "last_success": iso(look.last_success),
-                "reason": look.reason or None,
-            },
+            "circuit_breaker": circuit_reply(look),
+            "paused": None if pause is None else pause_reply(pause),
             "cooldown_until": iso(max(cooling)) if cooling else None,
             "stats": {
                 **asdict(stats),

@@ -6,12 +6,13 @@ window only, and the order of sessions is worked out at most once a second.
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, islice
 
 from ksi_tui.engine.causes import Causes, seconds
-from ksi_tui.engine.circuit import CircuitState
+from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.models import Lock, State
+from ksi_tui.engine.models import Lock, Pause, PauseScope, State
+from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.queue_manager import Lane
 from ksi_tui.engine.ticket import Ticket
@@ -21,6 +22,7 @@ from ksi_tui.engine.views import (
     Level,
     Live,
     LockView,
+    PauseView,
     Phase,
     ProviderView,
     QueueView,
@@ -58,11 +60,12 @@ class Snapshots:
         window = lanes[query.queue_offset : query.queue_offset + query.queue_limit]
         providers = tuple(self._provider(e, now) for e in self._core.providers.entries())
         locks = sorted(self._core.locks, key=lambda lock: lock.expires_at)
+        pauses = self._core.pauses
         return Snapshot(
             at=now,
             verdict=self._verdict(now),
             totals=self._totals(now),
-            simulated_only=self._core.config.simulated_only,
+            simulated_only=self._core.providers.simulated_only,
             active=active,
             active_total=active_total,
             queues=tuple(self._queue(lane, now) for lane in window if lane.head is not None),
@@ -70,6 +73,8 @@ class Snapshots:
             providers=providers,
             locks=tuple(self._lock(lock, now) for lock in locks[: query.lock_limit]),
             locks_total=len(locks),
+            pauses=tuple(self._pause(p, now) for p in islice(pauses, query.pause_limit)),
+            pauses_total=len(pauses),
             tokens=self._core.tokens.view(now, query.trend_points),
             live=self._live(query.request_id, now) if query.request_id else None,
             notices=(self._core.store.fault,) if self._core.store.fault else (),
@@ -181,6 +186,22 @@ class Snapshots:
             doing_phase=phase,
         )
 
+    def _pause(self, pause: Pause, now: float) -> PauseView:
+        queue = self._core.queue
+        waiting = None
+        if pause.scope is PauseScope.ENGINE:
+            waiting = queue.waiting_count
+        elif pause.scope is PauseScope.SESSION:
+            waiting = queue.depth(pause.id or "")
+        return PauseView(
+            scope=str(pause.scope),
+            id=pause.id,
+            by=pause.by,
+            reason=pause.reason,
+            since_s=max(0.0, now - pause.since),
+            waiting=waiting,
+        )
+
     def _holder_does(self, lock: Lock, lane: Lane | None, now: float) -> tuple[str, Phase | None]:
         running = lane.running if lane else None
         if running is not None and running.agent_id == lock.holder and not running.state.final:
@@ -223,6 +244,11 @@ class Snapshots:
 
     def _provider_now(self, entry: Entry, cooling: float | None, now: float) -> str:
         look, stats = entry.circuit.look(now), entry.health.stats(now)
+        pause = self._core.pauses.provider(entry.name)
+        if pause is not None:
+            return paused(pause)
+        if look.forced is not None:
+            return f"{look.forced_text}{_left(look.forced_until, now)}"
         if look.state is CircuitState.OPEN:
             if look.open_until is None or look.open_until <= now:
                 return f"open, next call is its probe; {look.reason}"
@@ -248,16 +274,20 @@ class Snapshots:
             return Verdict(level=Level.READ_ONLY, cause=core.store.fault)
         if core.draining:
             return Verdict(level=Level.STOPPING, cause=f"{core.queue.running_count} still run")
+        if core.pauses.engine is not None:
+            return Verdict(level=Level.PAUSED, cause=f"engine {paused(core.pauses.engine)}")
         entries = core.providers.entries()
         sick = [e for e in entries if e.circuit.look(now).state is not CircuitState.CLOSED]
         if sick:
             worst = sick[0]
             look = worst.circuit.look(now)
-            left = _probe(look.open_until, now)
             more = f" and {len(sick) - 1} more" if len(sick) > 1 else ""
             began = look.outage_since or look.since or now
-            state = look.state.replace("_", "-")
-            cause = f"{worst.name} {state} {seconds(now - began)}{left}{more}"
+            state = f"{look.state.replace('_', '-')} {seconds(now - began)}"
+            left = _probe(look.open_until, now)
+            if look.forced is not None:
+                state, left = look.forced_text, _left(look.forced_until, now)
+            cause = f"{worst.name} {state}{left}{more}"
             level = Level.DOWN if len(sick) == len(entries) else Level.DEGRADED
             return Verdict(level=level, cause=cause)
         cooling = [e.name for e in entries if any(u > now for u in e.cooldowns.values())]
@@ -299,6 +329,11 @@ def _probe(open_until: float | None, now: float) -> str:
     if open_until <= now:
         return ", the next call is its probe"
     return f", probe in {seconds(open_until - now)}"
+
+
+def _left(until: float | None, now: float) -> str:
+    """Return how much is left of a forced state, as part of a sentence."""
+    return "" if until is None else f", {seconds(until - now)} left"
 
 
 def _pace(ticket: Ticket, now: float) -> float | None:

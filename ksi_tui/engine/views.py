@@ -133,6 +133,21 @@ class LockView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PauseView:
+    """Something that is paused. `waiting`: the requests it holds; None where none can tell.
+
+    `scope` is engine, session or provider, `id` the session or provider.
+    """
+
+    scope: str
+    id: str | None
+    by: str | None
+    reason: str | None
+    since_s: float
+    waiting: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRow:
     """Today's tokens of one provider. `cost` None: everything in it is unpriced."""
 
@@ -201,6 +216,7 @@ class SnapshotQuery:
     queue_offset: int = 0
     queue_limit: int = 50
     lock_limit: int = 50
+    pause_limit: int = 50
     trend_points: int = 96
     request_id: str | None = None
 
@@ -220,6 +236,8 @@ class Snapshot:
     providers: tuple[ProviderView, ...] = ()
     locks: tuple[LockView, ...] = ()
     locks_total: int = 0
+    pauses: tuple[PauseView, ...] = ()
+    pauses_total: int = 0
     tokens: TokenView | None = None
     live: Live | None = None
     notices: tuple[str, ...] = field(default=())

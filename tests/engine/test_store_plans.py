@@ -36,6 +36,7 @@ QUESTIONS: dict[str, Question] = {
     "session_requests": lambda store: store.session_requests("s-1", 5),
     "turns": lambda store: store.turns("s-1", 500),
     "counts": lambda store: store.counts(),
+    "pauses": lambda store: store.pauses(),
     "results": lambda store: store.results(after=1),
     "results of a state": lambda store: store.results(state=State.FAILED),
     "results of a session": lambda store: store.results(session_id="s-1", state=State.FAILED),
@@ -92,7 +93,7 @@ def _scans(step: str, text: str) -> bool:
         return False
     # A list by session is as long as there are sessions; it reads their sums, not the calls.
     by_session = "FROM usage_sessions u" in text and "u.session_id AS k" in text
-    short = {"locks", "providers", "counters", "json_each", "waiting"}
+    short = {"locks", "pauses", "providers", "counters", "json_each", "waiting"}
     return not (words[1] in short or (words[1] == "u" and by_session))
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ksi_tui.config import CircuitSettings
-from ksi_tui.engine.circuit import REASON_LIMIT, Circuit, CircuitState, Permit, Settled
+from ksi_tui.engine.circuit import REASON_LIMIT, Circuit, Permit, Settled
+from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.errors import CircuitEffect, ErrorKind
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ksi_tui.config import Config, ProviderSettings
-from ksi_tui.engine.circuit import CircuitState, Permit
+from ksi_tui.engine.circuit import Permit
+from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import Cause, CauseKind, Verdict, VerdictKind
 from ksi_tui.engine.provider_entry import Entry

@@ -20,6 +20,8 @@ from ksi_tui.engine.models import (
     CallRecord,
     Lock,
     Message,
+    Pause,
+    PauseScope,
     RequestSpec,
     State,
     Usage,
@@ -167,6 +169,28 @@ class SessionSeen:
     ended_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseSaved:
+    """Something was paused."""
+
+    pause: Pause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseGone:
+    """Something was resumed."""
+
+    scope: PauseScope
+    id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnsForgotten:
+    """A session's transcript begins anew; turns of writes handed over later are kept."""
+
+    session_id: str
+
+
 Write = (
     Accepted
     | Moved
@@ -179,6 +203,9 @@ Write = (
     | ProviderSaved
     | ActionTaken
     | SessionSeen
+    | PauseSaved
+    | PauseGone
+    | TurnsForgotten
 )
 
 # --- what reads return --------------------------------------------------------------------
@@ -254,6 +281,7 @@ class Recovery:
     next_place: int
     next_number: int
     next_finish_seq: int
+    pauses: Sequence[Pause] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +373,10 @@ class Reader(Protocol):
 
     async def counts(self) -> Mapping[State, int]:
         """Return how many requests the store holds, by state."""
+        ...
+
+    async def pauses(self) -> Sequence[Pause]:
+        """Return what is paused, the longest first."""
         ...
 
     async def usage(self, query: UsageQuery) -> Sequence[tuple[str, UsageTotals]]:

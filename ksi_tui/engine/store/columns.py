@@ -17,6 +17,7 @@ from ksi_tui.engine.models import (
     Lock,
     Message,
     OnConflict,
+    Pause,
     RequestSpec,
 )
 from ksi_tui.engine.store.base import Accepted, Finished, Moved
@@ -114,6 +115,17 @@ def lock_row(lock: Lock) -> tuple[object, ...]:
         lock.hold_s,
         lock.extended,
         lock.request_id,
+    )
+
+
+def pause_row(pause: Pause) -> tuple[object, ...]:
+    """Return the columns of a pause."""
+    return (
+        pause.scope,
+        pause.id or "",
+        storable(pause.by),
+        storable(pause.reason),
+        pause.since,
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 import aiosqlite
 
 from ksi_tui.engine.errors import StoreUnavailable
-from ksi_tui.engine.models import CallRecord, State
+from ksi_tui.engine.models import CallRecord, Pause, State
 from ksi_tui.engine.store import migrations, rows, statements, usage
 from ksi_tui.engine.store.base import SessionFound, StoredRequest, UsageQuery, UsageTotals
 from ksi_tui.engine.store.columns import to_json
@@ -168,6 +168,10 @@ class SqliteReader:
         """Return how many requests the store holds, by state."""
         found = {row[0]: row[1] for row in await self._ask(statements.COUNTERS)}
         return {state: found[state] for state in State}
+
+    async def pauses(self) -> Sequence[Pause]:
+        """Return what is paused, the longest first."""
+        return [rows.pause(row) for row in await self._ask(statements.PAUSES)]
 
     # --- usage ----------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ from ksi_tui.engine.models import (
     LockTerms,
     OnConflict,
     Outcome,
+    Pause,
+    PauseScope,
     Priority,
     RequestSpec,
     State,
@@ -239,6 +241,12 @@ def lock(row: Row) -> Lock:
         extended=extended,
         request_id=request_id,
     )
+
+
+def pause(row: Row) -> Pause:
+    """Return a pause."""
+    scope, id, by, reason, since = row
+    return Pause(scope=PauseScope(scope), id=id or None, by=by, reason=reason, since=since)
 
 
 def session(row: Row, agents: Iterable[str]) -> SessionFound:

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from ksi_tui.engine.store.ownership import Ownership
 from ksi_tui.engine.store.reader import SqliteReader, connect_reader
 from ksi_tui.engine.store.writer import GroupConnection, GroupWriter
 from ksi_tui.paths import private_dir
+
+_log = logging.getLogger(__name__)
 
 _AFTER_ALL_ROWS: Final = 2**63 - 1
 _PAIRS_AT_ONCE: Final = 20
@@ -173,6 +176,7 @@ class SqliteStore(SqliteReader):
             locks = await self._rows(statements.LOCKS)
             providers = await self._rows(statements.PROVIDERS)
             counters = await self._rows(statements.COUNTERS)
+            pauses = await self._rows(statements.PAUSES)
         # A hundred thousand values take long enough to be felt by whatever else the loop does.
         return await asyncio.to_thread(
             _recovery,
@@ -181,6 +185,7 @@ class SqliteStore(SqliteReader):
             locks=locks,
             providers=providers,
             counters=counters,
+            pauses=pauses,
         )
 
     async def specs(self, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
@@ -216,6 +221,7 @@ def _recovery(
     locks: Sequence[rows.Row],
     providers: Sequence[rows.Row],
     counters: Sequence[rows.Row],
+    pauses: Sequence[rows.Row],
 ) -> Recovery:
     values = {row[0]: row[1] for row in counters}
     agents: dict[str, list[str]] = {}
@@ -228,9 +234,23 @@ def _recovery(
         unfinished=[rows.unfinished(row) for row in unfinished],
         sessions=[rows.session(row, agents.get(row[0], ())) for row in found.values()],
         locks=[rows.lock(row) for row in locks],
-        providers={provider: rows.from_json(state) for provider, state in providers},
+        providers=dict(_readable_providers(providers)),
         counts={state: values[state] for state in State},
         next_place=values["next_place"],
         next_number=values["next_number"],
         next_finish_seq=values["next_finish_seq"],
+        pauses=[rows.pause(row) for row in pauses],
     )
+
+
+def _readable_providers(found: Sequence[rows.Row]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the providers' states that are JSON objects; another must not prevent a start."""
+    for provider, text in found:
+        try:
+            state = rows.from_json(text)
+        except (ValueError, RecursionError):
+            state = None
+        if isinstance(state, dict):
+            yield provider, state
+        else:
+            _log.warning("the saved state of provider %r cannot be read; it begins anew", provider)

@@ -63,6 +63,8 @@ _CALL: Final = """request_id, attempt, ordinal, provider, model, agent_id, sessi
     status, input, cache_read, cache_write, output, reasoning, estimated, raw_usage, cost,
     price_version, partial_text, upstream_closed_ms"""
 ADD_CALL: Final = f"INSERT INTO calls ({_CALL}) VALUES ({', '.join('?' * 27)})"
+FORGET_TURNS: Final = "DELETE FROM turns WHERE session_id = ?"
+COUNT_NO_TURNS: Final = "UPDATE sessions SET turn_count = 0 WHERE session_id = ?"
 ADD_TURN: Final = "INSERT INTO turns (session_id, chars, pair) VALUES (?, ?, ?)"
 TOUCH_SESSION: Final = """
 INSERT INTO sessions (session_id, created_at, last_activity, request_count, turn_count, ended_at)
@@ -81,6 +83,10 @@ INSERT OR REPLACE INTO locks (session_id, holder, granted_at, expires_at, hold_s
 VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 DROP_LOCK: Final = "DELETE FROM locks WHERE session_id = ?"
+SAVE_PAUSE: Final = """
+INSERT OR REPLACE INTO pauses (scope, id, by, reason, since) VALUES (?, ?, ?, ?, ?)
+"""
+DROP_PAUSE: Final = "DELETE FROM pauses WHERE scope = ? AND id = ?"
 SAVE_PROVIDER: Final = "INSERT OR REPLACE INTO providers (provider, state) VALUES (?, ?)"
 ADD_ACTION: Final = """
 INSERT INTO actions (at, name, target, by, reason, detail) VALUES (?, ?, ?, ?, ?, ?)
@@ -147,6 +153,7 @@ SESSION_AGENTS: Final = "SELECT agent_id FROM session_agents WHERE session_id = 
 LOCKS: Final = """
 SELECT session_id, holder, granted_at, expires_at, hold_s, extended, request_id FROM locks
 """
+PAUSES: Final = "SELECT scope, id, by, reason, since FROM pauses ORDER BY since, scope, id"
 PROVIDERS: Final = "SELECT provider, state FROM providers"
 COUNTERS: Final = "SELECT name, value FROM counters"
 

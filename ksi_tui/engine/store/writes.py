@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from ksi_tui.engine.models import Lock, State
+from ksi_tui.engine.models import Lock, Pause, PauseScope, State
 from ksi_tui.engine.store import columns, statements
 from ksi_tui.engine.store.base import (
     Accepted,
@@ -23,9 +23,12 @@ from ksi_tui.engine.store.base import (
     LockGone,
     LockSaved,
     Moved,
+    PauseGone,
+    PauseSaved,
     ProviderSaved,
     SessionSeen,
     TurnsAdded,
+    TurnsForgotten,
     Write,
 )
 from ksi_tui.engine.store.usage import Gathered
@@ -90,6 +93,8 @@ class Batch:
         self._sessions: dict[str, _SessionDelta] = {}
         self._agents: dict[tuple[object, ...], None] = {}
         self._locks: dict[str, Lock | None] = {}
+        self._pauses: dict[tuple[PauseScope, str | None], Pause | None] = {}
+        self._forgotten: dict[tuple[object, ...], None] = {}
         self._providers: dict[str, str] = {}
         self._deltas: dict[str, int] = {}
         self._raised: dict[str, int] = {}
@@ -108,6 +113,9 @@ class Batch:
                     follower = _FOLLOWED_BY.get(statement)
                     if follower in step:
                         yield follower, step[follower]
+        # Turns that were added before their session was forgotten are gone from the batch.
+        yield statements.FORGET_TURNS, list(self._forgotten)
+        yield statements.COUNT_NO_TURNS, list(self._forgotten)
         yield from self._added.items()
         yield from self._gathered()
 
@@ -118,6 +126,10 @@ class Batch:
         gone: Rows = [(session_id,) for session_id, lock in self._locks.items() if lock is None]
         yield statements.SAVE_LOCK, [columns.lock_row(lock) for lock in held]
         yield statements.DROP_LOCK, gone
+        paused = [pause for pause in self._pauses.values() if pause is not None]
+        resumed: Rows = [(scope, id or "") for (scope, id), p in self._pauses.items() if p is None]
+        yield statements.SAVE_PAUSE, [columns.pause_row(pause) for pause in paused]
+        yield statements.DROP_PAUSE, resumed
         yield statements.SAVE_PROVIDER, list(self._providers.items())
         yield statements.ADD_SPAN, list(self._usage.span_rows())
         yield statements.ADD_SESSION_USAGE, list(self._usage.session_rows())
@@ -213,6 +225,19 @@ class Batch:
     def _unlock(self, write: LockGone) -> None:
         self._locks[write.session_id] = None
 
+    def _pause(self, write: PauseSaved) -> None:
+        self._pauses[write.pause.scope, write.pause.id] = write.pause
+
+    def _resume(self, write: PauseGone) -> None:
+        self._pauses[write.scope, write.id] = None
+
+    def _forget(self, write: TurnsForgotten) -> None:
+        self._forgotten[write.session_id,] = None
+        turns = self._added.get(statements.ADD_TURN, [])
+        turns[:] = [row for row in turns if row[0] != write.session_id]
+        if write.session_id in self._sessions:
+            self._sessions[write.session_id].turns = 0
+
     def _provider(self, write: ProviderSaved) -> None:
         self._providers[write.provider] = columns.to_json(write.state)
 
@@ -256,4 +281,7 @@ _ADD: Final[dict[type[Any], Callable[[Batch, Any], None]]] = {
     ProviderSaved: Batch._provider,
     ActionTaken: Batch._act,
     SessionSeen: Batch._seen,
+    PauseSaved: Batch._pause,
+    PauseGone: Batch._resume,
+    TurnsForgotten: Batch._forget,
 }

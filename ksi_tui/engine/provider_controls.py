@@ -1,0 +1,207 @@
+"""What operators do to providers: force, reset and probe their circuits, add one more.
+
+Each change is on disk before its reply, with who made it and why. The circuit's rules are
+`circuit`'s, who may be called is `provider_manager`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from ksi_tui.engine import events
+from ksi_tui.engine.circuit import CircuitStatus
+from ksi_tui.engine.circuit_memory import CircuitState
+from ksi_tui.engine.control_payloads import AddProvider, ForceCircuit, Probe, ResetCircuit
+from ksi_tui.engine.control_replies import circuit_reply
+from ksi_tui.engine.core import Core
+from ksi_tui.engine.dispatch import Dispatcher
+from ksi_tui.engine.errors import Conflict, NotFound
+from ksi_tui.engine.events import Subscription
+from ksi_tui.engine.live_call import Run
+from ksi_tui.engine.models import Action
+from ksi_tui.engine.pauses import paused
+from ksi_tui.engine.provider_entry import Entry
+from ksi_tui.engine.replies import Replies
+from ksi_tui.engine.store.base import ActionTaken, ProviderSaved
+
+PROBE_TAKEN_WITHIN_S = 5.0
+"""How long `probe` waits to see whether a request that sets out arrives: reading its payload."""
+
+
+class ProviderControls:
+    """Acts on providers."""
+
+    def __init__(self, core: Core, dispatcher: Dispatcher, replies: Replies) -> None:
+        self._core = core
+        self._dispatcher = dispatcher
+        self._replies = replies
+
+    def _entry(self, name: str) -> Entry:
+        entry = self._core.providers.get(name)
+        if entry is None:
+            names = ", ".join(self._core.providers.names)
+            raise NotFound(f"no provider {name!r}; configured: {names}")
+        return entry
+
+    # --- circuits --------------------------------------------------------------------------
+
+    async def open(self, data: ForceCircuit) -> dict[str, Any]:
+        """Force a circuit open: nobody is let through until it is ended, or for `for_s`."""
+        entry, now = self._entry(data.provider), self._core.clock()
+        before = entry.circuit.look(now).state
+        entry.circuit.force_open(now, reason=data.reason or "", by=data.by, for_s=data.for_s)
+        return await self._done("force open", entry, before, data, _limit(data.for_s))
+
+    async def close(self, data: ForceCircuit) -> dict[str, Any]:
+        """Force a circuit closed: everybody is let through, whatever fails."""
+        entry, now = self._entry(data.provider), self._core.clock()
+        before = entry.circuit.look(now).state
+        entry.circuit.force_close(now, reason=data.reason or "", by=data.by, for_s=data.for_s)
+        return await self._done("force closed", entry, before, data, _limit(data.for_s))
+
+    async def reset(self, data: ResetCircuit) -> dict[str, Any]:
+        """Forget a provider's state, cooldowns and statistics, as if it had just been added."""
+        entry, now = self._entry(data.provider), self._core.clock()
+        before = entry.circuit.look(now).state
+        entry.health.reset()
+        entry.cooldowns.clear()
+        entry.circuit.reset(now)
+        return await self._done("reset", entry, before, data)
+
+    async def _done(
+        self,
+        name: str,
+        entry: Entry,
+        before: CircuitState,
+        data: ForceCircuit | ResetCircuit,
+        detail: str | None = None,
+    ) -> dict[str, Any]:
+        """Tell of a change by hand, let it have its effect, and answer once it is on disk."""
+        core = self._core
+        now = core.clock()
+        look = entry.circuit.look(now)
+        if look.state is before:  # else the circuit has told it already
+            self._tell(entry, look, before)
+        written = self._record(name, entry, data.by, data.reason, detail)
+        self._let_go()
+        await asyncio.shield(written)
+        return self._circuit(entry)
+
+    def _tell(self, entry: Entry, look: CircuitStatus, before: CircuitState) -> None:
+        told = {"from": str(before), "to": str(look.state), "reason": look.reason}
+        self._core.publish(events.CIRCUIT, {"provider": entry.name, **told})
+
+    def _record(
+        self, name: str, entry: Entry, by: str | None, reason: str | None, detail: str | None = None
+    ) -> asyncio.Future[None]:
+        core = self._core
+        entry.dirty = True
+        action = Action(
+            at=core.clock(),
+            name=name,
+            target=f"provider:{entry.name}",
+            by=by,
+            reason=reason,
+            detail=detail,
+        )
+        saved = [ProviderSaved(provider=n, state=s) for n, s in core.providers.dirty()]
+        return core.store.write(*saved, ActionTaken(action=action))
+
+    def _let_go(self) -> None:
+        """Ask again for everybody who waits."""
+        if self._core.pauses.any_provider:
+            self._dispatcher.reset_clocks()
+        self._core.queue.provider_freed()
+        self._core.poke()
+
+    def _circuit(self, entry: Entry) -> dict[str, Any]:
+        look = entry.circuit.look(self._core.clock())
+        return {"provider": entry.name, "circuit_breaker": circuit_reply(look)}
+
+    # --- probing ---------------------------------------------------------------------------
+
+    async def probe(self, data: Probe) -> dict[str, Any]:
+        """Let one waiting request through now; says which one took the probe, if any waits.
+
+        Raises Conflict when nothing is to be probed: closed, forced, paused, or probed already.
+        """
+        entry, now = self._entry(data.provider), self._core.clock()
+        pause = self._core.pauses.provider(entry.name)
+        if pause is not None:
+            raise Conflict(f"{entry.name} is {paused(pause)}; resume it first")
+        if not entry.circuit.allow_probe(now):
+            raise Conflict(_no_probe(entry.name, entry.circuit.look(now)))
+        written = self._record("probe", entry, data.by, None)
+        async with self._core.router.subscribe(events.PROGRESS, {}) as progress:
+            self._let_go()
+            taker = await self._taker(entry, progress)
+        await asyncio.shield(written)
+        return {
+            **self._circuit(entry),
+            "taken": taker is not None,
+            "request_id": taker,
+        }
+
+    async def _taker(self, entry: Entry, progress: Subscription) -> str | None:
+        """Return the request that goes as the probe; None when no waiting one sets out."""
+        await asyncio.sleep(0)  # the dispatcher looks in this turn of the loop
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PROBE_TAKEN_WITHIN_S):
+                while self._probing(entry) is None and (runs := self._setting_out(entry)):
+                    # Each of them makes its call, which is told, or ends without one.
+                    heard = asyncio.create_task(anext(progress), name="probe heard of")
+                    try:
+                        await asyncio.wait({heard, *runs}, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        heard.cancel()
+                        await asyncio.gather(heard, return_exceptions=True)
+        probe = self._probing(entry)
+        return None if probe is None else probe.ticket.request_id
+
+    def _runs(self) -> list[Run]:
+        lanes = self._core.queue.running_lanes()
+        return [lane.running.run for lane in lanes if lane.running and lane.running.run]
+
+    def _probing(self, entry: Entry) -> Run | None:
+        """Return the run whose call is the provider's probe, or None."""
+        calls = ((run, run.call) for run in self._runs())
+        return next((r for r, c in calls if c and c.entry is entry and c.permit.probe), None)
+
+    def _setting_out(self, entry: Entry) -> list[asyncio.Task[None]]:
+        """Return the runs that have not called anybody yet and may come to this provider."""
+        candidates = self._core.providers.candidates
+        return [
+            run.task
+            for run in self._runs()
+            if run.call is None
+            and run.task is not None
+            and not run.task.done()
+            and entry in candidates(run.ticket.route).usable
+        ]
+
+    # --- one more --------------------------------------------------------------------------
+
+    async def add(self, data: AddProvider) -> dict[str, Any]:
+        """Take in one more provider until the engine ends; answers with its status."""
+        core = self._core
+        core.providers.add(data.settings)
+        entry = self._entry(data.name)
+        detail = f"{data.kind}, models {', '.join(data.models)}"
+        written = self._record("add provider", entry, data.by, data.reason, detail)
+        self._let_go()
+        await asyncio.shield(written)
+        return {"status": "added", **self._replies.provider(data.name)}
+
+
+def _limit(for_s: float | None) -> str | None:
+    return None if for_s is None else f"for {for_s:g} s"
+
+
+def _no_probe(name: str, look: CircuitStatus) -> str:
+    if look.forced is not None:
+        return f"{name} is {look.forced_text}; reset it, or wait for the end of that"
+    if look.state is CircuitState.CLOSED:
+        return f"{name} is closed: it lets every call through, there is nothing to probe"
+    return f"{name} is being probed already"
