@@ -119,6 +119,18 @@ class CallBooked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsageFolded:
+    """The clean-up's turn at `at`: rollups by minute become hours and days, old fine ones go.
+
+    May be handed over at any moment and as often as one likes; the more often, the fewer rows
+    a question reads. Minutes are kept for `usage.MINUTES_KEPT_S`, hours for
+    `usage.HOURS_KEPT_S`; sums never change by it.
+    """
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockSaved:
     """A conversation lock was granted, extended or taken over."""
 
@@ -164,6 +176,7 @@ Write = (
     | Finished
     | AttemptBooked
     | CallBooked
+    | UsageFolded
     | LockSaved
     | LockGone
     | ProviderSaved
@@ -218,7 +231,13 @@ class SessionFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageTotals:
-    """Sums over calls. `requests` counts answered requests; `unpriced` calls without a price."""
+    """Sums over calls. `requests` counts answered requests; `unpriced` calls without a price.
+
+    `mcp_requests` are those of `requests` that ask for MCP or bring tools,
+    `tool_schema_tokens` what the tools took of the input of all calls, wasted ones too.
+    `cache_savings` are dollars; `unpriced_savings` calls that read from a cache without a
+    known price, with which the savings are a lower bound.
+    """
 
     usage: Usage = field(default_factory=Usage)
     requests: int = 0
@@ -230,6 +249,10 @@ class UsageTotals:
     waste_cost: float = 0.0
     waste_calls: int = 0
     waste_s: float = 0.0
+    mcp_requests: int = 0
+    tool_schema_tokens: int = 0
+    cache_savings: float = 0.0
+    unpriced_savings: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

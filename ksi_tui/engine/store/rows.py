@@ -218,6 +218,9 @@ def call(row: Row) -> tuple[int, CallRecord]:
         price_version=row[25],
         partial_text=row[26],
         upstream_closed_ms=row[27],
+        mcp=bool(row[28]),
+        tool_schema_tokens=row[29],
+        cache_savings=row[30],
     )
 
 

@@ -61,8 +61,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 _CALL: Final = """request_id, attempt, ordinal, provider, model, agent_id, session_id, started_at,
     finished_at, outcome, asked_model, first_token_at, last_token_at, error_kind, error_message,
     status, input, cache_read, cache_write, output, reasoning, estimated, raw_usage, cost,
-    price_version, partial_text, upstream_closed_ms"""
-ADD_CALL: Final = f"INSERT INTO calls ({_CALL}) VALUES ({', '.join('?' * 27)})"
+    price_version, partial_text, upstream_closed_ms, mcp, tool_schema_tokens, cache_savings"""
+ADD_CALL: Final = f"INSERT INTO calls ({_CALL}) VALUES ({', '.join('?' * 30)})"
 ADD_TURN: Final = "INSERT INTO turns (session_id, chars, pair) VALUES (?, ?, ?)"
 TOUCH_SESSION: Final = """
 INSERT INTO sessions (session_id, created_at, last_activity, request_count, turn_count, ended_at)
@@ -103,24 +103,49 @@ SUMS: Final = (
     "waste_cost",
     "waste_calls",
     "waste_s",
+    "mcp_requests",
+    "tool_schema_tokens",
+    "cache_savings",
+    "unpriced_savings",
 )
 """The columns that are summed, in the order of `usage.Sums`."""
 
 
-def _add_sums(table: str, keys: tuple[str, ...]) -> str:
+def _add_sums(table: str, keys: tuple[str, ...], source: str | None = None) -> str:
+    """Return the statement that adds rows to a table of sums: one row of values, or a query's."""
     columns = ", ".join(keys + SUMS)
     marks = ", ".join("?" * (len(keys) + len(SUMS)))
     adds = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
     return (
-        f"INSERT INTO {table} ({columns}) VALUES ({marks})"
+        f"INSERT INTO {table} ({columns}) {source or f'VALUES ({marks})'}"
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {adds}"
     )
 
 
-ADD_SPAN: Final = _add_sums("usage_spans", ("span_s", "start", "provider", "model", "agent_id"))
+ADD_MINUTE: Final = _add_sums("usage_unfolded", ("start", "provider", "model", "agent_id"))
 ADD_SESSION_USAGE: Final = _add_sums(
     "usage_sessions", ("session_id", "provider", "model", "agent_id")
 )
+
+# A plain SUM keeps integers integers. WHERE 1: SQLite cannot tell ON CONFLICT from a join else.
+FOLD: Final = _add_sums(
+    "usage_spans",
+    ("span_s", "start", "provider", "model", "agent_id"),
+    f"SELECT ?1, start / ?1 * ?1 AS since, provider, model, agent_id,"
+    f" {', '.join(f'SUM({name})' for name in SUMS)}"
+    " FROM usage_unfolded WHERE 1 GROUP BY since, provider, model, agent_id",
+)
+FORGET_UNFOLDED: Final = "DELETE FROM usage_unfolded"
+RAISE_EDGE: Final = """
+UPDATE counters SET value = MAX(value, MIN(?3, ?4 + (
+    SELECT start FROM usage_spans WHERE span_s = ?2 ORDER BY start LIMIT 1
+) / ?5 * ?5))
+WHERE name = ?1 AND EXISTS (SELECT 1 FROM usage_spans WHERE span_s = ?2)
+"""
+DROP_FINE: Final = """
+DELETE FROM usage_spans
+WHERE span_s = ?2 AND start < (SELECT value FROM counters WHERE name = ?1)
+"""
 
 # --- questions ----------------------------------------------------------------------------
 
@@ -199,10 +224,31 @@ FROM calls WHERE request_id IN (SELECT value FROM json_each(?)) ORDER BY row
 
 _SUM_COLUMNS: Final = ", ".join(f"TOTAL(u.{name})" for name in SUMS)
 
-SPANS: Final = "usage_spans u"
+USAGE_EDGES: Final = """
+SELECT name, value FROM counters WHERE name IN ('usage_hours_from', 'usage_minutes_from')
+"""
+_SPAN_COLUMNS: Final = ", ".join(("start", "provider", "model", "agent_id", *SUMS))
 SESSIONS: Final = "usage_sessions u"
 CALLS: Final = "usage_calls u"
 CALLS_OF_SESSION: Final = "requests r CROSS JOIN usage_calls u ON u.request_id = r.request_id"
+
+
+def spans(folded: int, selected: str) -> str:
+    """Return the source of all sums by time: so many pieces of what is folded, and the rest.
+
+    Both are narrowed by `selected`. Parameters: span, low and high of each piece, `selected`'s,
+    the edges below which only days and only hours are told apart, low and high, `selected`'s.
+    """
+    pieces = ", ".join(["(?, ?, ?)"] * folded) or "(0, 0, 0)"
+    return f"""(
+    SELECT {_SPAN_COLUMNS} FROM (VALUES {pieces}) p CROSS JOIN usage_spans u
+    WHERE u.span_s = p.column1 AND u.start >= p.column2 AND u.start < p.column3{selected}
+    UNION ALL
+    SELECT start / w * w AS start, {_SPAN_COLUMNS.partition(", ")[2]} FROM (
+        SELECT *, CASE WHEN start < ? THEN 86400 WHEN start < ? THEN 3600 ELSE 60 END AS w
+        FROM usage_unfolded u WHERE start >= ? AND start < ?{selected}
+    )
+) u"""
 
 
 def sums(source: str, key: str, where: str) -> str:

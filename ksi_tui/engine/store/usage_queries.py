@@ -11,7 +11,7 @@ from typing import Final
 
 from ksi_tui.engine.store import statements
 from ksi_tui.engine.store.base import UsageQuery
-from ksi_tui.engine.store.usage import DAY_S, MINUTE_S, SPANS_S, pieces, span_for, whole
+from ksi_tui.engine.store.usage import DAY_S, MINUTE_S, SPANS_S, Edges, span_for, whole
 
 Question = tuple[str, list[object]]
 
@@ -24,11 +24,11 @@ _COLUMNS: Final = {
 _NEVER: Final = "0"
 
 
-def usage_question(query: UsageQuery) -> Question:
+def usage_question(query: UsageQuery, edges: Edges) -> Question:
     """Return the statement of `Reader.usage` and its parameters; raises ValueError."""
     _check(query)
     if query.session_id is None and query.by != "session":
-        return _from_spans(query)
+        return _from_spans(query, edges)
     timeless = query.since is None and query.until is None
     if timeless and query.by != "day" and query.bucket_s is None:
         return _from_sessions(query)
@@ -42,21 +42,24 @@ def _check(query: UsageQuery) -> None:
         raise ValueError("usage goes by groups or in buckets of time, not both")
 
 
-def _from_spans(query: UsageQuery) -> Question:
+def _from_spans(query: UsageQuery, edges: Edges) -> Question:
     spans: tuple[int, ...] = SPANS_S
     step = _step_s(query)
     if query.by == "day":
         spans = (DAY_S,)
     elif query.bucket_s is not None:
         spans = (span_for(query.bucket_s),)
-    times, parameters = [], []
-    for span, low, high in pieces(*whole(query.since, query.until, step), spans):
-        times.append("u.span_s = ? AND u.start >= ? AND u.start < ?")
-        parameters += [span, low, high]
+    low, high = edges.widened(*whole(query.since, query.until, step))
+    folded = edges.pieces(low, high, spans)
     selected, values = _selected(query)
-    where = " AND ".join([f"({' OR '.join(times) or _NEVER})", *selected])
     key, key_values = _key(query, "u.start")
-    return statements.sums(statements.SPANS, key, where), [*key_values, *parameters, *values]
+    source = statements.spans(len(folded), "".join(f" AND {one}" for one in selected))
+    parameters = [number for piece in folded for number in piece]
+    unfolded = [edges.hours_from, edges.minutes_from, low, high]
+    return (
+        statements.sums(source, key, "1"),
+        [*key_values, *parameters, *values, *unfolded, *values],
+    )
 
 
 def _from_sessions(query: UsageQuery) -> Question:
