@@ -39,7 +39,7 @@ QUESTIONS: Final[Mapping[str, UsageQuery]] = {
         agent_id="agent-7", since=_END - 30 * _DAY_S, bucket_s=3600
     ),
     "trend by minute, 24 h": UsageQuery(since=_END - _DAY_S, bucket_s=60),
-    "sessions with most tokens": UsageQuery(by="session"),
+    "sessions with most tokens": UsageQuery(by="session", largest=100),
 }
 
 
@@ -48,7 +48,8 @@ def _calls(records: int) -> Iterator[CallRecord]:
     step_s = DAYS * _DAY_S / records
     for number in range(records):
         at = _END - DAYS * _DAY_S + number * step_s
-        provider, model = rng.choice(_MODELS)
+        session = rng.randrange(SESSIONS)
+        provider, model = _MODELS[(session + rng.randrange(2)) % len(_MODELS)]
         yield CallRecord(
             request_id=f"r-{number}",
             attempt=1,
@@ -56,8 +57,8 @@ def _calls(records: int) -> Iterator[CallRecord]:
             provider=provider,
             model=model,
             asked_model=model,
-            agent_id=f"agent-{rng.randrange(AGENTS)}",
-            session_id=f"s-{rng.randrange(SESSIONS)}",
+            agent_id=f"agent-{session % AGENTS}",
+            session_id=f"s-{session}",
             started_at=at - 1,
             finished_at=at,
             outcome=Outcome.ANSWERED,

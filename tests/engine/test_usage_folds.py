@@ -216,7 +216,7 @@ async def test_a_fold_killed_after_any_statement_has_not_happened(tmp_path: Path
     fold = Batch()
     fold.add(UsageFolded(at=MIDNIGHT))
     steps = [step for step in fold.steps() if step[1]]
-    assert len(steps) == 6
+    assert len(steps) == 12
     for survived in range(len(steps) + 1):
         folder = tmp_path / str(survived)
         folder.mkdir()

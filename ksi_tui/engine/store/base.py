@@ -307,7 +307,8 @@ class UsageQuery:
     """Which calls to sum: everything when no selector is set.
 
     `since` and `until` in epoch seconds, `by` one of agent, model, provider, session,
-    day or None for one sum, `bucket_s` for a trend (whole minutes).
+    day or None for one sum, `bucket_s` for a trend (whole minutes). `largest`: only that many
+    groups, those with the most tokens, in this order.
     """
 
     agent_id: str | None = None
@@ -318,6 +319,7 @@ class UsageQuery:
     until: float | None = None
     by: str | None = None
     bucket_s: int | None = None
+    largest: int | None = None
 
 
 class Reader(Protocol):

@@ -30,6 +30,8 @@ a clock that is wrong for a while from taking more than that a round."""
 def fold_steps(at: float) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
     """Yield the statements of a fold at `at` (epoch seconds), with their rows, in order."""
     yield statements.FOLD, [(span,) for span in SPANS_S]
+    for fold in statements.FOLD_FACETS:
+        yield fold, [(span,) for span in SPANS_S]
     yield statements.FORGET_UNFOLDED, [()]
     kept = (
         ("usage_minutes_from", MINUTE_S, MINUTES_KEPT_S, HOUR_S),
@@ -38,4 +40,5 @@ def fold_steps(at: float) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
     for name, span, kept_s, step in kept:
         edge = int((at - kept_s) // step) * step
         yield statements.RAISE_EDGE, [(name, span, edge, DROPPED_AT_ONCE_S[span], step)]
-        yield statements.DROP_FINE, [(name, span)]
+        yield statements.DROP_SPANS, [(name, span)]
+        yield statements.DROP_FACETS, [(name, span, facet) for facet in statements.FACETS]

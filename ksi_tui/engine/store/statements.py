@@ -135,6 +135,18 @@ FOLD: Final = _add_sums(
     f" {', '.join(f'SUM({name})' for name in SUMS)}"
     " FROM usage_unfolded WHERE 1 GROUP BY since, provider, model, agent_id",
 )
+FACETS: Final = {"all": "''", "provider": "provider", "model": "model", "agent": "agent_id"}
+"""What the rows of `usage_facets` are about, and the column of the calls that is their name."""
+FOLD_FACETS: Final = tuple(
+    _add_sums(
+        "usage_facets",
+        ("facet", "span_s", "start", "name"),
+        f"SELECT '{facet}', ?1, start / ?1 * ?1 AS since, {column} AS who,"
+        f" {', '.join(f'SUM({name})' for name in SUMS)}"
+        " FROM usage_unfolded WHERE 1 GROUP BY since, who",
+    )
+    for facet, column in FACETS.items()
+)
 FORGET_UNFOLDED: Final = "DELETE FROM usage_unfolded"
 RAISE_EDGE: Final = """
 UPDATE counters SET value = MAX(value, MIN(?3, ?4 + (
@@ -142,9 +154,13 @@ UPDATE counters SET value = MAX(value, MIN(?3, ?4 + (
 ) / ?5 * ?5))
 WHERE name = ?1 AND EXISTS (SELECT 1 FROM usage_spans WHERE span_s = ?2)
 """
-DROP_FINE: Final = """
+DROP_SPANS: Final = """
 DELETE FROM usage_spans
 WHERE span_s = ?2 AND start < (SELECT value FROM counters WHERE name = ?1)
+"""
+DROP_FACETS: Final = """
+DELETE FROM usage_facets
+WHERE facet = ?3 AND span_s = ?2 AND start < (SELECT value FROM counters WHERE name = ?1)
 """
 
 # --- questions ----------------------------------------------------------------------------
@@ -222,38 +238,68 @@ SELECT request_id, outcome, input, cache_read, cache_write, output, reasoning, e
 FROM calls WHERE request_id IN (SELECT value FROM json_each(?)) ORDER BY row
 """
 
+_TOTAL: Final = "TOTAL(u.input + u.cache_read + u.cache_write + u.output + u.reasoning)"
 _SUM_COLUMNS: Final = ", ".join(f"TOTAL(u.{name})" for name in SUMS)
 
 USAGE_EDGES: Final = """
 SELECT name, value FROM counters WHERE name IN ('usage_hours_from', 'usage_minutes_from')
 """
-_SPAN_COLUMNS: Final = ", ".join(("start", "provider", "model", "agent_id", *SUMS))
+_COLUMNS: Final = ", ".join(SUMS)
 SESSIONS: Final = "usage_sessions u"
 CALLS: Final = "usage_calls u"
 CALLS_OF_SESSION: Final = "requests r CROSS JOIN usage_calls u ON u.request_id = r.request_id"
 
 
-def spans(folded: int, selected: str) -> str:
-    """Return the source of all sums by time: so many pieces of what is folded, and the rest.
+def spans(pieces: int, selected: str) -> str:
+    """Return the source of the sums by time: so many pieces of what is folded, and the rest.
 
     Both are narrowed by `selected`. Parameters: span, low and high of each piece, `selected`'s,
     the edges below which only days and only hours are told apart, low and high, `selected`'s.
     """
-    pieces = ", ".join(["(?, ?, ?)"] * folded) or "(0, 0, 0)"
-    return f"""(
-    SELECT {_SPAN_COLUMNS} FROM (VALUES {pieces}) p CROSS JOIN usage_spans u
-    WHERE u.span_s = p.column1 AND u.start >= p.column2 AND u.start < p.column3{selected}
-    UNION ALL
-    SELECT start / w * w AS start, {_SPAN_COLUMNS.partition(", ")[2]} FROM (
-        SELECT *, CASE WHEN start < ? THEN 86400 WHEN start < ? THEN 3600 ELSE 60 END AS w
-        FROM usage_unfolded u WHERE start >= ? AND start < ?{selected}
+    names = "provider, model, agent_id"
+    folded = f"SELECT start, {names}, {_COLUMNS} FROM {_pieces(pieces, 'usage_spans')}"
+    return f"({folded}{selected} UNION ALL {_unfolded(names, selected)}) u"
+
+
+def facets(pieces: int, facet: str, *, named: bool) -> str:
+    """Return the same as `spans` of the sums about one thing, narrowed by its name or not.
+
+    The parameters are those of `spans`.
+    """
+    column = FACETS[facet]
+    folded = f"SELECT start, name, {_COLUMNS} FROM {_pieces(pieces, 'usage_facets')}"
+    by_name, by_column = (" AND u.name = ?", f" AND u.{column} = ?") if named else ("", "")
+    unfolded = _unfolded(f"{column} AS name", by_column)
+    return f"({folded} AND u.facet = '{facet}'{by_name} UNION ALL {unfolded}) u"
+
+
+def _pieces(count: int, table: str) -> str:
+    values = ", ".join(["(?, ?, ?)"] * count) or "(0, 0, 0)"
+    return (
+        f"(VALUES {values}) p CROSS JOIN {table} u"
+        " WHERE u.span_s = p.column1 AND u.start >= p.column2 AND u.start < p.column3"
     )
-) u"""
 
 
-def sums(source: str, key: str, where: str) -> str:
-    """Return the statement that sums the calls of `source` by `key` (a column expression)."""
-    return f"SELECT {key} AS k, {_SUM_COLUMNS} FROM {source} WHERE {where} GROUP BY k ORDER BY k"
+def _unfolded(names: str, selected: str) -> str:
+    """Return what is not folded yet, as coarse as what is folded is there."""
+    return f"""
+    SELECT start / w * w AS start, {names}, {_COLUMNS} FROM (
+        SELECT *, CASE WHEN start < ? THEN 86400 WHEN start < ? THEN 3600 ELSE 60 END AS w
+        FROM usage_unfolded WHERE start >= ? AND start < ?
+    ) u WHERE 1{selected}
+"""
+
+
+def sums(source: str, key: str, where: str, *, largest: bool = False) -> str:
+    """Return the statement that sums the calls of `source` by `key` (a column expression).
+
+    `largest`: those with the most tokens first, and no more than a last parameter says.
+    """
+    order = f"{_TOTAL} DESC, k LIMIT ?" if largest else "k"
+    return (
+        f"SELECT {key} AS k, {_SUM_COLUMNS} FROM {source} WHERE {where} GROUP BY k ORDER BY {order}"
+    )
 
 
 def call_records(*, of_session: bool, where: str) -> str:

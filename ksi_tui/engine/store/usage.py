@@ -160,14 +160,14 @@ class Edges:
         self, low: int, high: int, spans_s: Sequence[int] = SPANS_S
     ) -> list[tuple[int, int, int]]:
         """Cut a widened time into `(span_s, from, to)`, of rows that are kept there."""
-        days = (low, min(high, self.hours_from))
-        hours = (max(low, self.hours_from), min(high, self.minutes_from))
-        minutes = (max(low, self.hours_from, self.minutes_from), high)
+        finest = min(spans_s)
+        hours_from = self.hours_from if finest < DAY_S else low
+        minutes_from = max(hours_from, self.minutes_from) if finest < HOUR_S else hours_from
         coarse = tuple(span for span in spans_s if span >= HOUR_S) or (HOUR_S,)
         return [
-            *pieces(*days, (DAY_S,)),
-            *pieces(*hours, coarse),
-            *pieces(*minutes, spans_s),
+            *pieces(low, min(high, hours_from), (DAY_S,)),
+            *pieces(max(low, hours_from), min(high, minutes_from), coarse),
+            *pieces(max(low, minutes_from), high, spans_s),
         ]
 
 

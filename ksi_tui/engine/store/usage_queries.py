@@ -1,8 +1,9 @@
 """Which sums a usage question reads: the choice of table, condition and parameters.
 
 Pure: it returns a statement built from the parts in `statements` and its parameters, and
-runs nothing. Times alone are answered from the sums by span, sessions alone from the sums
-by session; only a session's part of a time needs single calls.
+runs nothing. Times alone are answered from the sums by span (of one provider, model or
+agent, or of all, from the sums about that alone), sessions alone from the sums by session;
+only a session's part of a time needs single calls.
 """
 
 from __future__ import annotations
@@ -53,20 +54,39 @@ def _from_spans(query: UsageQuery, edges: Edges) -> Question:
     folded = edges.pieces(low, high, spans)
     selected, values = _selected(query)
     key, key_values = _key(query, "u.start")
-    source = statements.spans(len(folded), "".join(f" AND {one}" for one in selected))
+    facet = _facet(query)
+    if facet is None:
+        source = statements.spans(len(folded), "".join(f" AND {one}" for one in selected))
+    else:
+        source = statements.facets(len(folded), facet, named=bool(selected))
+        key = "u.name" if facet == query.by else key
     parameters = [number for piece in folded for number in piece]
     unfolded = [edges.hours_from, edges.minutes_from, low, high]
-    return (
-        statements.sums(source, key, "1"),
-        [*key_values, *parameters, *values, *unfolded, *values],
+    return _sums(
+        query, source, key, "1", [*key_values, *parameters, *values, *unfolded, *values]
     )
+
+
+def _facet(query: UsageQuery) -> str | None:
+    """Return what the question is about where that is one thing only; None where it is more."""
+    chosen = {"provider": query.provider, "model": query.model, "agent": query.agent_id}
+    about = {name for name, value in chosen.items() if value is not None or name == query.by}
+    if len(about) > 1:
+        return None
+    return about.pop() if about else "all"
+
+
+def _sums(query: UsageQuery, source: str, key: str, where: str, values: list[object]) -> Question:
+    if query.largest is None:
+        return statements.sums(source, key, where), values
+    return statements.sums(source, key, where, largest=True), [*values, query.largest]
 
 
 def _from_sessions(query: UsageQuery) -> Question:
     selected, values = _selected(query)
     key, key_values = _key(query, _NEVER)
     where = " AND ".join(selected) or "1"
-    return statements.sums(statements.SESSIONS, key, where), [*key_values, *values]
+    return _sums(query, statements.SESSIONS, key, where, [*key_values, *values])
 
 
 def _from_calls(query: UsageQuery) -> Question:
@@ -78,7 +98,7 @@ def _from_calls(query: UsageQuery) -> Question:
         selected[0] = "r.session_id = ?"
     where = " AND ".join([*selected, f"{column} >= ? AND {column} < ?"])
     key, key_values = _key(query, "CAST(u.finished_at AS INTEGER)")
-    return statements.sums(source, key, where), [*key_values, *values, low, high]
+    return _sums(query, source, key, where, [*key_values, *values, low, high])
 
 
 def _step_s(query: UsageQuery) -> int:

@@ -33,7 +33,7 @@ WHERE s.span_s = c.span_s AND s.start = c.start AND s.provider = c.provider
     AND s.model = c.model AND s.agent_id = c.agent_id;
 
 -- Sums by minute that no fold has added to usage_spans yet. Each call is in exactly one of:
--- a row here, or its three rows there (of which the fine ones are dropped with the years).
+-- a row here, or its three rows there (of which the fine ones are dropped with time).
 CREATE TABLE usage_unfolded (
     start    INTEGER NOT NULL,   -- epoch second, a multiple of 60
     provider TEXT NOT NULL,
@@ -60,7 +60,59 @@ CREATE TABLE usage_unfolded (
     PRIMARY KEY (start, provider, model, agent_id)
 ) STRICT, WITHOUT ROWID;
 
--- Since when the rows of usage_spans by minute and by hour are all there.
+-- The same sums for the questions about one thing: all calls, or those of each provider, model
+-- or agent. Their rows are few where those of the three together are many.
+CREATE TABLE usage_facets (
+    facet    TEXT NOT NULL,      -- 'all', 'provider', 'model' or 'agent'
+    span_s   INTEGER NOT NULL,
+    start    INTEGER NOT NULL,
+    name     TEXT NOT NULL,      -- the provider, model or agent; '' for all and for no agent
+    requests           INTEGER NOT NULL,
+    calls              INTEGER NOT NULL,
+    input              INTEGER NOT NULL,
+    cache_read         INTEGER NOT NULL,
+    cache_write        INTEGER NOT NULL,
+    output             INTEGER NOT NULL,
+    reasoning          INTEGER NOT NULL,
+    cost               REAL NOT NULL,
+    unpriced           INTEGER NOT NULL,
+    estimated          INTEGER NOT NULL,
+    waste_tokens       INTEGER NOT NULL,
+    waste_cost         REAL NOT NULL,
+    waste_calls        INTEGER NOT NULL,
+    waste_s            REAL NOT NULL,
+    mcp_requests       INTEGER NOT NULL,
+    tool_schema_tokens INTEGER NOT NULL,
+    cache_savings      REAL NOT NULL,
+    unpriced_savings   INTEGER NOT NULL,
+    PRIMARY KEY (facet, span_s, start, name)
+) STRICT, WITHOUT ROWID;
+INSERT INTO usage_facets SELECT 'all', span_s, start, '',
+    SUM(requests), SUM(calls), SUM(input), SUM(cache_read), SUM(cache_write),
+    SUM(output), SUM(reasoning), SUM(cost), SUM(unpriced), SUM(estimated),
+    SUM(waste_tokens), SUM(waste_cost), SUM(waste_calls), SUM(waste_s), SUM(mcp_requests),
+    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings)
+FROM usage_spans GROUP BY span_s, start;
+INSERT INTO usage_facets SELECT 'provider', span_s, start, provider,
+    SUM(requests), SUM(calls), SUM(input), SUM(cache_read), SUM(cache_write),
+    SUM(output), SUM(reasoning), SUM(cost), SUM(unpriced), SUM(estimated),
+    SUM(waste_tokens), SUM(waste_cost), SUM(waste_calls), SUM(waste_s), SUM(mcp_requests),
+    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings)
+FROM usage_spans GROUP BY span_s, start, provider;
+INSERT INTO usage_facets SELECT 'model', span_s, start, model,
+    SUM(requests), SUM(calls), SUM(input), SUM(cache_read), SUM(cache_write),
+    SUM(output), SUM(reasoning), SUM(cost), SUM(unpriced), SUM(estimated),
+    SUM(waste_tokens), SUM(waste_cost), SUM(waste_calls), SUM(waste_s), SUM(mcp_requests),
+    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings)
+FROM usage_spans GROUP BY span_s, start, model;
+INSERT INTO usage_facets SELECT 'agent', span_s, start, agent_id,
+    SUM(requests), SUM(calls), SUM(input), SUM(cache_read), SUM(cache_write),
+    SUM(output), SUM(reasoning), SUM(cost), SUM(unpriced), SUM(estimated),
+    SUM(waste_tokens), SUM(waste_cost), SUM(waste_calls), SUM(waste_s), SUM(mcp_requests),
+    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings)
+FROM usage_spans GROUP BY span_s, start, agent_id;
+
+-- Since when the rows by minute and by hour are all there.
 INSERT INTO counters (name, value) VALUES ('usage_minutes_from', 0), ('usage_hours_from', 0);
 
 DROP VIEW usage_calls;
