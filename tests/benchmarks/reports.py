@@ -44,7 +44,7 @@ QUESTIONS: Final[Mapping[str, UsageQuery]] = {
 
 
 def _calls(records: int) -> Iterator[CallRecord]:
-    rng = random.Random(7)  # noqa: S311 - a load, no secret
+    rng = random.Random(7)
     step_s = DAYS * _DAY_S / records
     for number in range(records):
         at = _END - DAYS * _DAY_S + number * step_s

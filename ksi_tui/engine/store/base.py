@@ -189,7 +189,10 @@ Write = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfinished:
-    """An unfinished request as found at start; its payload stays on disk."""
+    """An unfinished request as found at start; its payload stays on disk.
+
+    `used_tokens` is what all of its calls so far have used.
+    """
 
     request_id: str
     session_id: str
@@ -215,6 +218,7 @@ class Unfinished:
     avoid: tuple[str, ...]
     error_kind: ErrorKind | None
     error_message: str | None
+    used_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,13 +182,8 @@ class SqliteReader:
         """
         usage_question(query, usage.Edges())  # what is wrong with it is not the database's fault
         async with self._question():
-            edges = dict(await self._rows(statements.USAGE_EDGES))
-            statement, parameters = usage_question(
-                query,
-                usage.Edges(
-                    hours_from=edges["usage_hours_from"], minutes_from=edges["usage_minutes_from"]
-                ),
-            )
+            (edges,) = await self._rows(statements.USAGE_EDGES)
+            statement, parameters = usage_question(query, usage.Edges(*edges))
             rows_found = await self._rows(statement, *parameters)
         found = [(str(key), usage.totals(sums)) for key, *sums in rows_found]
         if not found and query.by is None and query.bucket_s is None:

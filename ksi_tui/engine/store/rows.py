@@ -86,6 +86,7 @@ def unfinished(row: Row) -> Unfinished:
         avoid=() if avoid is None else tuple(from_json(avoid)),
         error_kind=kind_of(row[21]),
         error_message=row[22],
+        used_tokens=row[23],
     )
 
 

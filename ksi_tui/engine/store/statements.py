@@ -168,7 +168,11 @@ WHERE facet = ?3 AND span_s = ?2 AND start < (SELECT value FROM counters WHERE n
 _UNFINISHED: Final = """
 SELECT request_id, session_id, agent_id, model, state, rank, place, queued_at, started_at, retry_at,
     attempts, walks, interruptions, max_attempts, timeout_s, spent_s, stream, needs_mcp,
-    lock_timeout_s, lock_fails, avoid, error_kind, error_message
+    lock_timeout_s, lock_fails, avoid, error_kind, error_message,
+    CASE WHEN walks THEN (
+        SELECT COALESCE(SUM(input + cache_read + cache_write + output + reasoning), 0)
+        FROM calls WHERE calls.request_id = requests.request_id
+    ) ELSE 0 END
 FROM requests"""
 ALL_UNFINISHED: Final = f"{_UNFINISHED} WHERE finish_seq IS NULL ORDER BY place"
 SOME_UNFINISHED: Final = f"""{_UNFINISHED}
@@ -242,7 +246,8 @@ _TOTAL: Final = "TOTAL(u.input + u.cache_read + u.cache_write + u.output + u.rea
 _SUM_COLUMNS: Final = ", ".join(f"TOTAL(u.{name})" for name in SUMS)
 
 USAGE_EDGES: Final = """
-SELECT name, value FROM counters WHERE name IN ('usage_hours_from', 'usage_minutes_from')
+SELECT (SELECT value FROM counters WHERE name = 'usage_hours_from'),
+    (SELECT value FROM counters WHERE name = 'usage_minutes_from')
 """
 _COLUMNS: Final = ", ".join(SUMS)
 SESSIONS: Final = "usage_sessions u"
@@ -268,16 +273,16 @@ def facets(pieces: int, facet: str, *, named: bool) -> str:
     """
     column = FACETS[facet]
     folded = f"SELECT start, name, {_COLUMNS} FROM {_pieces(pieces, 'usage_facets')}"
-    by_name, by_column = (" AND u.name = ?", f" AND u.{column} = ?") if named else ("", "")
+    by_name, by_column = (" AND name = ?", f" AND {column} = ?") if named else ("", "")
     unfolded = _unfolded(f"{column} AS name", by_column)
-    return f"({folded} AND u.facet = '{facet}'{by_name} UNION ALL {unfolded}) u"
+    return f"({folded} AND facet = '{facet}'{by_name} UNION ALL {unfolded}) u"
 
 
 def _pieces(count: int, table: str) -> str:
     values = ", ".join(["(?, ?, ?)"] * count) or "(0, 0, 0)"
     return (
-        f"(VALUES {values}) p CROSS JOIN {table} u"
-        " WHERE u.span_s = p.column1 AND u.start >= p.column2 AND u.start < p.column3"
+        f"(VALUES {values}) piece CROSS JOIN {table}"
+        " WHERE span_s = piece.column1 AND start >= piece.column2 AND start < piece.column3"
     )
 
 
@@ -287,7 +292,7 @@ def _unfolded(names: str, selected: str) -> str:
     SELECT start / w * w AS start, {names}, {_COLUMNS} FROM (
         SELECT *, CASE WHEN start < ? THEN 86400 WHEN start < ? THEN 3600 ELSE 60 END AS w
         FROM usage_unfolded WHERE start >= ? AND start < ?
-    ) u WHERE 1{selected}
+    ) WHERE 1{selected}
 """
 
 
@@ -299,6 +304,22 @@ def sums(source: str, key: str, where: str, *, largest: bool = False) -> str:
     order = f"{_TOTAL} DESC, k LIMIT ?" if largest else "k"
     return (
         f"SELECT {key} AS k, {_SUM_COLUMNS} FROM {source} WHERE {where} GROUP BY k ORDER BY {order}"
+    )
+
+
+def largest_sessions(where: str) -> str:
+    """Return the statement that sums by session, of no more sessions than a parameter says.
+
+    Those with the most tokens come first. They are found first, then summed: a fifth of the
+    time of summing all. Parameters: those of `where`, the number, those of `where`.
+    """
+    key = "u.session_id"
+    found = (
+        f"SELECT {key} FROM {SESSIONS} WHERE {where} GROUP BY {key} ORDER BY {_TOTAL} DESC, {key}"
+    )
+    return (
+        f"SELECT {key} AS k, {_SUM_COLUMNS} FROM {SESSIONS}"
+        f" WHERE {key} IN ({found} LIMIT ?) AND {where} GROUP BY k ORDER BY {_TOTAL} DESC, k"
     )
 
 

@@ -2,9 +2,9 @@
 
 Arithmetic only: no SQL, no connection. Each call is written into its minute, not folded
 yet, and into its session; a fold (`folding`) adds what is not folded yet to minutes, hours
-and days (UTC), so that a question reads few rows however long the history is. The rules for one call are repeated as the view `usage_calls`
-in the schema, for the questions that only single calls can answer; a property test holds
-the two together.
+and days (UTC), so that a question reads few rows however long the history is. The rules for
+one call are repeated as the view `usage_calls` in the schema, for the questions that only
+single calls can answer; a property test holds the two together.
 """
 
 from __future__ import annotations

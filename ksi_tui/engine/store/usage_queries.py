@@ -56,15 +56,15 @@ def _from_spans(query: UsageQuery, edges: Edges) -> Question:
     key, key_values = _key(query, "u.start")
     facet = _facet(query)
     if facet is None:
-        source = statements.spans(len(folded), "".join(f" AND {one}" for one in selected))
+        source = statements.spans(
+            len(folded), "".join(f" AND {one.removeprefix('u.')}" for one in selected)
+        )
     else:
         source = statements.facets(len(folded), facet, named=bool(selected))
         key = "u.name" if facet == query.by else key
     parameters = [number for piece in folded for number in piece]
     unfolded = [edges.hours_from, edges.minutes_from, low, high]
-    return _sums(
-        query, source, key, "1", [*key_values, *parameters, *values, *unfolded, *values]
-    )
+    return _sums(query, source, key, "1", [*key_values, *parameters, *values, *unfolded, *values])
 
 
 def _facet(query: UsageQuery) -> str | None:
@@ -86,6 +86,8 @@ def _from_sessions(query: UsageQuery) -> Question:
     selected, values = _selected(query)
     key, key_values = _key(query, _NEVER)
     where = " AND ".join(selected) or "1"
+    if query.by == "session" and query.largest is not None:
+        return statements.largest_sessions(where), [*values, query.largest, *values]
     return _sums(query, statements.SESSIONS, key, where, [*key_values, *values])
 
 
