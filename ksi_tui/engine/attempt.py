@@ -23,13 +23,14 @@ from ksi_tui.engine.models import (
     Message,
     Outcome,
     RequestSpec,
+    Usage,
     Verdict,
     VerdictKind,
 )
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.providers.base import CallResult, CallSpec, Closed
-from ksi_tui.engine.token_tracker import TokenTracker, estimate
+from ksi_tui.engine.token_tracker import TokenTracker, estimate, schema_tokens
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,8 @@ class Walker:
             started_at=self.clock(),
             walker=self,
             messages=_messages(spec),
+            mcp=spec.uses_mcp,
+            tools=spec.params.get("tools") or (),
         )
         run.calls.append(live)
         return live
@@ -169,18 +172,8 @@ class Walker:
         if live.first_token_at is None:
             live.first_token_at = now
         live.last_token_at = now
-        cost, version = self.tokens.price(
-            live.model, result.usage, result.cost, result.price_version
-        )
-        record = self._record(
-            live,
-            Outcome.ANSWERED,
-            now,
-            usage=result.usage,
-            raw_usage=result.raw_usage,
-            cost=cost,
-            price_version=version,
-        )
+        spent = self._spent(live, result.usage, result, savings=result.cache_savings)
+        record = self._record(live, Outcome.ANSWERED, now, raw_usage=result.raw_usage, **spent)
         self.providers.succeeded(
             live.entry,
             live.permit,
@@ -199,19 +192,14 @@ class Walker:
             live.run.broken_stream = True
         policy = POLICY[fault.kind]
         outcome = Outcome.INTERRUPTED if policy.interruption else Outcome.FAILED
-        cost, version = fault.cost, fault.price_version
-        if fault.usage is not None:
-            cost, version = self.tokens.price(live.model, fault.usage, cost, version)
         record = self._record(
             live,
             outcome,
             now,
-            usage=fault.usage,
-            cost=cost,
             error_kind=fault.kind,
             error_message=fault.message,
             status=fault.status,
-            price_version=version,
+            **self._spent(live, fault.usage, fault),
         )
         self.providers.failed(
             live.entry,
@@ -253,19 +241,14 @@ class Walker:
         self.closing.discard(live)
         usage = closed.usage
         if usage is None and live.length:
-            usage = estimate(messages=live.messages, text=live.text)
-        cost, version = closed.cost, closed.price_version
-        if usage is not None:
-            cost, version = self.tokens.price(live.model, usage, cost, version)
+            usage = estimate(messages=live.messages, text=live.text, tools=live.tools)
         record = replace(
             record,
-            usage=usage,
-            cost=cost,
-            price_version=version,
             upstream_closed_ms=closed.after_ms if closed.confirmed else None,
+            **self._spent(live, usage, closed),
         )
         self.providers.slot_freed(live.entry)
-        self.tokens.book(record, live.tokens, self.clock())
+        self._count(live, record)
         told = {
             "request_id": record.request_id,
             "session_id": record.session_id,
@@ -285,9 +268,48 @@ class Walker:
             live.on_closed(Closed(after_ms=(now - ended_at) * 1000, confirmed=False))
 
     def _book(self, live: LiveCall, record: CallRecord) -> None:
-        self.tokens.book(record, live.tokens, self.clock())
+        self._count(live, record)
         live.pending = record
         live.run.records.append(record)
+
+    def _count(self, live: LiveCall, record: CallRecord) -> None:
+        """Add a call to the live sums and to its request's total, which may now be a high one."""
+        self.tokens.book(record, live.tokens, self.clock())
+        ticket, limit = live.run.ticket, self.config.engine.high_usage_tokens
+        before = ticket.used_tokens
+        ticket.used_tokens += record.usage.total if record.usage is not None else 0
+        if before <= limit < ticket.used_tokens:
+            told = {
+                "request_id": ticket.request_id,
+                "session_id": ticket.session_id,
+                "agent_id": ticket.agent_id,
+                "model": record.model,
+                "total_tokens": ticket.used_tokens,
+                "threshold": limit,
+            }
+            self._publish(events.HIGH_USAGE, told)
+
+    def _spent(
+        self,
+        live: LiveCall,
+        usage: Usage | None,
+        told: CallResult | ProviderFault | Closed,
+        savings: float | None = None,
+    ) -> dict[str, Any]:
+        """Return what a call has used and cost, as `CallRecord` names it."""
+        if usage is None:
+            return {"usage": None, "cost": told.cost, "price_version": told.price_version}
+        cost, version = self.tokens.price(live.model, usage, told.cost, told.price_version)
+        schemas = told.tool_schema_tokens
+        if schemas is None or not live.tools:
+            schemas = schema_tokens(live.tools)
+        return {
+            "usage": usage,
+            "cost": cost,
+            "price_version": version,
+            "tool_schema_tokens": schemas,
+            "cache_savings": self.tokens.savings(live.model, usage, savings),
+        }
 
     def _record(self, live: LiveCall, outcome: Outcome, now: float, **details: Any) -> CallRecord:
         ticket = live.run.ticket
@@ -306,6 +328,7 @@ class Walker:
             first_token_at=live.first_token_at,
             last_token_at=live.last_token_at,
             partial_text=None if outcome is Outcome.ANSWERED else live.text or None,
+            mcp=live.mcp,
             **details,
         )
 

@@ -241,19 +241,6 @@ class Conclusions:
             },
             (events.RESULT, {"result": envelope}),
         )
-        usage = result.usage
-        if usage.total > self.core.config.engine.high_usage_tokens:
-            self.core.publish(
-                events.HIGH_USAGE,
-                {
-                    "request_id": ticket.request_id,
-                    "session_id": ticket.session_id,
-                    "agent_id": ticket.agent_id,
-                    "model": live.model,
-                    "total_tokens": usage.total,
-                    "threshold": self.core.config.engine.high_usage_tokens,
-                },
-            )
 
     def fail(self, ticket: Ticket, kind: ErrorKind, message: str, run: Run | None = None) -> None:
         """Give a request its final state `failed`."""

@@ -211,7 +211,8 @@ class ProviderFault(KsiError):
 
     `status` is the HTTP status where there was one, `retry_after_s` the provider's
     wish in seconds, `usage` and `cost` what the call consumed before it failed
-    (None: nothing known), `price_version` names the price list behind `cost`.
+    (None: nothing known), `price_version` names the price list behind `cost`, and
+    `tool_schema_tokens` is the part of the usage that its tools were (None: not counted).
     """
 
     def __init__(
@@ -224,6 +225,7 @@ class ProviderFault(KsiError):
         usage: Usage | None = None,
         cost: float | None = None,
         price_version: str | None = None,
+        tool_schema_tokens: int | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -233,3 +235,4 @@ class ProviderFault(KsiError):
         self.usage = usage
         self.cost = cost
         self.price_version = price_version
+        self.tool_schema_tokens = tool_schema_tokens

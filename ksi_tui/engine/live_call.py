@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from ksi_tui.config import Config
 from ksi_tui.engine.circuit import Permit
@@ -51,6 +51,8 @@ class LiveCall:
     started_at: float
     walker: Watcher
     messages: Sequence[Message]
+    mcp: bool = False
+    tools: Sequence[Any] = ()
     parts: list[str] = field(default_factory=list)
     length: int = 0
     tokens: int = 0

@@ -176,6 +176,11 @@ class RequestSpec:
         ksi = extra.get("ksi") if isinstance(extra, Mapping) else None
         return bool(isinstance(ksi, Mapping) and ksi.get("mcp_config_path"))
 
+    @property
+    def uses_mcp(self) -> bool:
+        """Whether the request counts as one with MCP: it asks for it, or brings tools."""
+        return self.needs_mcp or bool(self.params.get("tools"))
+
 
 class VerdictKind(StrEnum):
     """What routing decided about one candidate in one attempt."""
@@ -218,6 +223,9 @@ class CallRecord:
     `ordinal` counts calls inside the attempt from 1. `usage` None: nothing is known.
     `cost` None: unpriced. `waste` is True when the call did not become the answer.
     `raw_usage` is the provider's own usage object, untouched. Times are epoch seconds.
+    `mcp` is `RequestSpec.uses_mcp`; `tool_schema_tokens` the part of the input that the
+    request's tools were (0 where no usage is known: then it is not known that they were read).
+    `cache_savings` are the dollars that cache reads were cheaper than input; None: no price.
     """
 
     request_id: str
@@ -242,6 +250,9 @@ class CallRecord:
     price_version: str | None = None
     partial_text: str | None = None
     upstream_closed_ms: float | None = None
+    mcp: bool = False
+    tool_schema_tokens: int = 0
+    cache_savings: float | None = None
 
     @property
     def waste(self) -> bool:

@@ -34,7 +34,8 @@ class Ticket:
 
     `attempts` counts those spent, `walks` all that called somebody. `spent_s` is the
     part of the deadline that has run up to `clock_from`, since when it runs (None: it
-    stands still). `spec` is there only while its payload happens to be in memory.
+    stands still). `used_tokens` is the sum over all of its calls. `spec` is there only
+    while its payload happens to be in memory.
     """
 
     request_id: str
@@ -58,6 +59,7 @@ class Ticket:
     retry_at: float | None = None
     error_kind: ErrorKind | None = None
     error_message: str | None = None
+    used_tokens: int = 0
     spec: RequestSpec | None = None
     run: Run | None = None
 
@@ -133,4 +135,5 @@ def ticket_found(found: Unfinished) -> Ticket:
         retry_at=found.retry_at,
         error_kind=found.error_kind,
         error_message=found.error_message,
+        used_tokens=found.used_tokens,
     )

@@ -7,6 +7,7 @@ without a price stays unpriced and is never counted as free. Pure: no clock, no 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -159,6 +160,19 @@ class TokenTracker:
         )
         return micro_dollars / 1_000_000, SETTINGS_VERSION
 
+    def savings(self, model: str, usage: Usage, savings: float | None) -> float | None:
+        """Return the dollars that a call's cache reads were cheaper than input; None: no price.
+
+        `savings` are the worker's; `[prices]` wins as for the cost.
+        """
+        if not usage.cache_read:
+            return 0.0
+        prices = self._prices_of(model)
+        if prices is None:
+            return savings
+        reading = prices.input if prices.cache_read is None else prices.cache_read
+        return usage.cache_read * (prices.input - reading) / 1_000_000
+
     def _prices_of(self, model: str) -> PriceSettings | None:
         name = model
         while name:
@@ -289,17 +303,24 @@ class TokenTracker:
         return sum(each.waste_calls for each in every), sum(each.waste_s for each in every)
 
 
-def estimate(messages: Sequence[Message] = (), text: str = "") -> Usage:
+def estimate(messages: Sequence[Message] = (), text: str = "", tools: Sequence[Any] = ()) -> Usage:
     """Return a crude count, marked estimated: a token is four characters.
 
-    For when no tokenizer can be asked. `messages` are the input, `text` the output.
+    For when no tokenizer can be asked. `messages` and `tools` are the input, `text` the output.
     """
     characters = sum(_length(message.get("content")) for message in messages)
     return Usage(
-        input=_tokens(characters) + _PER_MESSAGE * len(messages),
+        input=_tokens(characters) + _PER_MESSAGE * len(messages) + schema_tokens(tools),
         output=_tokens(len(text)),
         estimated=True,
     )
+
+
+def schema_tokens(tools: Sequence[Any]) -> int:
+    """Return a crude count of tool schemas: a token is four characters of their compact JSON."""
+    if not tools:
+        return 0
+    return _tokens(len(json.dumps(tools, separators=(",", ":"), ensure_ascii=False)))
 
 
 def _tokens(characters: int) -> int:

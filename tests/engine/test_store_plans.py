@@ -56,7 +56,7 @@ async def _records(store: SqliteStore, query: UsageQuery) -> object:
 def _usage_questions() -> dict[str, Question]:
     found: dict[str, Question] = {}
     for selector in SELECTORS:
-        for by in (None, "agent", "day", "session"):
+        for by in (None, "agent", "model", "day", "session"):
             query = UsageQuery(**selector, by=by)  # type: ignore[arg-type]
             found[f"usage {selector} by {by}"] = partial(_usage, query=query)
         query = UsageQuery(**selector)  # type: ignore[arg-type]
@@ -93,8 +93,12 @@ def _scans(step: str, text: str) -> bool:
         return False
     # A list by session is as long as there are sessions; it reads their sums, not the calls.
     by_session = "FROM usage_sessions u" in text and "u.session_id AS k" in text
-    short = {"locks", "pauses", "providers", "counters", "json_each", "waiting"}
-    return not (words[1] in short or (words[1] == "u" and by_session))
+    # `u` is a table of sums, or what a part of the statement in brackets found in them.
+    bracketed = ") u WHERE" in text
+    short = {"locks", "pauses", "providers", "counters", "json_each", "waiting", "piece"}
+    return not (
+        words[1] in short or "CONSTANT" in words or (words[1] == "u" and (by_session or bracketed))
+    )
 
 
 async def test_the_first_call_of_a_time_is_found_by_time(tmp_path: Path) -> None:

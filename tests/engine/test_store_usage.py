@@ -47,7 +47,14 @@ def _sum(calls: Iterable[CallRecord]) -> UsageTotals:
         waste_tokens=sum(one.usage.total for one in wasted if one.usage is not None),
         waste_cost=sum(one.cost or 0.0 for one in wasted),
         waste_calls=len(wasted),
-        waste_s=sum(one.finished_at - one.started_at for one in wasted),
+        waste_s=sum(max(0.0, one.finished_at - one.started_at) for one in wasted),
+        mcp_requests=sum(one.mcp and one.outcome is Outcome.ANSWERED for one in chosen),
+        tool_schema_tokens=sum(one.tool_schema_tokens for one in chosen),
+        cache_savings=sum(one.cache_savings or 0.0 for one in chosen),
+        unpriced_savings=sum(
+            one.cache_savings is None and one.usage is not None and one.usage.cache_read > 0
+            for one in chosen
+        ),
     )
 
 
@@ -78,13 +85,16 @@ calls = st.builds(
     ),
     number=st.sampled_from([1, 2]),
     ended=st.integers(-4 * 200_000, 4 * 200_000),
-    took=st.integers(0, 400),
+    took=st.integers(-40, 400),
     provider=st.sampled_from(["openai", "azure"]),
     model=st.sampled_from(["gpt-4o", "claude"]),
     agent_id=st.sampled_from([None, "a1", "a2"]),
     outcome=st.sampled_from(Outcome),
     usage=st.none() | usages,
     cost=st.none() | st.integers(0, 1000).map(lambda quarters: quarters / 4),
+    mcp=st.booleans(),
+    tool_schema_tokens=st.integers(0, 5000),
+    cache_savings=st.none() | st.integers(0, 1000).map(lambda quarters: quarters / 4),
 )
 minutes = st.integers(-4000, 4000).map(lambda minute: MIDNIGHT + 60.0 * minute)
 
@@ -218,8 +228,11 @@ async def test_records_come_in_pages(store: Store) -> None:
     assert await store.usage_records(everything, rest[-1][0], 9) == []
 
 
-async def test_calls_of_one_transaction_are_gathered(store: Store, tmp_path: Path) -> None:
+async def test_calls_of_one_transaction_are_gathered_in_their_minute(
+    store: Store, tmp_path: Path
+) -> None:
     await store.write(*[CallBooked(call=call(number)) for number in range(1, 101)])
     with closing(sqlite3.connect(tmp_path / "ksi.db")) as raw:
-        spans = raw.execute("SELECT span_s, calls FROM usage_spans ORDER BY span_s").fetchall()
-    assert spans == [(60, 100), (3600, 100), (86400, 100)]
+        minutes = raw.execute("SELECT start, calls FROM usage_unfolded").fetchall()
+        spans = raw.execute("SELECT span_s, calls FROM usage_spans").fetchall()
+    assert (minutes, spans) == ([(1_699_999_980, 100)], [])

@@ -38,7 +38,9 @@ class CallResult:
     """A whole answer.
 
     `response` is the chat.completion object as it came or was put together from its
-    stream. `cost` in dollars, None when no price is known.
+    stream. `cost` in dollars, None when no price is known. `tool_schema_tokens` is the part
+    of the input that the call's tools were, by tokenizer (None: nobody has counted);
+    `cache_savings` the dollars that cache reads were cheaper than input (None: no price).
     """
 
     response: Mapping[str, Any]
@@ -47,6 +49,8 @@ class CallResult:
     raw_usage: Mapping[str, Any] | None = None
     cost: float | None = None
     price_version: str | None = None
+    tool_schema_tokens: int | None = None
+    cache_savings: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,8 @@ class Closed:
 
     `after_ms` runs from the cancel to the upstream's close; `confirmed` is False when
     nobody could confirm the close (the upstream may still bill). `usage` and `cost`
-    are what was consumed until then (estimated), None when nothing is known.
+    are what was consumed until then (estimated), None when nothing is known;
+    `tool_schema_tokens` as in `CallResult`.
     """
 
     after_ms: float
@@ -63,6 +68,7 @@ class Closed:
     usage: Usage | None = None
     cost: float | None = None
     price_version: str | None = None
+    tool_schema_tokens: int | None = None
 
 
 class CallObserver(Protocol):

@@ -192,6 +192,7 @@ class _Call:
                 usage=usages.from_json(spent.get("usage")),
                 cost=spent.get("cost"),
                 price_version=spent.get("price_version"),
+                tool_schema_tokens=spent.get("tool_schema_tokens"),
             )
         )
 
@@ -204,6 +205,8 @@ def _result(message: Mapping[str, Any]) -> CallResult:
         raw_usage=message["raw_usage"],
         cost=message["cost"],
         price_version=message["price_version"],
+        tool_schema_tokens=message["tool_schema_tokens"],
+        cache_savings=message["cache_savings"],
     )
 
 
@@ -216,4 +219,5 @@ def _fault(message: Mapping[str, Any]) -> ProviderFault:
         usage=usages.from_json(message.get("usage")),
         cost=message.get("cost"),
         price_version=message.get("price_version"),
+        tool_schema_tokens=message.get("tool_schema_tokens"),
     )

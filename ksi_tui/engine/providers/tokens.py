@@ -6,11 +6,16 @@ bare exceptions for models it does not know; here that is an answer (None), not 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ksi_tui.engine.models import Message, Usage
 
+_PROBE = ({"role": "user", "content": "."},)
+"""What tools are counted beside: litellm counts them with messages only."""
+_SCHEMAS_KEPT = 256
+"""How many counts of tool schemas are remembered: agents send the same ones with every call."""
 _OVERHEAD = 8
 """Tokens that a message costs beside its content; generous, since it only spares a count."""
 
@@ -21,6 +26,7 @@ class Tokens:
     def __init__(self, litellm: Any, version: str) -> None:
         self._litellm = litellm
         self._price_version = f"litellm {version} map"
+        self._schemas: dict[tuple[str, str], int] = {}
 
     def count(
         self,
@@ -86,6 +92,42 @@ class Tokens:
             output=self.count(model, text=written) if written else 0,
             estimated=True,
         )
+
+    def tool_schemas(self, model: str, tools: Sequence[Mapping[str, Any]] | None) -> int | None:
+        """Return the tokens that tools add to a call's input; blocks while it counts.
+
+        None where litellm cannot tell: it only knows schemas of OpenAI's shape.
+        """
+        if not tools:
+            return 0
+        key = (model, json.dumps(tools, sort_keys=True))
+        found = self._schemas.get(key)
+        if found is None:
+            try:
+                found = self.count(model, messages=_PROBE, tools=tools)
+                found -= self.count(model, messages=_PROBE)
+            except Exception:  # what it makes of other shapes is not in its contract
+                return None
+            while len(self._schemas) >= _SCHEMAS_KEPT:
+                del self._schemas[next(iter(self._schemas))]
+            self._schemas[key] = found
+        return found
+
+    def savings(self, model: str, usage: Usage, raw: Mapping[str, Any] | None) -> float | None:
+        """Return the dollars that reading from a cache has spared; None without a price.
+
+        It is what the same call would have cost had nothing been in the cache, less what it
+        costs with it; so the map's tiers count, and a model without a cache price saves 0.
+        """
+        if not usage.cache_read:
+            return 0.0
+        paid = self.cost(model, usage, raw)
+        if raw is None or paid is None:
+            return None
+        details = {**(raw.get("prompt_tokens_details") or {}), "cached_tokens": 0}
+        uncached = {**raw, "prompt_tokens_details": details, "cache_read_input_tokens": 0}
+        full = self.cost(model, usage, uncached)
+        return None if full is None else full - paid
 
     def cost(self, model: str, usage: Usage, raw: Mapping[str, Any] | None) -> float | None:
         """Return dollars for a usage, from the provider's own object where there is one."""

@@ -80,7 +80,7 @@ class Upstream:
         raw = _raw_usage(answer)
         usage = await self._usage(call, raw, written(response))
         cost = answer._hidden_params.get("response_cost") if not usage.estimated else None
-        return self._answer(call, response, usage, raw, cost)
+        return await self._answer(call, response, usage, raw, cost)
 
     async def _stream(self, call: _Call) -> dict[str, Any]:
         stream = await self._litellm.acompletion(**self._arguments(call))
@@ -105,7 +105,7 @@ class Upstream:
         if (empty := empty_reply(response)) is not None:
             return await self._fault(call, empty)
         usage = await self._usage(call, raw, call.assembly.everything)
-        return self._answer(call, response, usage, raw, cost)
+        return await self._answer(call, response, usage, raw, cost)
 
     async def _messages(self, request: Mapping[str, Any]) -> list[Message]:
         params = request["params"]
@@ -152,7 +152,13 @@ class Upstream:
             call.request["params"].get("tools"),
         )
 
-    def _answer(
+    async def _tool_schema_tokens(self, call: _Call) -> int | None:
+        tools = call.request["params"].get("tools")
+        if not tools:
+            return 0
+        return await asyncio.to_thread(self._tokens.tool_schemas, call.request["model"], tools)
+
+    async def _answer(
         self,
         call: _Call,
         response: dict[str, Any],
@@ -170,6 +176,8 @@ class Upstream:
             "raw_usage": raw,
             "cost": cost,
             "price_version": self._tokens.price_version(cost),
+            "tool_schema_tokens": await self._tool_schema_tokens(call),
+            "cache_savings": self._tokens.savings(call.request["model"], usage, raw),
         }
 
     async def _fault(self, call: _Call, fault: Fault) -> dict[str, Any]:
@@ -192,6 +200,7 @@ class Upstream:
             "usage": usages.to_json(usage),
             "cost": cost,
             "price_version": self._tokens.price_version(cost),
+            "tool_schema_tokens": await self._tool_schema_tokens(call),
         }
 
 

@@ -130,6 +130,18 @@ class CallBooked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsageFolded:
+    """The clean-up's turn at `at`: rollups by minute become hours and days, old fine ones go.
+
+    May be handed over at any moment and as often as one likes; the more often, the fewer rows
+    a question reads. Minutes are kept for `usage.MINUTES_KEPT_S`, hours for
+    `usage.HOURS_KEPT_S`; sums never change by it.
+    """
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockSaved:
     """A conversation lock was granted, extended or taken over."""
 
@@ -198,6 +210,7 @@ Write = (
     | TurnsAdded
     | AttemptBooked
     | CallBooked
+    | UsageFolded
     | LockSaved
     | LockGone
     | ProviderSaved
@@ -213,7 +226,10 @@ Write = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfinished:
-    """An unfinished request as found at start; its payload stays on disk."""
+    """An unfinished request as found at start; its payload stays on disk.
+
+    `used_tokens` is what all of its calls so far have used.
+    """
 
     request_id: str
     session_id: str
@@ -239,6 +255,7 @@ class Unfinished:
     avoid: tuple[str, ...]
     error_kind: ErrorKind | None
     error_message: str | None
+    used_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +272,13 @@ class SessionFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageTotals:
-    """Sums over calls. `requests` counts answered requests; `unpriced` calls without a price."""
+    """Sums over calls. `requests` counts answered requests; `unpriced` calls without a price.
+
+    `mcp_requests` are those of `requests` that ask for MCP or bring tools,
+    `tool_schema_tokens` what the tools took of the input of all calls, wasted ones too.
+    `cache_savings` are dollars; `unpriced_savings` calls that read from a cache without a
+    known price, with which the savings are a lower bound.
+    """
 
     usage: Usage = field(default_factory=Usage)
     requests: int = 0
@@ -267,6 +290,10 @@ class UsageTotals:
     waste_cost: float = 0.0
     waste_calls: int = 0
     waste_s: float = 0.0
+    mcp_requests: int = 0
+    tool_schema_tokens: int = 0
+    cache_savings: float = 0.0
+    unpriced_savings: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,7 +349,8 @@ class UsageQuery:
     """Which calls to sum: everything when no selector is set.
 
     `since` and `until` in epoch seconds, `by` one of agent, model, provider, session,
-    day or None for one sum, `bucket_s` for a trend (whole minutes).
+    day or None for one sum, `bucket_s` for a trend (whole minutes). `largest`: only that many
+    groups, those with the most tokens, in this order.
     """
 
     agent_id: str | None = None
@@ -333,6 +361,7 @@ class UsageQuery:
     until: float | None = None
     by: str | None = None
     bucket_s: int | None = None
+    largest: int | None = None
 
 
 class Reader(Protocol):

@@ -229,6 +229,9 @@ def call_row(call: CallRecord) -> tuple[object, ...]:
         call.price_version,
         storable(call.partial_text),
         call.upstream_closed_ms,
+        call.mcp,
+        call.tool_schema_tokens,
+        call.cache_savings,
     )
 
 

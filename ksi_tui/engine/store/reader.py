@@ -179,13 +179,17 @@ class SqliteReader:
         """Return sums keyed by the group of `by`, the bucket's epoch second as text, or "".
 
         Days are ISO dates in UTC; calls without an agent have the key "". A time is widened
-        to whole minutes, of a day or bucket to whole ones. Raises ValueError for `by` and
-        `bucket_s` together, an unknown `by`, or a bucket that is not whole minutes.
+        to whole minutes, of a day or bucket to whole ones, and to whole hours or days where
+        only those are kept (`usage.Edges`; a smaller bucket there is the first of its hour).
+        Raises ValueError for `by` and `bucket_s` together, an unknown `by`, or a bucket that is
+        not whole minutes.
         """
-        statement, parameters = usage_question(query)
-        found = [
-            (str(key), usage.totals(sums)) for key, *sums in await self._ask(statement, *parameters)
-        ]
+        usage_question(query, usage.Edges())  # what is wrong with it is not the database's fault
+        async with self._question():
+            (edges,) = await self._rows(statements.USAGE_EDGES)
+            statement, parameters = usage_question(query, usage.Edges(*edges))
+            rows_found = await self._rows(statement, *parameters)
+        found = [(str(key), usage.totals(sums)) for key, *sums in rows_found]
         if not found and query.by is None and query.bucket_s is None:
             return [("", UsageTotals())]
         return found

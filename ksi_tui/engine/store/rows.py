@@ -88,6 +88,7 @@ def unfinished(row: Row) -> Unfinished:
         avoid=() if avoid is None else tuple(from_json(avoid)),
         error_kind=kind_of(row[21]),
         error_message=row[22],
+        used_tokens=row[23],
     )
 
 
@@ -220,6 +221,9 @@ def call(row: Row) -> tuple[int, CallRecord]:
         price_version=row[25],
         partial_text=row[26],
         upstream_closed_ms=row[27],
+        mcp=bool(row[28]),
+        tool_schema_tokens=row[29],
+        cache_savings=row[30],
     )
 
 

@@ -1,15 +1,16 @@
 """Which tokens and dollars a call adds to which sums, and which sums answer a question.
 
-Arithmetic only: no SQL, no connection. A sum over calls is kept three times by time (in
-its minute, hour and day, UTC) and once by session, so that a question reads few rows
-however long the history is. The rules for one call are repeated as the view `usage_calls`
-in the schema, for the questions that only single calls can answer; a property test holds
-the two together.
+Arithmetic only: no SQL, no connection. Each call is written into its minute, not folded
+yet, and into its session; a fold (`folding`) adds what is not folded yet to minutes, hours
+and days (UTC), so that a question reads few rows however long the history is. The rules for
+one call are repeated as the view `usage_calls` in the schema, for the questions that only
+single calls can answer; a property test holds the two together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
 from ksi_tui.engine.models import CallRecord, Outcome, Usage
@@ -21,9 +22,13 @@ DAY_S: Final = 86400
 SPANS_S: Final = (DAY_S, HOUR_S, MINUTE_S)
 FOREVER: Final = 10**8 * DAY_S
 """An epoch second after every call; a multiple of every span."""
+MINUTES_KEPT_S: Final = 8 * DAY_S
+"""How long sums by minute are kept; older times are told apart by whole hours."""
+HOURS_KEPT_S: Final = 400 * DAY_S
+"""How long sums by hour are kept; older times are told apart by whole days."""
 
 Sums: TypeAlias = tuple[float, ...]
-"""The 14 sums in the order of `statements.SUMS`."""
+"""The 18 sums in the order of `statements.SUMS`."""
 
 _Key = TypeVar("_Key", bound=tuple[object, ...])
 _NO_USAGE: Final = Usage()
@@ -41,7 +46,7 @@ def call_sums(call: CallRecord) -> Sums:
     unpriced = call.cost is None and (answered or call.usage is not None)
     waste: Sums = (0, 0.0, 0, 0.0)
     if not answered:
-        waste = (usage.total, cost, 1, call.finished_at - call.started_at)
+        waste = (usage.total, cost, 1, max(0.0, call.finished_at - call.started_at))
     return (
         int(answered),
         1,
@@ -54,13 +59,18 @@ def call_sums(call: CallRecord) -> Sums:
         int(unpriced),
         int(usage.estimated),
         *waste,
+        int(call.mcp and answered),
+        call.tool_schema_tokens,
+        call.cache_savings or 0.0,
+        int(call.cache_savings is None and usage.cache_read > 0),
     )
 
 
 def totals(sums: Sequence[float]) -> UsageTotals:
     """Return sums in the order of `statements.SUMS` as the value that a reader hands out."""
     requests, calls, *buckets, cost, unpriced, estimated = sums[:10]
-    waste_tokens, waste_cost, waste_calls, waste_s = sums[10:]
+    waste_tokens, waste_cost, waste_calls, waste_s = sums[10:14]
+    mcp_requests, tool_schema_tokens, cache_savings, unpriced_savings = sums[14:]
     tokens = [int(bucket) for bucket in buckets]
     return UsageTotals(
         usage=Usage(
@@ -80,6 +90,10 @@ def totals(sums: Sequence[float]) -> UsageTotals:
         waste_cost=waste_cost,
         waste_calls=int(waste_calls),
         waste_s=waste_s,
+        mcp_requests=int(mcp_requests),
+        tool_schema_tokens=int(tool_schema_tokens),
+        cache_savings=cache_savings,
+        unpriced_savings=int(unpriced_savings),
     )
 
 
@@ -98,15 +112,10 @@ class Gathered:
         _add(self._minutes, (minute, call.provider, call.model, agent), sums)
         _add(self._sessions, (call.session_id, call.provider, call.model, agent), sums)
 
-    def span_rows(self) -> Iterator[tuple[object, ...]]:
-        """Yield the rows to add to the sums by time: the key's five columns, then the sums."""
-        for span in SPANS_S:
-            spans: dict[tuple[int, str, str, str], Sums] = {}
-            for (minute, *names), sums in self._minutes.items():
-                provider, model, agent = names
-                _add(spans, (minute - minute % span, provider, model, agent), sums)
-            for key, sums in spans.items():
-                yield (span, *key, *sums)
+    def minute_rows(self) -> Iterator[tuple[object, ...]]:
+        """Yield the rows to add to the sums by minute: the key's four columns, then the sums."""
+        for key, sums in self._minutes.items():
+            yield (*key, *sums)
 
     def session_rows(self) -> Iterator[tuple[object, ...]]:
         """Yield the rows to add to the sums by session: the key's four columns, then the sums."""
@@ -124,6 +133,42 @@ def whole(since: float | None, until: float | None, step_s: int) -> tuple[int, i
     low = 0 if since is None else int(since // step_s) * step_s
     high = FOREVER if until is None else -int(-until // step_s) * step_s
     return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Since when the sums by hour and by minute are all kept; below, only coarser ones are.
+
+    Epoch seconds: `hours_from` a multiple of a day, `minutes_from` of an hour.
+    """
+
+    hours_from: int = 0
+    minutes_from: int = 0
+
+    def widened(self, low: int, high: int) -> tuple[int, int]:
+        """Return a time widened to what can be told apart where its ends are."""
+        low -= low % self._step_s(low)
+        step = self._step_s(high - 1)
+        return low, -(-high // step) * step
+
+    def _step_s(self, at: int) -> int:
+        if at < self.hours_from:
+            return DAY_S
+        return HOUR_S if at < self.minutes_from else MINUTE_S
+
+    def pieces(
+        self, low: int, high: int, spans_s: Sequence[int] = SPANS_S
+    ) -> list[tuple[int, int, int]]:
+        """Cut a widened time into `(span_s, from, to)`, of rows that are kept there."""
+        finest = min(spans_s)
+        hours_from = self.hours_from if finest < DAY_S else low
+        minutes_from = max(hours_from, self.minutes_from) if finest < HOUR_S else hours_from
+        coarse = tuple(span for span in spans_s if span >= HOUR_S) or (HOUR_S,)
+        return [
+            *pieces(low, min(high, hours_from), (DAY_S,)),
+            *pieces(max(low, hours_from), min(high, minutes_from), coarse),
+            *pieces(max(low, minutes_from), high, spans_s),
+        ]
 
 
 def pieces(low: int, high: int, spans_s: Sequence[int] = SPANS_S) -> list[tuple[int, int, int]]:

@@ -1,8 +1,9 @@
 """Which sums a usage question reads: the choice of table, condition and parameters.
 
 Pure: it returns a statement built from the parts in `statements` and its parameters, and
-runs nothing. Times alone are answered from the sums by span, sessions alone from the sums
-by session; only a session's part of a time needs single calls.
+runs nothing. Times alone are answered from the sums by span (of one provider, model or
+agent, or of all, from the sums about that alone), sessions alone from the sums by session;
+only a session's part of a time needs single calls.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 from ksi_tui.engine.store import statements
 from ksi_tui.engine.store.base import UsageQuery
-from ksi_tui.engine.store.usage import DAY_S, MINUTE_S, SPANS_S, pieces, span_for, whole
+from ksi_tui.engine.store.usage import DAY_S, MINUTE_S, SPANS_S, Edges, span_for, whole
 
 Question = tuple[str, list[object]]
 
@@ -24,11 +25,11 @@ _COLUMNS: Final = {
 _NEVER: Final = "0"
 
 
-def usage_question(query: UsageQuery) -> Question:
+def usage_question(query: UsageQuery, edges: Edges) -> Question:
     """Return the statement of `Reader.usage` and its parameters; raises ValueError."""
     _check(query)
     if query.session_id is None and query.by != "session":
-        return _from_spans(query)
+        return _from_spans(query, edges)
     timeless = query.since is None and query.until is None
     if timeless and query.by != "day" and query.bucket_s is None:
         return _from_sessions(query)
@@ -42,28 +43,52 @@ def _check(query: UsageQuery) -> None:
         raise ValueError("usage goes by groups or in buckets of time, not both")
 
 
-def _from_spans(query: UsageQuery) -> Question:
+def _from_spans(query: UsageQuery, edges: Edges) -> Question:
     spans: tuple[int, ...] = SPANS_S
     step = _step_s(query)
     if query.by == "day":
         spans = (DAY_S,)
     elif query.bucket_s is not None:
         spans = (span_for(query.bucket_s),)
-    times, parameters = [], []
-    for span, low, high in pieces(*whole(query.since, query.until, step), spans):
-        times.append("u.span_s = ? AND u.start >= ? AND u.start < ?")
-        parameters += [span, low, high]
+    low, high = edges.widened(*whole(query.since, query.until, step))
+    folded = edges.pieces(low, high, spans)
     selected, values = _selected(query)
-    where = " AND ".join([f"({' OR '.join(times) or _NEVER})", *selected])
     key, key_values = _key(query, "u.start")
-    return statements.sums(statements.SPANS, key, where), [*key_values, *parameters, *values]
+    facet = _facet(query)
+    if facet is None:
+        source = statements.spans(
+            len(folded), "".join(f" AND {one.removeprefix('u.')}" for one in selected)
+        )
+    else:
+        source = statements.facets(len(folded), facet, named=bool(selected))
+        key = "u.name" if facet == query.by else key
+    parameters = [number for piece in folded for number in piece]
+    unfolded = [edges.hours_from, edges.minutes_from, low, high]
+    return _sums(query, source, key, "1", [*key_values, *parameters, *values, *unfolded, *values])
+
+
+def _facet(query: UsageQuery) -> str | None:
+    """Return what the question is about where that is one thing only; None where it is more."""
+    chosen = {"provider": query.provider, "model": query.model, "agent": query.agent_id}
+    about = {name for name, value in chosen.items() if value is not None or name == query.by}
+    if len(about) > 1:
+        return None
+    return about.pop() if about else "all"
+
+
+def _sums(query: UsageQuery, source: str, key: str, where: str, values: list[object]) -> Question:
+    if query.largest is None:
+        return statements.sums(source, key, where), values
+    return statements.sums(source, key, where, largest=True), [*values, query.largest]
 
 
 def _from_sessions(query: UsageQuery) -> Question:
     selected, values = _selected(query)
     key, key_values = _key(query, _NEVER)
     where = " AND ".join(selected) or "1"
-    return statements.sums(statements.SESSIONS, key, where), [*key_values, *values]
+    if query.by == "session" and query.largest is not None:
+        return statements.largest_sessions(where), [*values, query.largest, *values]
+    return _sums(query, statements.SESSIONS, key, where, [*key_values, *values])
 
 
 def _from_calls(query: UsageQuery) -> Question:
@@ -75,7 +100,7 @@ def _from_calls(query: UsageQuery) -> Question:
         selected[0] = "r.session_id = ?"
     where = " AND ".join([*selected, f"{column} >= ? AND {column} < ?"])
     key, key_values = _key(query, "CAST(u.finished_at AS INTEGER)")
-    return statements.sums(source, key, where), [*key_values, *values, low, high]
+    return _sums(query, source, key, where, [*key_values, *values, low, high])
 
 
 def _step_s(query: UsageQuery) -> int:

@@ -29,8 +29,10 @@ from ksi_tui.engine.store.base import (
     SessionSeen,
     TurnsAdded,
     TurnsForgotten,
+    UsageFolded,
     Write,
 )
+from ksi_tui.engine.store.folding import fold_steps
 from ksi_tui.engine.store.usage import Gathered
 
 Rows = list[tuple[object, ...]]
@@ -99,6 +101,7 @@ class Batch:
         self._deltas: dict[str, int] = {}
         self._raised: dict[str, int] = {}
         self._usage = Gathered()
+        self._fold_at: float | None = None
 
     def add(self, write: Write) -> None:
         """Take one write in."""
@@ -131,10 +134,12 @@ class Batch:
         yield statements.SAVE_PAUSE, [columns.pause_row(pause) for pause in paused]
         yield statements.DROP_PAUSE, resumed
         yield statements.SAVE_PROVIDER, list(self._providers.items())
-        yield statements.ADD_SPAN, list(self._usage.span_rows())
+        yield statements.ADD_MINUTE, list(self._usage.minute_rows())
         yield statements.ADD_SESSION_USAGE, list(self._usage.session_rows())
         yield statements.ADD_TO_COUNTER, [item for item in self._deltas.items() if item[1]]
         yield statements.RAISE_COUNTER, list(self._raised.items())
+        if self._fold_at is not None:
+            yield from fold_steps(self._fold_at)
 
     # --- requests -------------------------------------------------------------------------
 
@@ -216,6 +221,9 @@ class Batch:
         self._append(statements.ADD_CALL, columns.call_row(write.call))
         self._usage.add(write.call)
 
+    def _fold(self, write: UsageFolded) -> None:
+        self._fold_at = write.at
+
     def _act(self, write: ActionTaken) -> None:
         self._append(statements.ADD_ACTION, columns.action_row(write.action))
 
@@ -276,6 +284,7 @@ _ADD: Final[dict[type[Any], Callable[[Batch, Any], None]]] = {
     TurnsAdded: Batch._add_turns,
     AttemptBooked: Batch._attempt,
     CallBooked: Batch._call,
+    UsageFolded: Batch._fold,
     LockSaved: Batch._lock,
     LockGone: Batch._unlock,
     ProviderSaved: Batch._provider,
