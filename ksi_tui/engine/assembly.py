@@ -20,6 +20,9 @@ from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.events import Router
+from ksi_tui.engine.injection_events import InjectionEvents
+from ksi_tui.engine.injection_keeper import InjectionKeeper
+from ksi_tui.engine.injector import Injector
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.lock_keeper import LockKeeper
@@ -63,6 +66,8 @@ class Parts:
     conclusions: Conclusions
     intake: Intake
     interventions: Interventions
+    injector: Injector
+    injections: InjectionEvents
     replies: Replies
     snapshots: Snapshots
     pool: WorkerPool | None
@@ -86,6 +91,7 @@ class Parts:
     async def aclose(self) -> None:
         """Close providers, book the calls that were still closing, then close the store."""
         try:
+            await self.injector.aclose()
             for entry in self.core.providers.entries():
                 await entry.provider.aclose()
             if self.pool is not None:
@@ -193,19 +199,25 @@ def _build(
         retry=RetryPolicy(config.retry, rng),
     )
     locks = LockKeeper(core)
-    conclusions = Conclusions(core, locks)
+    keeper = InjectionKeeper(core)
+    conclusions = Conclusions(core, locks, keeper)
     walker = Walker(config, clock, core.providers, core.tokens, router.publish, wires.book_late)
-    dispatcher = Dispatcher(core, walker, conclusions, locks)
+    dispatcher = Dispatcher(core, walker, conclusions, locks, keeper)
     wires.core, wires.dispatcher = core, dispatcher
     core.poke = dispatcher.poke
     causes = Causes(core, dispatcher.hold)
+    intake = Intake(core, conclusions)
+    injector = Injector(core, intake, keeper)
+    keeper.deliver = injector.deliver
     return Parts(
         core=core,
         walker=walker,
         dispatcher=dispatcher,
         conclusions=conclusions,
-        intake=Intake(core, conclusions),
+        intake=intake,
         interventions=Interventions(core, conclusions, locks),
+        injector=injector,
+        injections=InjectionEvents(core, intake, injector, keeper, conclusions),
         replies=Replies(core, causes),
         snapshots=Snapshots(core, causes),
         pool=wires.pool,
@@ -245,6 +257,7 @@ async def _take_back(parts: Parts, recovery: Recovery, *, resume: bool) -> None:
             )
         )
     await _seed_tokens(core, now)
+    await parts.injector.take_back(recovery, resume=resume)
     if resume:
         core.recovered = len(recovery.unfinished)
         with _collector_paused():

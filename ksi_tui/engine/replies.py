@@ -73,6 +73,10 @@ class Replies:
             "token_usage": await self.token_usage(TokenUsage()),
             "retry_manager": self.retries()["stats"],
             "database": {"fault": core.store.fault},
+            "injections": {
+                "pending": core.injections.pending,
+                "blocked": core.injections.counts.blocked,
+            },
             "recovery": {"unfinished": core.recovered, "cursor": core.recovery_cursor},
         }
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.injection import Injection, QueuedTerms
 from ksi_tui.engine.models import (
     Action,
     AttemptRecord,
@@ -24,6 +25,7 @@ from ksi_tui.engine.models import (
     State,
     Usage,
 )
+from ksi_tui.engine.store.injection_records import InjectionReader, InjectionWrite, PendingFound
 
 # --- writes -----------------------------------------------------------------------------
 
@@ -169,6 +171,7 @@ Write = (
     | ProviderSaved
     | ActionTaken
     | SessionSeen
+    | InjectionWrite
 )
 
 # --- what reads return --------------------------------------------------------------------
@@ -244,6 +247,8 @@ class Recovery:
     next_place: int
     next_number: int
     next_finish_seq: int
+    injections: Sequence[PendingFound] = ()
+    injection_terms: Mapping[str, QueuedTerms] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +282,7 @@ class StoredRequest:
     attempt_records: Sequence[AttemptRecord] = ()
     calls: Sequence[CallRecord] = ()
     actions: Sequence[Action] = ()
+    injections: Sequence[Injection] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,7 +303,7 @@ class UsageQuery:
     bucket_s: int | None = None
 
 
-class Reader(Protocol):
+class Reader(InjectionReader, Protocol):
     """Questions to the store. Each answers from an index, never by a scan of the history."""
 
     async def request(self, request_id: str) -> StoredRequest | None:

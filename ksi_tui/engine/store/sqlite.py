@@ -173,6 +173,8 @@ class SqliteStore(SqliteReader):
             locks = await self._rows(statements.LOCKS)
             providers = await self._rows(statements.PROVIDERS)
             counters = await self._rows(statements.COUNTERS)
+            injections = await self._rows(statements.INJECTIONS_ALIVE)
+            terms = await self._rows(statements.INJECTION_TERMS)
         # A hundred thousand values take long enough to be felt by whatever else the loop does.
         return await asyncio.to_thread(
             _recovery,
@@ -181,6 +183,8 @@ class SqliteStore(SqliteReader):
             locks=locks,
             providers=providers,
             counters=counters,
+            injections=injections,
+            terms=terms,
         )
 
     async def specs(self, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
@@ -216,6 +220,8 @@ def _recovery(
     locks: Sequence[rows.Row],
     providers: Sequence[rows.Row],
     counters: Sequence[rows.Row],
+    injections: Sequence[rows.Row],
+    terms: Sequence[rows.Row],
 ) -> Recovery:
     values = {row[0]: row[1] for row in counters}
     agents: dict[str, list[str]] = {}
@@ -233,4 +239,6 @@ def _recovery(
         next_place=values["next_place"],
         next_number=values["next_number"],
         next_finish_seq=values["next_finish_seq"],
+        injections=[rows.pending(row) for row in injections],
+        injection_terms={row[0]: rows.queued_terms(row) for row in terms},
     )
