@@ -20,6 +20,7 @@ from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.events import Router
+from ksi_tui.engine.injection_checkpoint import InjectionCheckpoint
 from ksi_tui.engine.injection_events import InjectionEvents
 from ksi_tui.engine.injection_keeper import InjectionKeeper
 from ksi_tui.engine.injector import Injector
@@ -68,6 +69,7 @@ class Parts:
     interventions: Interventions
     injector: Injector
     injections: InjectionEvents
+    injection_checkpoint: InjectionCheckpoint
     replies: Replies
     snapshots: Snapshots
     pool: WorkerPool | None
@@ -217,6 +219,7 @@ def _build(
         intake=intake,
         interventions=Interventions(core, conclusions, locks),
         injector=injector,
+        injection_checkpoint=InjectionCheckpoint(core, keeper),
         injections=InjectionEvents(core, intake, injector, keeper, conclusions),
         replies=Replies(core, causes),
         snapshots=Snapshots(core, causes),

@@ -110,7 +110,7 @@ class SqliteReader:
             attempts=[rows.attempt(row) for row in attempts],
             calls=[rows.call(row)[1] for row in calls],
             actions=[rows.action(row) for row in actions],
-            injections=[rows.injection(row[1:]) for row in injections],
+            injections=tuple(rows.injection(row[1:]) for row in injections),
         )
 
     async def states(self, request_ids: Sequence[str]) -> Mapping[str, State]:
