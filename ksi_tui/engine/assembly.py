@@ -22,6 +22,10 @@ from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.events import Router
+from ksi_tui.engine.injection_checkpoint import InjectionCheckpoint
+from ksi_tui.engine.injection_events import InjectionEvents
+from ksi_tui.engine.injection_keeper import InjectionKeeper
+from ksi_tui.engine.injector import Injector
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.lock_keeper import LockKeeper
@@ -71,6 +75,8 @@ class Parts:
     controls: Controls
     provider_controls: ProviderControls
     reports: Reports
+    injector: Injector
+    injections: InjectionEvents
     replies: Replies
     snapshots: Snapshots
     checkpoints: Checkpoints
@@ -100,6 +106,7 @@ class Parts:
     async def aclose(self) -> None:
         """Close providers, book the calls that were still closing, then close the store."""
         try:
+            await self.injector.aclose()
             for entry in self.core.providers.entries():
                 await entry.provider.aclose()
             if self.pool is not None:
@@ -220,9 +227,10 @@ def _build(
         pauses=pauses,
     )
     locks = LockKeeper(core)
-    conclusions = Conclusions(core, locks)
+    keeper = InjectionKeeper(core)
+    conclusions = Conclusions(core, locks, keeper)
     walker = Walker(config, clock, core.providers, core.tokens, router.publish, wires.book_late)
-    dispatcher = Dispatcher(core, walker, conclusions, locks)
+    dispatcher = Dispatcher(core, walker, conclusions, locks, keeper)
     wires.core, wires.dispatcher = core, dispatcher
     core.poke = dispatcher.poke
     causes = Causes(core, dispatcher.hold)
@@ -230,6 +238,8 @@ def _build(
     interventions = Interventions(core, conclusions, locks)
     controls = Controls(core, dispatcher)
     replies = Replies(core, causes)
+    injector = Injector(core, intake, keeper)
+    keeper.deliver = injector.deliver
     return Parts(
         core=core,
         walker=walker,
@@ -240,9 +250,11 @@ def _build(
         controls=controls,
         provider_controls=ProviderControls(core, dispatcher, replies),
         reports=Reports(core, conclusions, intake, interventions),
+        injector=injector,
+        injections=InjectionEvents(core, intake, injector, keeper, conclusions),
         replies=replies,
         snapshots=Snapshots(core, causes),
-        checkpoints=Checkpoints(core, intake, controls),
+        checkpoints=Checkpoints(core, intake, controls, InjectionCheckpoint(core, keeper)),
         wires=wires,
     )
 
@@ -278,6 +290,7 @@ async def _take_back(parts: Parts, recovery: Recovery, *, resume: bool) -> None:
             )
         )
     await _seed_tokens(core, now)
+    await parts.injector.take_back(recovery, resume=resume)
     if resume:
         core.recovered = len(recovery.unfinished)
         with _collector_paused():

@@ -8,12 +8,13 @@ was skipped for it is named. The form of the JSON is `checkpoint_payloads`'.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from ksi_tui import __version__
+from ksi_tui.engine import injection_checkpoint
 from ksi_tui.engine.checkpoint_payloads import (
     Checkpoint,
     Item,
@@ -27,6 +28,7 @@ from ksi_tui.engine.control_replies import paused_reply
 from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import InvalidRequest
+from ksi_tui.engine.injection_checkpoint import InjectionCheckpoint, Waiting
 from ksi_tui.engine.intake import Intake, number_of
 from ksi_tui.engine.models import Lock, Pause, RequestSpec, State
 from ksi_tui.engine.provider_memory import unreadable
@@ -58,6 +60,7 @@ class _Taken:
     sessions: list[Session] = field(default_factory=list)
     locks: list[Lock] = field(default_factory=list)
     pauses: list[Pause] = field(default_factory=list)
+    injections: Waiting = field(default_factory=Waiting)
     circuits: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     skipped: list[dict[str, str]] = field(default_factory=list)
 
@@ -72,6 +75,7 @@ class _Taken:
             "sessions": len(self.sessions),
             "locks": len(self.locks),
             "pauses": len(self.pauses),
+            "injections": len(self.injections),
             "circuits": len(self.circuits),
         }
 
@@ -79,10 +83,17 @@ class _Taken:
 class Checkpoints:
     """Collects checkpoints of an engine and restores them into it."""
 
-    def __init__(self, core: Core, intake: Intake, controls: Controls) -> None:
+    def __init__(
+        self,
+        core: Core,
+        intake: Intake,
+        controls: Controls,
+        injections: InjectionCheckpoint,
+    ) -> None:
         self._core = core
         self._intake = intake
         self._controls = controls
+        self._injections = injections
 
     # --- collect -----------------------------------------------------------------------------
 
@@ -99,19 +110,21 @@ class Checkpoints:
         saved = {name: await self._session(name) for name in sorted(live)}
         locks = {lock.session_id: lock_json(lock) for lock in recovery.locks}
         circuits = self._core.providers.states()
+        injections = await self._injections.pending()
         return {
             "session_queues": queues,
             "active_completions": {name: self._active(name) for name in sorted(running)},
             "sessions": {name: session for name, session in saved.items() if session},
             "locks": locks,
             "pauses": paused_reply(recovery.pauses),
-            "injections": [],
+            "injections": injections,
             "circuits": circuits,
             "components": {
                 "engine": {"version": __version__, "collected_at": iso(self._core.clock())},
                 "queue": {"requests": len(unfinished), "sessions": len(queues)},
                 "locks": {"locks": len(locks)},
                 "pauses": {"pauses": len(recovery.pauses)},
+                "injections": {name: len(waiting) for name, waiting in injections.items()},
                 "providers": {"circuits": len(circuits)},
             },
         }
@@ -157,9 +170,11 @@ class Checkpoints:
     async def restore(self, data: Checkpoint) -> dict[str, Any]:
         """Answer `checkpoint:restore`; raises InvalidRequest when it does not hold together."""
         _check(data)
+        waiting = injection_checkpoint.read(data.injections)
         items = sorted(_items(data), key=_place)
         known = await self._intake.known([item.request_id for _, item in items])
         there = {name for name in data.sessions if await self._core.store.session(name)}
+        injected = await self._injections.known(waiting)
         # From here to the hand-over nothing is awaited: what was looked up still holds.
         now = self._core.clock()
         taken = _Taken()
@@ -175,6 +190,7 @@ class Checkpoints:
                 _take_session(taken, session_id, session)
         self._take_locks(taken, data, now)
         self._take_pauses(taken, data)
+        _take_injections(taken, waiting, injected)
         self._take_circuits(taken, data, now)
         await self._commit(taken, now)
         return {"restored": taken.counts(), "skipped": taken.skipped}
@@ -191,8 +207,10 @@ class Checkpoints:
             timeout_s=settings.engine.timeout_s,
             max_attempts=settings.retry.max_attempts,
             lock_timeout_s=settings.engine.lock_timeout_s,
-            inject=state is not None and state.injected,
+            inject=state is not None and state.ahead,
         )
+        if state is not None and state.injected:
+            spec = replace(spec, injected=True)
         core.next_number = max(core.next_number, number_of(item.request_id) + 1)
         at = now if state is None else state.queued_at.timestamp()
         accepted = Accepted(spec=spec, place=core.take_place(), at=at, next_number=core.next_number)
@@ -248,6 +266,7 @@ class Checkpoints:
             entering.set_result(None)
         core.providers.restore(taken.circuits, now)
         self._controls.take_over(taken.pauses)
+        self._injections.take_over(taken.injections)
         for lock in taken.locks:
             core.locks.restore(lock)
             core.alarms.set(("lock", lock.session_id), lock.expires_at)
@@ -323,6 +342,14 @@ def _take_session(taken: _Taken, session_id: str, saved: SavedSession) -> None:
             agents=set(saved.agents),
         )
     )
+
+
+def _take_injections(taken: _Taken, waiting: Waiting, known: Collection[str]) -> None:
+    taken.injections = injection_checkpoint.fitting(waiting, known, taken.requests)
+    taken.writes += injection_checkpoint.writes(taken.injections)
+    for name in waiting.names:
+        if name in known:
+            taken.skip("injection", name, "an injection of this id, or terms of it, are here")
 
 
 def _moved(request_id: str, state: Progress, at: float) -> Moved:

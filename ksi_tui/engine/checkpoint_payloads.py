@@ -6,12 +6,14 @@ Values become plain JSON here and come back validated; nothing is decided. An it
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.injection import InjectionTerms
 from ksi_tui.engine.models import Lock, Pause, PauseScope, Priority, RequestSpec
 from ksi_tui.engine.payloads import Completion, Id, Note, Payload
 from ksi_tui.engine.store.base import Unfinished
@@ -21,9 +23,13 @@ NotNegativeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Progress(Payload):
-    """How far a request had come; `place` is its position in the order of arrival."""
+    """How far a request had come; `place` is its position in the order of arrival.
+
+    `ahead`: it came by `completion:inject`; `injected`: an injection became this request.
+    """
 
     status: Literal["queued", "processing", "retrying"] = "queued"
+    ahead: bool = False
     injected: bool = False
     place: NotNegative = 0
     queued_at: AwareDatetime
@@ -120,7 +126,7 @@ class Checkpoint(Payload):
     sessions: dict[Id, SavedSession] = Field(default_factory=dict)
     locks: dict[Id, SavedLock] = Field(default_factory=dict)
     pauses: tuple[SavedPause, ...] = ()
-    injections: tuple[dict[str, Any], ...] = ()
+    injections: dict[str, Any] = Field(default_factory=dict)
     circuits: dict[str, dict[str, Any]] = Field(default_factory=dict)
     components: dict[str, Any] = Field(default_factory=dict)
 
@@ -132,7 +138,8 @@ def item_of(found: Unfinished, spec: RequestSpec) -> dict[str, Any]:
         "data": data_of(spec),
         "state": {
             "status": str(found.state),
-            "injected": spec.priority is Priority.INJECT,
+            "ahead": spec.priority is Priority.INJECT,
+            "injected": spec.injected,
             "place": found.place,
             "queued_at": iso(found.queued_at),
             "started_at": iso(found.started_at),
@@ -161,6 +168,8 @@ def data_of(spec: RequestSpec) -> dict[str, Any]:
         "conversation_lock": None
         if lock is None
         else {"timeout_s": lock.timeout_s, "on_conflict": str(lock.on_conflict)},
+        "injection_config": None if spec.injection is None else _injection_config(spec.injection),
+        "circuit_breaker_config": None if spec.chain is None else asdict(spec.chain),
         "metadata": dict(spec.metadata) or None,
         **spec.params,
     }
@@ -173,6 +182,17 @@ def data_of(spec: RequestSpec) -> dict[str, Any]:
         "max_attempts": spec.max_attempts,
         "history": "session" if spec.history else "none",
         **{name: value for name, value in known.items() if value is not None},
+    }
+
+
+def _injection_config(terms: InjectionTerms) -> dict[str, Any]:
+    return {
+        "mode": str(terms.mode),
+        "position": str(terms.position),
+        "target_sessions": list(terms.targets),
+        "trigger_type": terms.trigger_type,
+        "follow_up_guidance": terms.follow_up_guidance,
+        "ttl_s": terms.ttl_s,
     }
 
 

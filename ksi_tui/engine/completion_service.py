@@ -29,6 +29,8 @@ from ksi_tui.engine.control_payloads import (
 )
 from ksi_tui.engine.errors import InvalidRequest, KsiError, NotReady
 from ksi_tui.engine.events import Router, Subscription
+from ksi_tui.engine.injection_events import HANDLERS as INJECTION_HANDLERS
+from ksi_tui.engine.injection_events import Answer
 from ksi_tui.engine.intake import refusal
 from ksi_tui.engine.payloads import (
     AcquireLock,
@@ -256,6 +258,8 @@ class CompletionEngine:
         self._on("provider:reset", ResetCircuit, lambda p, d: p.provider_controls.reset(d))
         self._on("provider:probe", Probe, lambda p, d: p.provider_controls.probe(d))
         self._on("provider:add", AddProvider, lambda p, d: p.provider_controls.add(d))
+        for name, (model, answer) in INJECTION_HANDLERS.items():
+            self._on(name, model, _of_injections(answer))
 
     def _on(
         self,
@@ -289,6 +293,10 @@ class CompletionEngine:
         return await self._shutdown(
             self.config.engine.shutdown_grace_s if grace_s is None else grace_s
         )
+
+
+def _of_injections(answer: Answer) -> Callable[[Parts, Any], Awaitable[dict[str, Any]]]:
+    return lambda parts, data: answer(parts.injections, data)
 
 
 async def _provider_status(parts: Parts, data: MaybeProvider) -> dict[str, Any]:

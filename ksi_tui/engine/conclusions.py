@@ -22,6 +22,8 @@ from ksi_tui.engine.errors import (
     StoreError,
     StoreUnavailable,
 )
+from ksi_tui.engine.injection import Source
+from ksi_tui.engine.injection_keeper import InjectionKeeper
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Message, Outcome, RequestSpec, State, VerdictKind
@@ -43,9 +45,10 @@ _WAITED_FOR = (
 class Conclusions:
     """Sees each request from the end of a run to what follows from it."""
 
-    def __init__(self, core: Core, locks: LockKeeper) -> None:
+    def __init__(self, core: Core, locks: LockKeeper, injections: InjectionKeeper) -> None:
         self.core = core
         self._locks = locks
+        self._injections = injections
 
     def note_walk(self, run: Run) -> None:
         """Count an attempt that called somebody."""
@@ -240,6 +243,7 @@ class Conclusions:
                 "turn": _turn(spec, result.text),
             },
             (events.RESULT, {"result": envelope}),
+            self._injections.owed(spec, result.text),
         )
 
     def fail(self, ticket: Ticket, kind: ErrorKind, message: str, run: Run | None = None) -> None:
@@ -292,6 +296,7 @@ class Conclusions:
         state: State,
         details: dict[str, Any],
         event: tuple[str, dict[str, Any]],
+        owed: Source | None = None,
     ) -> asyncio.Future[None]:
         """Write a final state; what follows from it happens once it is on disk."""
         core = self.core
@@ -318,6 +323,9 @@ class Conclusions:
         if run is not None:
             writes.append(AttemptBooked(attempt=run.record(now, spent=_spent(run))))
             writes += [CallBooked(call=record) for record in run.records]
+        writes += self._injections.ended(ticket, state, now)
+        if owed is not None:
+            writes.append(self._injections.owe(owed))
         session = core.sessions.get(ticket.session_id)
         if session is not None and session.turn_count is not None and details.get("turn"):
             session.turn_count += 1
@@ -327,6 +335,8 @@ class Conclusions:
         core.finishing[ticket.request_id] = future
         core.ended(ended(ticket, now, details.get("provider"), details.get("error_message")))
         future.add_done_callback(partial(self._on_disk, ticket, event))
+        if owed is not None:
+            self._injections.follow(owed, future)
         return future
 
     def _unstorable(self, ticket: Ticket, refused: BaseException | None) -> None:
@@ -354,6 +364,8 @@ class Conclusions:
         if ticket.session_id == ticket.request_id and core.queue.lane(ticket.session_id) is None:
             core.sessions.end(ticket.session_id)
         if not future.cancelled() and refused is None:
+            if ticket.state is State.COMPLETED:
+                self._injections.used(ticket.request_id)
             name, data = event
             core.publish(
                 name, {"request_id": ticket.request_id, "session_id": ticket.session_id, **data}

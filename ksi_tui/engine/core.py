@@ -19,6 +19,7 @@ from ksi_tui.engine.events import Router
 from ksi_tui.engine.models import State
 from ksi_tui.engine.pauses import PauseTable
 from ksi_tui.engine.payload_cache import PayloadCache
+from ksi_tui.engine.pending_injections import PendingInjections
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.queue_manager import QueueManager
 from ksi_tui.engine.recently_ended import Ended
@@ -57,6 +58,7 @@ class Core:
     retry: RetryPolicy
     pauses: PauseTable = field(default_factory=PauseTable)
     alarms: Alarms = field(default_factory=Alarms)
+    injections: PendingInjections = field(default_factory=PendingInjections)
     tickets: dict[str, Ticket] = field(default_factory=dict)
     entering: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     finishing: dict[str, asyncio.Future[None]] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from ksi_tui.engine.clock import iso
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.injection_keeper import InjectionKeeper
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import (
@@ -42,12 +43,18 @@ class Dispatcher:
     """Keeps as many requests running as limits allow."""
 
     def __init__(
-        self, core: Core, walker: Walker, conclusions: Conclusions, locks: LockKeeper
+        self,
+        core: Core,
+        walker: Walker,
+        conclusions: Conclusions,
+        locks: LockKeeper,
+        injections: InjectionKeeper,
     ) -> None:
         self.core = core
         self.walker = walker
         self.conclusions = conclusions
         self._locks = locks
+        self._injections = injections
         self._tasks: set[asyncio.Task[None]] = set()
         self._poked = False
         self._saving: asyncio.Future[None] | None = None
@@ -58,6 +65,7 @@ class Dispatcher:
             "backoff": self._backoff_over,
             "deadline": self._deadline_over,
             "lock": locks.expire,
+            "injection": injections.expire,
             "providers": self._providers_over,
         }
 
@@ -245,6 +253,8 @@ class Dispatcher:
         """Return a request's payload and the earlier turns that are sent along."""
         core = self.core
         spec = await core.payloads.load(ticket)
+        if spec.prompt is not None:
+            spec = await self._injections.attach(ticket, spec)
         if spec.prompt is None or not spec.history:
             return spec, []
         session = core.sessions.get(ticket.session_id)

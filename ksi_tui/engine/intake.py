@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from ksi_tui.engine.errors import (
     InvalidRequest,
     KsiError,
     NoProvider,
+    NotFound,
     NotReady,
     QueueFull,
     StoreError,
@@ -79,11 +80,12 @@ class Intake:
         for index, data in enumerate(items):
             try:
                 item = parse(Completion, data, event)
-                self._model(item)
+                self.model(item.model)
                 parsed[index] = item
             except EventError as error:
                 replies[index] = error
         known = await self.known([p.request_id for p in parsed.values() if p.request_id])
+        parents = await self._parents(parsed.values())
         entering: dict[int, _Entering] = {}
         twins: list[int] = []
         for index, item in parsed.items():
@@ -93,6 +95,7 @@ class Intake:
                 elif (duplicate := self._duplicate(item, known)) is not None:
                     replies[index] = duplicate
                 else:
+                    self._check_parent(item, parents)
                     entering[index] = self._enter(item, inject)
             except EventError as error:
                 replies[index] = error
@@ -108,9 +111,23 @@ class Intake:
         duplicate = self._duplicate(item, known)
         return duplicate or NotReady(f"{item.request_id} could not be written down; send it again")
 
-    def _model(self, item: Completion) -> str:
-        """Return the model a request asks for; raises EventError when there is none to serve it."""
-        model = item.model or self._default_model
+    async def own(self, specs: Sequence[RequestSpec], writes: Sequence[Write]) -> None:
+        """Accept requests that the engine makes itself, in one transaction with `writes`.
+
+        Raises NotReady when that cannot be now, InvalidRequest when it never can.
+        """
+        if self._core.draining:
+            raise NotReady("the engine is ending and takes no more requests")
+        entering = {i: self._prepared(spec, new_session=False) for i, spec in enumerate(specs)}
+        entering[0].writes += tuple(writes)
+        replies: list[dict[str, Any] | KsiError | None] = [None] * len(specs)
+        await self._commit(entering, replies)
+        if isinstance(replies[0], KsiError):
+            raise replies[0]
+
+    def model(self, asked: str | None) -> str:
+        """Return the model asked for, or the default; raises EventError when nobody serves it."""
+        model = asked or self._default_model
         if model is None:
             raise InvalidRequest(
                 "model is missing, and engine.default_model is not set; configured are: "
@@ -120,6 +137,21 @@ class Intake:
             patterns = ", ".join(sorted(set(self._core.providers.model_patterns())))
             raise NoProvider(f"no provider serves the model {model!r}; configured are: {patterns}")
         return model
+
+    async def _parents(self, items: Iterable[Completion]) -> Collection[str]:
+        """Return those of the requests named as parents that are on disk."""
+        named = {item.parent_request_id for item in items if item.parent_request_id is not None}
+        return await self._core.store.states(list(named)) if named else ()
+
+    def _check_parent(self, item: Completion, parents: Collection[str]) -> None:
+        parent = item.parent_request_id
+        if parent is None or parent in parents:
+            return
+        if parent not in self._core.entering and parent not in self._core.tickets:
+            raise NotFound(
+                f"circuit_breaker_config.parent_request_id: no request {parent!r}; it names the "
+                "request that this one follows from"
+            )
 
     # --- identity ----------------------------------------------------------------------------
 
@@ -175,27 +207,32 @@ class Intake:
         core, settings = self._core, self._core.config.engine
         if core.draining:
             raise NotReady("the engine is ending and takes no more requests")
-        waiting = core.queue.waiting_count + len(core.entering)
-        if waiting >= settings.max_queue_depth:
-            raise QueueFull(
-                f"{waiting} requests wait, max_queue_depth is {settings.max_queue_depth}"
-            )
-        if item.session_id is not None:
-            depth = core.queue.depth(item.session_id) + self._entering_of[item.session_id]
-            if depth >= settings.max_session_depth:
-                raise QueueFull(
-                    f"{depth} requests wait in session {item.session_id}, "
-                    f"max_session_depth is {settings.max_session_depth}"
-                )
+        full = self.full(item.session_id)
+        if full is not None:
+            bound, limit, found = full
+            where = f" in session {item.session_id}" if bound == "max_session_depth" else ""
+            raise QueueFull(f"{found} requests wait{where}, {bound} is {limit}")
         spec = item.spec(
             request_id=item.request_id or self._new_id(),
-            model=self._model(item),
+            model=self.model(item.model),
             timeout_s=settings.timeout_s,
             max_attempts=core.config.retry.max_attempts,
             lock_timeout_s=settings.lock_timeout_s,
             inject=inject,
         )
         return self._prepared(spec, new_session=item.request_id is item.session_id is None)
+
+    def full(self, session_id: str | None) -> tuple[str, int, int] | None:
+        """Return the limit that one more request would be over: its name, itself, who waits."""
+        core, settings = self._core, self._core.config.engine
+        waiting = core.queue.waiting_count + len(core.entering)
+        if waiting >= settings.max_queue_depth:
+            return "max_queue_depth", settings.max_queue_depth, waiting
+        if session_id is not None:
+            depth = core.queue.depth(session_id) + self._entering_of[session_id]
+            if depth >= settings.max_session_depth:
+                return "max_session_depth", settings.max_session_depth, depth
+        return None
 
     def _new_id(self) -> str:
         number = self._core.next_number

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.injection import ChainBounds, InjectionTerms
 
 Message = Mapping[str, Any]
 """One chat message as the providers' APIs take it: at least `role` and `content`."""
@@ -150,7 +151,8 @@ class RequestSpec:
 
     Exactly one of `prompt` and `messages` is set. `stream` None: stream where the
     provider can. `params` holds the remaining call parameters (temperature,
-    max_tokens, tools, extra_body …) under their OpenAI names.
+    max_tokens, tools, extra_body …) under their OpenAI names. `injection` says where the
+    result goes, `chain` bounds that, and `injected` marks a completion that an injection became.
     """
 
     request_id: str
@@ -168,6 +170,9 @@ class RequestSpec:
     lock: LockTerms | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    injection: InjectionTerms | None = None
+    chain: ChainBounds | None = None
+    injected: bool = False
 
     @property
     def needs_mcp(self) -> bool:

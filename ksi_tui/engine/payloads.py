@@ -21,6 +21,14 @@ from pydantic import (
 )
 
 from ksi_tui.engine.errors import InvalidRequest
+from ksi_tui.engine.injection import (
+    MAX_TARGETS,
+    ORIGINATING,
+    ChainBounds,
+    InjectionTerms,
+    InjectMode,
+    Position,
+)
 from ksi_tui.engine.models import LockTerms, OnConflict, Priority, RequestSpec
 
 MAX_ID_CHARS = 200
@@ -51,6 +59,51 @@ class ConversationLock(Payload):
     on_conflict: OnConflict = OnConflict.WAIT
 
 
+class InjectionConfig(Payload):
+    """`injection_config` of a request, once `injection_metadata`: where its result goes."""
+
+    enabled: bool = True
+    mode: InjectMode = InjectMode.NEXT
+    position: Position = Position.BEFORE_PROMPT
+    target_sessions: Annotated[list[Id], Field(min_length=1, max_length=MAX_TARGETS)] = [
+        ORIGINATING
+    ]
+    trigger_type: Annotated[Id, Field(max_length=100)] | None = None
+    follow_up_guidance: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
+    ttl_s: Seconds | None = None
+
+    @field_validator("target_sessions", mode="before")
+    @classmethod
+    def _own_alone(cls, value: Any) -> Any:
+        return [ORIGINATING] if value == ORIGINATING else value
+
+    def terms(self) -> InjectionTerms | None:
+        """Return them as the engine keeps them; None when they are not enabled."""
+        if not self.enabled:
+            return None
+        return InjectionTerms(
+            mode=self.mode,
+            position=self.position,
+            targets=tuple(self.target_sessions),
+            trigger_type=self.trigger_type,
+            follow_up_guidance=self.follow_up_guidance,
+            ttl_s=self.ttl_s,
+        )
+
+
+class BreakerConfig(Payload):
+    """`circuit_breaker_config` of a request: how far a chain of injections may go."""
+
+    max_depth: Annotated[int, Field(ge=1, le=1_000)] = 5
+    token_budget: Annotated[int, Field(ge=1, lt=2**53)] = 50_000
+    time_window_s: Seconds = 3600.0
+    parent_request_id: Id | None = None
+
+    def bounds(self) -> ChainBounds:
+        """Return them as the engine keeps them."""
+        return ChainBounds(**self.model_dump())
+
+
 class Completion(Payload):
     """Data of `completion:async` and `completion:inject`."""
 
@@ -73,6 +126,10 @@ class Completion(Payload):
     max_attempts: Annotated[int, Field(ge=1, le=100)] | None = None
     history: Literal["session", "none"] = "session"
     conversation_lock: ConversationLock | None = None
+    injection_config: InjectionConfig | None = Field(
+        default=None, validation_alias=AliasChoices("injection_config", "injection_metadata")
+    )
+    circuit_breaker_config: BreakerConfig | None = None
     tools: list[dict[str, Any]] | None = None
     extra_body: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
@@ -134,6 +191,7 @@ class Completion(Payload):
             terms = LockTerms(
                 timeout_s=lock.timeout_s or lock_timeout_s, on_conflict=lock.on_conflict
             )
+        injection, breaker = self.injection_config, self.circuit_breaker_config
         return RequestSpec(
             request_id=request_id,
             session_id=self.session_id or request_id,
@@ -150,7 +208,15 @@ class Completion(Payload):
             lock=terms,
             params=self.params(),
             metadata=self.metadata or {},
+            injection=injection.terms() if injection is not None else None,
+            chain=breaker.bounds() if breaker is not None else None,
         )
+
+    @property
+    def parent_request_id(self) -> str | None:
+        """The request that this one follows from in a chain of injections."""
+        breaker = self.circuit_breaker_config
+        return breaker.parent_request_id if breaker is not None else None
 
 
 class Batch(Payload):

@@ -77,6 +77,10 @@ class Replies:
                 "hold_everything": self._pauses_hold_everything(),
             },
             "database": {"fault": core.store.fault},
+            "injections": {
+                "pending": core.injections.pending,
+                "blocked": core.injections.counts.blocked,
+            },
             "recovery": {"unfinished": core.recovered, "cursor": core.recovery_cursor},
         }
 

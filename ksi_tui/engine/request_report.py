@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ksi_tui.engine.clock import iso
+from ksi_tui.engine.injection_report import injection_report, injection_timeline
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import AttemptRecord, CallRecord, Outcome, Usage, Verdict
 from ksi_tui.engine.store.base import StoredRequest
@@ -64,6 +65,7 @@ def request_report(stored: StoredRequest, ticket: Ticket | None) -> dict[str, An
         "unpriced": unpriced,
         "by": stored.by,
         "reason": stored.reason,
+        **injection_report(stored),
         "timeline": _timeline(stored, attempts),
     }
 
@@ -218,6 +220,7 @@ def _timeline(stored: StoredRequest, attempts: Sequence[dict[str, Any]]) -> list
             entries.append(
                 _entry(attempt["finished_at"], "backoff", f"until {attempt['retry_at']}")
             )
+    entries += [_entry(iso(at), what, text) for at, what, text in injection_timeline(stored)]
     for action in stored.actions:
         text = " · ".join(part for part in (action.by, action.reason, action.detail) if part)
         entries.append(_entry(iso(action.at), action.name, text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from ksi_tui.config import Config
 from ksi_tui.engine.checkpoint_payloads import data_of
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.injection import ChainBounds, InjectionTerms, InjectMode, Position
 from ksi_tui.engine.models import LockTerms, OnConflict, Priority, RequestSpec, State
 from ksi_tui.engine.payloads import Completion
 from tests.engine.engine_fixtures import (
@@ -295,6 +297,24 @@ specs = st.builds(
         },
     ),
     metadata=st.dictionaries(names, texts, max_size=2),
+    injection=st.none()
+    | st.builds(
+        InjectionTerms,
+        mode=st.sampled_from(InjectMode),
+        position=st.sampled_from(Position),
+        targets=st.lists(names, min_size=1, max_size=3).map(tuple),
+        trigger_type=st.none() | names,
+        follow_up_guidance=st.none() | texts,
+        ttl_s=st.none() | st.floats(1, 99),
+    ),
+    chain=st.none()
+    | st.builds(
+        ChainBounds,
+        max_depth=st.integers(1, 9),
+        token_budget=st.integers(1, 999),
+        time_window_s=st.floats(1, 99),
+        parent_request_id=st.none() | names,
+    ),
 )
 
 
@@ -330,6 +350,8 @@ async def test_five_hundred_over_forty_sessions_complete_in_an_empty_database(
                 timeout_s=600,
             )
         await rig.emit("queue:pause", scope="session", id="s9", by="op1", reason="deploy")
+        for name in ("s9", "s10", "later"):
+            await rig.emit("injection:inject", session_id=name, content=f"news of {name}")
         await until(lambda: len(rig.p.calls) == 32)
         checkpoint = await collected(rig)
     assert checkpoint["components"]["queue"] == {"requests": 500, "sessions": 40}
@@ -340,15 +362,26 @@ async def test_five_hundred_over_forty_sessions_complete_in_an_empty_database(
         again = await collected(rig)
         assert again["locks"] == checkpoint["locks"]
         assert again["pauses"] == checkpoint["pauses"] != []
+        assert reply["restored"]["injections"] == 3
         # Two sessions are locked by another agent and one is paused, 12 or 13 requests each.
         await until(lambda: rig.core.counts[State.COMPLETED] == 500 - 13 - 13 - 13)
         assert await rig.why("r-10") == "paused by op1: deploy"
         rig.advance(601)
         await until(lambda: rig.core.counts[State.COMPLETED] == 500 - 13)
         await rig.emit("queue:resume", scope="session", id="s9")
+        await until(lambda: rig.core.counts[State.COMPLETED] == 500)
+        left = await rig.emit("injection:list")
+        assert [each["session_id"] for each in left["injections"]] == ["later"]
         await rig.settled()
         assert rig.core.counts[State.COMPLETED] == 500
-        assert sorted(rig.p.prompts) == sorted(f"n{number}" for number in range(500))
+        told = [prompt for prompt in rig.p.prompts if "news of" in prompt]
+        assert [("news of s9" in each, "news of s10" in each) for each in told] == [
+            (False, True),
+            (True, False),
+        ]
+        asked = [re.search(r"n\d+$", prompt) for prompt in rig.p.prompts]
+        order = [int(found[0][1:]) for found in asked if found]
+        assert sorted(order) == list(range(500))
         for session in range(40):
-            mine = [p for p in rig.p.prompts if int(p[1:]) % 40 == session]
-            assert mine == sorted(mine, key=lambda prompt: int(prompt[1:]))
+            mine = [number for number in order if number % 40 == session]
+            assert mine == sorted(mine)

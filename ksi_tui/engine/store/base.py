@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.injection import Injection, QueuedTerms
 from ksi_tui.engine.models import (
     Action,
     AttemptRecord,
@@ -26,6 +27,7 @@ from ksi_tui.engine.models import (
     State,
     Usage,
 )
+from ksi_tui.engine.store.injection_records import InjectionReader, InjectionWrite, PendingFound
 
 # --- writes -----------------------------------------------------------------------------
 
@@ -219,6 +221,7 @@ Write = (
     | PauseSaved
     | PauseGone
     | TurnsForgotten
+    | InjectionWrite
 )
 
 # --- what reads return --------------------------------------------------------------------
@@ -309,6 +312,8 @@ class Recovery:
     next_number: int
     next_finish_seq: int
     pauses: Sequence[Pause] = ()
+    injections: Sequence[PendingFound] = ()
+    injection_terms: Mapping[str, QueuedTerms] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +347,7 @@ class StoredRequest:
     attempt_records: Sequence[AttemptRecord] = ()
     calls: Sequence[CallRecord] = ()
     actions: Sequence[Action] = ()
+    injections: Sequence[Injection] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,7 +370,7 @@ class UsageQuery:
     largest: int | None = None
 
 
-class Reader(Protocol):
+class Reader(InjectionReader, Protocol):
     """Questions to the store. Each answers from an index, never by a scan of the history."""
 
     async def request(self, request_id: str) -> StoredRequest | None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ksi_tui.engine.injection import Injection, plain
 from ksi_tui.engine.models import (
     Action,
     AttemptRecord,
@@ -21,6 +22,7 @@ from ksi_tui.engine.models import (
     RequestSpec,
 )
 from ksi_tui.engine.store.base import Accepted, Finished, Moved
+from ksi_tui.engine.store.injection_records import InjectionMoved, TermsSaved
 
 
 def _plain(value: object) -> object:
@@ -156,6 +158,12 @@ def payload(spec: RequestSpec) -> str:
         asked["params"] = spec.params
     if spec.metadata:
         asked["metadata"] = spec.metadata
+    if spec.injection is not None:
+        asked["injection"] = plain(spec.injection)
+    if spec.chain is not None:
+        asked["chain"] = plain(spec.chain)
+    if spec.injected:
+        asked["injected"] = True
     return to_json(asked)
 
 
@@ -233,6 +241,38 @@ def call_row(call: CallRecord) -> tuple[object, ...]:
         call.tool_schema_tokens,
         call.cache_savings,
     )
+
+
+def injection_row(injection: Injection) -> tuple[object, ...]:
+    """Return the columns of an injection."""
+    return (
+        injection.injection_id,
+        injection.session_id,
+        injection.mode,
+        injection.position,
+        storable(injection.content),
+        injection.created_at,
+        injection.source_id,
+        storable(injection.trigger_type),
+        storable(injection.follow_up_guidance),
+        injection.expires_at,
+        injection.state,
+        injection.request_id,
+        injection.bound_at,
+        None if injection.blocked is None else to_json(plain(injection.blocked)),
+    )
+
+
+def injection_move(write: InjectionMoved) -> tuple[object, ...]:
+    """Return the columns of an injection's change."""
+    return (write.injection_id, write.state, write.request_id, write.at)
+
+
+def terms_row(write: TermsSaved) -> tuple[object, ...]:
+    """Return the columns of a request's terms."""
+    queued = write.queued
+    bounds = None if queued.bounds is None else to_json(plain(queued.bounds))
+    return (write.request_id, to_json(plain(queued.terms)), bounds, queued.owed)
 
 
 def turn_row(session_id: str, turn: tuple[Message, Message]) -> tuple[str, int, str]:

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 import aiosqlite
 
 from ksi_tui.engine.errors import StoreUnavailable
+from ksi_tui.engine.injection import Chain, Injection
 from ksi_tui.engine.models import CallRecord, Pause, State
 from ksi_tui.engine.store import migrations, rows, statements, usage
 from ksi_tui.engine.store.base import SessionFound, StoredRequest, UsageQuery, UsageTotals
@@ -103,11 +104,13 @@ class SqliteReader:
             attempts = await self._rows(statements.ATTEMPTS_OF, request_id)
             calls = await self._rows(statements.CALLS_OF, request_id)
             actions = await self._rows(statements.ACTIONS_OF, request_id)
+            injections = await self._rows(statements.INJECTIONS_ABOUT, request_id)
         return rows.stored_request(
             found[0],
             attempts=[rows.attempt(row) for row in attempts],
             calls=[rows.call(row)[1] for row in calls],
             actions=[rows.action(row) for row in actions],
+            injections=tuple(rows.injection(row[1:]) for row in injections),
         )
 
     async def states(self, request_ids: Sequence[str]) -> Mapping[str, State]:
@@ -172,6 +175,29 @@ class SqliteReader:
     async def pauses(self) -> Sequence[Pause]:
         """Return what is paused, the longest first."""
         return [rows.pause(row) for row in await self._ask(statements.PAUSES)]
+
+    # --- injections -----------------------------------------------------------------------
+
+    async def injections(self, injection_ids: Sequence[str]) -> Sequence[Injection]:
+        """Return those of the given injections that exist, in order of arrival."""
+        found = await self._ask_by_ids(statements.INJECTIONS, injection_ids)
+        return [rows.injection(row) for row in found]
+
+    async def direct_of(self, request_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of the given requests that are injections of their own."""
+        found = await self._ask_by_ids(statements.DIRECT_OF, request_ids)
+        return [request_id for (request_id,) in found]
+
+    async def chain(self, request_id: str) -> Chain | None:
+        """Return a request's chain with all tokens that it has spent; None for no request."""
+        async with self._question():
+            found = await self._rows(statements.CHAIN, request_id)
+            if not found:
+                return None
+            ((root_id, depth, root_at),) = found
+            ((of_root,),) = await self._rows(statements.ROOT_TOKENS, root_id)
+            ((of_others,),) = await self._rows(statements.CHAIN_TOKENS, root_id)
+        return Chain(depth=depth, tokens=int(of_root + of_others), root_at=root_at)
 
     # --- usage ----------------------------------------------------------------------------
 

@@ -12,6 +12,16 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.injection import (
+    Blocked,
+    Injection,
+    InjectionState,
+    InjectMode,
+    Position,
+    QueuedTerms,
+    bounds_of,
+    terms_of,
+)
 from ksi_tui.engine.models import (
     Action,
     AttemptRecord,
@@ -31,6 +41,7 @@ from ksi_tui.engine.models import (
 )
 from ksi_tui.engine.store.base import SessionFound, StoredRequest, Unfinished
 from ksi_tui.engine.store.columns import content_of
+from ksi_tui.engine.store.injection_records import PendingFound
 from ksi_tui.engine.store.usage import answering
 
 Row = Sequence[Any]
@@ -117,6 +128,9 @@ def spec(row: Row) -> RequestSpec:
         lock=lock,
         params=rest.get("params", _NO_MAPPING),
         metadata=rest.get("metadata", _NO_MAPPING),
+        injection=terms_of(rest["injection"]) if "injection" in rest else None,
+        chain=bounds_of(rest["chain"]) if "chain" in rest else None,
+        injected=rest.get("injected", False),
     )
 
 
@@ -126,6 +140,7 @@ def stored_request(
     attempts: Sequence[AttemptRecord] = (),
     calls: Sequence[CallRecord] = (),
     actions: Sequence[Action] = (),
+    injections: Sequence[Injection] = (),
 ) -> StoredRequest:
     """Return a request with the given history."""
     result = None if row[32] is None else from_json(row[32])
@@ -160,6 +175,7 @@ def stored_request(
         attempt_records=attempts,
         calls=calls,
         actions=actions,
+        injections=injections,
     )
 
 
@@ -251,6 +267,48 @@ def pause(row: Row) -> Pause:
     """Return a pause."""
     scope, id, by, reason, since = row
     return Pause(scope=PauseScope(scope), id=id or None, by=by, reason=reason, since=since)
+
+
+def injection(row: Row) -> Injection:
+    """Return an injection."""
+    return Injection(
+        injection_id=row[0],
+        session_id=row[1],
+        mode=InjectMode(row[2]),
+        position=Position(row[3]),
+        content=row[4],
+        created_at=row[5],
+        source_id=row[6],
+        trigger_type=row[7],
+        follow_up_guidance=row[8],
+        expires_at=row[9],
+        state=InjectionState(row[10]),
+        request_id=row[11],
+        bound_at=row[12],
+        blocked=None if row[13] is None else Blocked(**from_json(row[13])),
+    )
+
+
+def pending(row: Row) -> PendingFound:
+    """Return a pending or bound injection without its text."""
+    injection_id, session_id, chars, expires_at, request_id = row
+    return PendingFound(
+        injection_id=injection_id,
+        session_id=session_id,
+        chars=chars,
+        expires_at=expires_at,
+        request_id=request_id,
+    )
+
+
+def queued_terms(row: Row) -> QueuedTerms:
+    """Return a request's terms."""
+    _, terms, bounds, owed = row
+    return QueuedTerms(
+        terms=terms_of(from_json(terms)),
+        bounds=None if bounds is None else bounds_of(from_json(bounds)),
+        owed=bool(owed),
+    )
 
 
 def session(row: Row, agents: Iterable[str]) -> SessionFound:

@@ -177,6 +177,8 @@ class SqliteStore(SqliteReader):
             providers = await self._rows(statements.PROVIDERS)
             counters = await self._rows(statements.COUNTERS)
             pauses = await self._rows(statements.PAUSES)
+            injections = await self._rows(statements.INJECTIONS_ALIVE)
+            terms = await self._rows(statements.INJECTION_TERMS)
         # A hundred thousand values take long enough to be felt by whatever else the loop does.
         return await asyncio.to_thread(
             _recovery,
@@ -186,6 +188,8 @@ class SqliteStore(SqliteReader):
             providers=providers,
             counters=counters,
             pauses=pauses,
+            injections=injections,
+            terms=terms,
         )
 
     async def specs(self, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
@@ -222,6 +226,8 @@ def _recovery(
     providers: Sequence[rows.Row],
     counters: Sequence[rows.Row],
     pauses: Sequence[rows.Row],
+    injections: Sequence[rows.Row],
+    terms: Sequence[rows.Row],
 ) -> Recovery:
     values = {row[0]: row[1] for row in counters}
     agents: dict[str, list[str]] = {}
@@ -240,6 +246,8 @@ def _recovery(
         next_number=values["next_number"],
         next_finish_seq=values["next_finish_seq"],
         pauses=[rows.pause(row) for row in pauses],
+        injections=[rows.pending(row) for row in injections],
+        injection_terms={row[0]: rows.queued_terms(row) for row in terms},
     )
 
 

@@ -91,6 +91,30 @@ SAVE_PROVIDER: Final = "INSERT OR REPLACE INTO providers (provider, state) VALUE
 ADD_ACTION: Final = """
 INSERT INTO actions (at, name, target, by, reason, detail) VALUES (?, ?, ?, ?, ?, ?)
 """
+ADD_CHAIN: Final = """
+INSERT OR REPLACE INTO chains (request_id, parent_id, root_id, depth)
+SELECT ?1, ?2, COALESCE(p.root_id, ?2), COALESCE(p.depth, 1) + 1
+FROM (SELECT 1) LEFT JOIN chains p ON p.request_id = ?2
+"""
+_INJECTION: Final = """injection_id, session_id, mode, position, content, created_at, source_id,
+    trigger_type, follow_up_guidance, expires_at, state, request_id, bound_at, blocked"""
+ADD_INJECTION: Final = f"""
+INSERT OR IGNORE INTO injections ({_INJECTION}) VALUES ({", ".join("?" * 14)})
+"""
+MOVE_INJECTION: Final = """
+UPDATE injections SET state = ?2, request_id = ?3,
+    bound_at = CASE WHEN ?3 IS NULL THEN NULL ELSE COALESCE(bound_at, ?4) END,
+    mode = CASE ?2 WHEN 'queued' THEN 'direct' ELSE mode END
+WHERE injection_id = ?1
+"""
+FORGET_INJECTION: Final = """
+DELETE FROM injections WHERE injection_id = ? AND state IN ('expired', 'cleared')
+    AND NOT EXISTS (SELECT 1 FROM requests WHERE request_id = source_id)
+"""
+SAVE_TERMS: Final = """
+INSERT OR REPLACE INTO injection_terms (request_id, terms, bounds, owed) VALUES (?, ?, ?, ?)
+"""
+DROP_TERMS: Final = "DELETE FROM injection_terms WHERE request_id = ?"
 ADD_TO_COUNTER: Final = "UPDATE counters SET value = value + ?2 WHERE name = ?1"
 RAISE_COUNTER: Final = "UPDATE counters SET value = MAX(value, ?2) WHERE name = ?1"
 
@@ -201,6 +225,12 @@ SELECT session_id, holder, granted_at, expires_at, hold_s, extended, request_id 
 PAUSES: Final = "SELECT scope, id, by, reason, since FROM pauses ORDER BY since, scope, id"
 PROVIDERS: Final = "SELECT provider, state FROM providers"
 COUNTERS: Final = "SELECT name, value FROM counters"
+INJECTIONS_ALIVE: Final = """
+SELECT injection_id, session_id, LENGTH(content) + LENGTH(COALESCE(follow_up_guidance, '')),
+    expires_at, request_id
+FROM injections WHERE state IN ('pending', 'bound') ORDER BY row
+"""
+INJECTION_TERMS: Final = "SELECT request_id, terms, bounds, owed FROM injection_terms"
 
 _REQUEST: Final = """
 SELECT r.request_id, r.session_id, r.agent_id, r.asked_model, r.model, r.state, r.rank, r.place,
@@ -224,6 +254,30 @@ SELECT r.request_id, r.session_id, r.agent_id, r.asked_model, r.rank, r.timeout_
     r.lock_timeout_s, r.lock_fails, p.asked
 FROM requests r JOIN payloads p ON p.row = r.row
 WHERE r.request_id IN (SELECT value FROM json_each(?))
+"""
+INJECTIONS: Final = f"""
+SELECT {_INJECTION} FROM injections WHERE injection_id IN (SELECT value FROM json_each(?))
+ORDER BY row
+"""
+INJECTIONS_ABOUT: Final = f"""
+SELECT row, {_INJECTION} FROM injections WHERE source_id = ?1
+UNION SELECT row, {_INJECTION} FROM injections WHERE request_id = ?1 ORDER BY row
+"""
+DIRECT_OF: Final = """
+SELECT request_id FROM injections
+WHERE request_id IN (SELECT value FROM json_each(?)) AND mode = 'direct'
+"""
+CHAIN: Final = """
+SELECT COALESCE(c.root_id, r.request_id), COALESCE(c.depth, 1), COALESCE(o.queued_at, r.queued_at)
+FROM requests r LEFT JOIN chains c ON c.request_id = r.request_id
+    LEFT JOIN requests o ON o.request_id = c.root_id
+WHERE r.request_id = ?
+"""
+_TOKENS: Final = "TOTAL(u.input + u.cache_read + u.cache_write + u.output + u.reasoning)"
+ROOT_TOKENS: Final = f"SELECT {_TOKENS} FROM usage_calls u WHERE u.request_id = ?"
+CHAIN_TOKENS: Final = f"""
+SELECT {_TOKENS} FROM chains c CROSS JOIN usage_calls u ON u.request_id = c.request_id
+WHERE c.root_id = ?
 """
 STATES: Final = """
 SELECT request_id, state FROM requests WHERE request_id IN (SELECT value FROM json_each(?))

@@ -3,8 +3,8 @@
 Pure: no connection, no clock. The order of writes is kept where it can be seen. Writes of
 one request run through the statements accept, reopen, redirect, move, finish in this
 order; where a write steps back, a new step begins inside the same transaction. What only
-adds up (counters, usage, sessions) or where only the last value counts (locks, providers)
-is gathered over the whole transaction and written at its end.
+adds up (counters, usage, sessions) or where only the last value counts (locks, providers,
+where an injection is) is gathered over the whole transaction and written at its end.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ from ksi_tui.engine.store.base import (
     Write,
 )
 from ksi_tui.engine.store.folding import fold_steps
+from ksi_tui.engine.store.injection_records import (
+    InjectionMoved,
+    InjectionSaved,
+    TermsGone,
+    TermsSaved,
+)
 from ksi_tui.engine.store.usage import Gathered
 
 Rows = list[tuple[object, ...]]
@@ -98,6 +104,8 @@ class Batch:
         self._pauses: dict[tuple[PauseScope, str | None], Pause | None] = {}
         self._forgotten: dict[tuple[object, ...], None] = {}
         self._providers: dict[str, str] = {}
+        self._injections: dict[str, InjectionMoved] = {}
+        self._terms: dict[str, TermsSaved | None] = {}
         self._deltas: dict[str, int] = {}
         self._raised: dict[str, int] = {}
         self._usage = Gathered()
@@ -134,12 +142,22 @@ class Batch:
         yield statements.SAVE_PAUSE, [columns.pause_row(pause) for pause in paused]
         yield statements.DROP_PAUSE, resumed
         yield statements.SAVE_PROVIDER, list(self._providers.items())
+        yield from self._injection_steps()
         yield statements.ADD_MINUTE, list(self._usage.minute_rows())
         yield statements.ADD_SESSION_USAGE, list(self._usage.session_rows())
         yield statements.ADD_TO_COUNTER, [item for item in self._deltas.items() if item[1]]
         yield statements.RAISE_COUNTER, list(self._raised.items())
         if self._fold_at is not None:
             yield from fold_steps(self._fold_at)
+
+    def _injection_steps(self) -> Iterator[tuple[str, Rows]]:
+        moved = [columns.injection_move(write) for write in self._injections.values()]
+        yield statements.MOVE_INJECTION, moved
+        yield statements.FORGET_INJECTION, [(row[0],) for row in moved]
+        kept = [write for write in self._terms.values() if write is not None]
+        gone: Rows = [(request_id,) for request_id, write in self._terms.items() if write is None]
+        yield statements.SAVE_TERMS, [columns.terms_row(write) for write in kept]
+        yield statements.DROP_TERMS, gone
 
     # --- requests -------------------------------------------------------------------------
 
@@ -157,6 +175,8 @@ class Batch:
         step.setdefault(statements.ACCEPT, []).append(columns.accepted_row(write))
         payload = (write.place, columns.payload(spec))
         step.setdefault(statements.ADD_PAYLOAD, []).append(payload)
+        if spec.chain is not None and spec.chain.parent_request_id is not None:
+            self._append(statements.ADD_CHAIN, (spec.request_id, spec.chain.parent_request_id))
         session = self._session(spec.session_id, write.at)
         session.requests += 1
         session.used, session.ended_at = True, None
@@ -256,6 +276,18 @@ class Batch:
         if write.agent_id is not None:
             self._agents[write.session_id, write.agent_id] = None
 
+    def _inject(self, write: InjectionSaved) -> None:
+        self._append(statements.ADD_INJECTION, columns.injection_row(write.injection))
+
+    def _move_injection(self, write: InjectionMoved) -> None:
+        self._injections[write.injection_id] = write
+
+    def _terms_saved(self, write: TermsSaved) -> None:
+        self._terms[write.request_id] = write
+
+    def _terms_gone(self, write: TermsGone) -> None:
+        self._terms[write.request_id] = None
+
     def _session(self, session_id: str, at: float) -> _SessionDelta:
         session = self._sessions.get(session_id)
         if session is None:
@@ -293,4 +325,8 @@ _ADD: Final[dict[type[Any], Callable[[Batch, Any], None]]] = {
     PauseSaved: Batch._pause,
     PauseGone: Batch._resume,
     TurnsForgotten: Batch._forget,
+    InjectionSaved: Batch._inject,
+    InjectionMoved: Batch._move_injection,
+    TermsSaved: Batch._terms_saved,
+    TermsGone: Batch._terms_gone,
 }
