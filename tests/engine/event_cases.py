@@ -67,13 +67,14 @@ def _first(faults: Any) -> str | None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One event. `unknown` is data that names what does not exist, with the code that
-    answers it (None: it is no error)."""
+    answers it (None: it is no error). `before` is an event that has to be emitted first."""
 
     name: str
     shape: Shape
     data: Mapping[str, Any] = field(default_factory=dict)
     wrong: tuple[Wrong, ...] = ()
     unknown: tuple[Mapping[str, Any], str | None] | None = None
+    before: tuple[str, Mapping[str, Any]] | None = None
 
 
 NUMBER = (int, float)

@@ -162,13 +162,7 @@ async def test_what_is_here_already_is_skipped_and_named(tmp_path: Path) -> None
         await rig.calls(1)
         checkpoint = await collected(rig)
         reply = await restored(rig, checkpoint)
-        assert reply["restored"] == {
-            "requests": 0,
-            "sessions": 0,
-            "locks": 0,
-            "pauses": 0,
-            "circuits": 0,
-        }
+        assert set(reply["restored"].values()) == {0}
         named = [next(iter(each.values())) for each in reply["skipped"]]
         assert sorted(named) == sorted([mine, "s", "t"])
         rig.p.calls[0].go.set()

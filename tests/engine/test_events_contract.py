@@ -240,7 +240,7 @@ CASES = (
             "sessions": dict,
             "locks": (dict, list),
             "pauses": list,
-            "injections": list,
+            "injections": {"pending": list, "queued": list},
             "circuits": dict,
             "components": (dict, list),
         },
@@ -283,8 +283,35 @@ CASES = (
         data={"injections": [{"session_id": "s-done", "content": "news"}]},
         wrong=(({}, "injections"), ({"injections": [1]}, "injections")),
     ),
+    Case(
+        name="injection:queue",
+        shape={"status": str},
+        data={"request_id": "wait", "injection_config": {"target_sessions": ["s-done"]}},
+        wrong=(
+            ({"injection_config": {}}, "request_id"),
+            ({"request_id": "r"}, "injection_config"),
+            ({"request_id": "r", "injection_config": {"mode": "later"}}, "mode"),
+        ),
+    ),
+    Case(
+        name="injection:execute",
+        shape={"status": str},
+        data={"request_id": "done"},
+        before=("injection:queue", {"request_id": "done", "injection_config": {}}),
+        wrong=(({}, "exactly one"), ({"request_id": "r", "odd": 1}, "odd")),
+        unknown=({"injection_id": "nobody"}, NOT_FOUND),
+    ),
+    Case(
+        name="injection:process_result",
+        shape={"status": str},
+        data={
+            "request_id": "done",
+            "result": "the text",
+            "injection_config": {"target_sessions": ["s-failed"]},
+        },
+        wrong=(({"result": "x"}, "request_id"), ({"request_id": "r"}, "result")),
+    ),
 )
-"""`injection:queue`, `injection:execute` and `injection:process_result` follow in their turn."""
 
 _NAMED = {case.name: case for case in CASES}
 _IDS = [case.name for case in CASES]
@@ -293,6 +320,8 @@ _IDS = [case.name for case in CASES]
 @pytest.mark.parametrize("case", CASES, ids=_IDS)
 async def test_the_normal_case_has_the_contracts_shape(case: Case, tmp_path: Path) -> None:
     async with scene(tmp_path) as rig:
+        if case.before is not None:
+            assert "code" not in await rig.engine.emit(*case.before)
         reply = await rig.engine.emit(case.name, case.data)
         assert "code" not in reply, reply
         assert misfit(reply, case.shape) is None
@@ -386,6 +415,8 @@ def _epochs(value: object, path: str = "") -> list[str]:
 @pytest.mark.parametrize("case", CASES, ids=_IDS)
 async def test_times_are_never_epoch_seconds(case: Case, tmp_path: Path) -> None:
     async with scene(tmp_path) as rig:
+        if case.before is not None:
+            assert "code" not in await rig.engine.emit(*case.before)
         reply = await rig.engine.emit(case.name, case.data)
         reply.pop("circuits", None)  # a checkpoint's own memory, for its restore only
         assert _epochs(reply) == []
