@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ksi_tui.engine.deeds import deed
 from ksi_tui.widgets.clean import clean, clean_block
 from ksi_tui.widgets.formats import latency
 
@@ -19,6 +20,7 @@ _GLYPHS = {"completed": "√", "failed": "!", "cancelled": "×"}
 _ID_CHARS = 200
 _MESSAGE_CHARS = 2_000
 _SAID_CHARS = 20_000
+_PAUSES_TOLD = 5
 
 
 def write(text: str) -> None:
@@ -53,6 +55,19 @@ def plain_line(record: Mapping[str, Any]) -> str:
     why = f" ({kind})" if kind and kind != status else ""
     told = f": {message}" if message else ""
     return f"{head}  {status}{why}{spent}{told}" + (f"  [{text}]" if text else "")
+
+
+def pauses_told(pauses: Sequence[Mapping[str, Any]]) -> str:
+    """Return pauses as a sentence has them, the first few of many."""
+    told = [_pause_told(pause) for pause in pauses[:_PAUSES_TOLD]]
+    more = len(pauses) - len(told)
+    return ", ".join(told) + (f" and {more} more" if more else "")
+
+
+def _pause_told(pause: Mapping[str, Any]) -> str:
+    what = pause["scope"] if pause["id"] is None else f"{pause['scope']} {pause['id']}"
+    done = deed("paused", pause["by"], pause["reason"])
+    return f"{what} ({done}, since {pause['since']})"
 
 
 def columns(rows: Sequence[tuple[str, ...]], *, right: frozenset[int]) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ksi_tui.client import EngineClient
-from ksi_tui.commands.output import result_lines, say, write
+from ksi_tui.commands.output import pauses_told, result_lines, say, write
 from ksi_tui.commands.request_lines import BadLine, RequestLine, opened, request_lines
 from ksi_tui.commands.runner import MAX_BATCH, LineRun, Printer, Record, ResumedRun, Run
 from ksi_tui.commands.settings import as_typed, settings
@@ -112,6 +112,13 @@ class _Life:
             if left or not self._pipe_broken:
                 say(f"interrupted: {left} of {run.total} not finished; {self._how_to_go_on(run)}")
             return INTERRUPTED
+        if run.held:
+            say(
+                f"paused: {left} of {run.total} not finished, held by {pauses_told(run.paused)};"
+                " they stay on disk, and a run cannot resume what is paused: resume it in the"
+                f" dashboard, then {self._how_to_go_on(run)}"
+            )
+            return SOME_FAILED
         if sys.stderr.isatty():
             say(", ".join(f"{count} {status}" for status, count in sorted(run.by_status.items())))
         if self._resume and not run.finished:

@@ -11,6 +11,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -30,6 +31,7 @@ _GATHER_S = 0.02
 """One read for all that ends in such a moment; else reading took a tenth of a large run."""
 _STUCK_TRIES = 5
 _STUCK_S = 0.2
+_LOOK_EVERY_S = 0.5
 _ENDS = frozenset({events.RESULT, events.ERROR, events.CANCELLED, events.LOST})
 _FINAL = frozenset({"completed", "failed", "cancelled"})
 _UNFINISHED = ("queued", "processing", "retrying")
@@ -42,12 +44,16 @@ class Run(ABC):
     """What a run knows and prints, whichever requests are its own.
 
     `cursor` is the finish_seq up to which results were read; None before the start.
+    `paused` is what was found paused. Nobody can resume it while the run has the engine, so
+    the run ends, `held`, once nothing but pauses is left to wait for.
     """
 
     def __init__(self, engine: EngineClient, printer: Printer) -> None:
         self._engine = engine
         self._printer = printer
         self.cursor: int | None = None
+        self.paused: Sequence[Record] = ()
+        self.held = False
         self.by_status: Counter[str] = Counter()
 
     @property
@@ -72,7 +78,7 @@ class Run(ABC):
 
     @abstractmethod
     async def complete(self) -> None:
-        """Print until every request of the run is final."""
+        """Print until every request of the run is final, or held by pauses."""
 
     @abstractmethod
     def _awaits(self, request_id: str) -> bool:
@@ -91,11 +97,36 @@ class Run(ABC):
             self.cursor = int(page["next"])
             rows = len(page["results"])
 
-    async def _wait(self, wakes: Subscription) -> None:
-        """Return when a request has come to its end; where many run, a moment later."""
+    async def _wait(self, wakes: Subscription) -> bool:
+        """Return when a request has come to its end; where many run, a moment later.
+
+        False: nothing will, since pauses hold all that is left.
+        """
+        if self.paused:
+            return await self._wait_or_held(wakes)
         await _next_end(wakes)
         if self._awaited >= _MANY:
             await asyncio.sleep(_GATHER_S)
+        return True
+
+    async def _wait_or_held(self, wakes: Subscription) -> bool:
+        """As `_wait`, where something is paused."""
+        if not await self._all_held():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await _next_end(wakes)
+            return True
+        # What ended meanwhile is to be printed, and may have made room for more.
+        self.held = not wakes.drain() and not await self._hand_over_more()
+        return not self.held
+
+    async def _all_held(self) -> bool:
+        status = await answered(self._engine, "completion:status", {})
+        return bool(status["pauses"]["hold_everything"])
+
+    async def _hand_over_more(self) -> bool:
+        """Hand over what has found no room so far; returns whether there was any."""
+        return False
 
     async def _print_page(self, query: Mapping[str, Any]) -> dict[str, Any]:
         page = await answered(self._engine, "completion:results", {**query, "limit": _PAGE})
@@ -123,7 +154,8 @@ class ResumedRun(Run):
     async def complete(self) -> None:
         """Print until nothing in the database is unfinished."""
         async with self._engine.subscribe("completion:*") as wakes:
-            recovery = (await answered(self._engine, "completion:status", {}))["recovery"]
+            status = await answered(self._engine, "completion:status", {})
+            recovery, self.paused = status["recovery"], status["pauses"]["paused"]
             self._found, self.cursor = int(recovery["unfinished"]), int(recovery["cursor"])
             while True:
                 wakes.drain()
@@ -131,7 +163,8 @@ class ResumedRun(Run):
                 if self.finished >= self._found and not await self._unfinished():
                     await self._print_new()
                     return
-                await self._wait(wakes)
+                if not await self._wait(wakes):
+                    return
 
     async def _unfinished(self) -> int:
         counts = (await answered(self._engine, "completion:status", {}))["status_counts"]
@@ -197,6 +230,8 @@ class LineRun(Run):
         could make room.
         """
         async with self._engine.subscribe("completion:*") as wakes:
+            status = await answered(self._engine, "completion:status", {})
+            self.paused = status["pauses"]["paused"]
             self._nth = await self._which_run()
             await self._submit(MAX_BATCH)
             self._step = max(1, min(_TOP_UP, len(self._unfinished) // 4))
@@ -205,7 +240,8 @@ class LineRun(Run):
                 await self._print_new()
                 await self._top_up()
                 if self._unfinished:
-                    await self._wait(wakes)
+                    if not await self._wait(wakes):
+                        return
                 elif self._read_all and not self._backlog:
                     return
 
@@ -231,6 +267,12 @@ class LineRun(Run):
             await self._read(_TOP_UP)
         if self._backlog and (self._room >= self._step or not self._unfinished):
             await self._submit(min(max(self._room, 1), MAX_BATCH))
+
+    async def _hand_over_more(self) -> bool:
+        if not self._backlog or not self._room:
+            return False
+        await self._submit(self._room)
+        return True
 
     async def _read(self, count: int) -> None:
         lines = await asyncio.to_thread(lambda: list(islice(self._more, count)))

@@ -8,11 +8,15 @@ import json
 from typing import Any
 
 from ksi_tui.commands.database import reading
-from ksi_tui.commands.output import columns, write
+from ksi_tui.commands.output import columns, pauses_told, write
 from ksi_tui.commands.settings import as_typed, settings
+from ksi_tui.engine.control_replies import paused_reply
 from ksi_tui.engine.models import State
 from ksi_tui.engine.store.ownership import owner_of
 from ksi_tui.exits import OK
+from ksi_tui.widgets.clean import clean
+
+_TOLD_CHARS = 2_000
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -27,12 +31,14 @@ async def _look(options: argparse.Namespace) -> dict[str, Any]:
     path = config.engine.database_path
     async with reading(options, config) as reader:
         counts = await reader.counts() if reader else {}
+        pauses = await reader.pauses() if reader else ()
     return {
         "database": str(path),
         "exists": reader is not None,
         "owner": owner_of(path),
         "status_counts": {state.value: counts.get(state, 0) for state in State},
         "unfinished": sum(count for state, count in counts.items() if not state.final),
+        "paused": paused_reply(pauses),
     }
 
 
@@ -44,6 +50,8 @@ def _told(found: dict[str, Any], options: argparse.Namespace) -> str:
     counts = [("STATE", "REQUESTS")]
     counts += [(state, f"{count:,}") for state, count in found["status_counts"].items()]
     text = head + columns(counts, right=frozenset({1}))
+    if found["paused"]:
+        text += f"\nheld by {clean(pauses_told(found['paused']), _TOLD_CHARS)}\n"
     if found["unfinished"] and not owner:
         text += f"\n{found['unfinished']:,} unfinished; go on with: "
         text += f"{as_typed(options, 'run --resume')}\n"

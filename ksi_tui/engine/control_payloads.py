@@ -7,9 +7,9 @@ Shapes and their faults only; what a control does is in `controls`, `provider_co
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from ksi_tui.config import ProviderSettings
 from ksi_tui.engine.errors import ErrorKind
@@ -17,22 +17,11 @@ from ksi_tui.engine.models import PauseScope
 from ksi_tui.engine.payloads import Id, Note, Payload, Seconds
 
 
-def _storable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("holds a lone surrogate, which no database can keep") from None
-    return text
-
-
-StoredId = Annotated[Id, AfterValidator(_storable)]
-
-
 class QueueScope(Payload):
     """Data of `queue:pause` and `queue:resume`."""
 
     scope: PauseScope
-    id: StoredId | None = None
+    id: Id | None = None
     reason: Note | None = None
     by: Id | None = None
 
@@ -93,7 +82,7 @@ class AddProvider(ProviderSettings):
 class ResetConversation(Payload):
     """Data of `completion:reset_conversation`."""
 
-    session_id: StoredId = Field(validation_alias=AliasChoices("session_id", "conversation_id"))
+    session_id: Id = Field(validation_alias=AliasChoices("session_id", "conversation_id"))
     reason: Note | None = None
     by: Id | None = None
 

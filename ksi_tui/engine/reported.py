@@ -84,15 +84,14 @@ class Reports:
             self._record(data)
             run.report(data.reason, data.message)
             task.cancel()
-        if task is not None:
-            await asyncio.wait([task])
+        state, error = await _after(ticket, task)
         await self._on_disk(ticket.request_id)
-        if not ticket.state.final:
-            return _reply(data, SCHEDULED, f"its call was stopped; it is {ticket.state}")
-        if ticket.state is State.FAILED and not POLICY[data.reason].retried:
+        if not state.final:
+            return _reply(data, SCHEDULED, f"its call was stopped; it is {state}")
+        if state is State.FAILED and not POLICY[data.reason].retried:
             return _reply(data, NOT_RETRYABLE, f"{data.reason} is not retried; it has failed")
-        why = f": {ticket.error_message}" if ticket.state is State.FAILED else ""
-        return _reply(data, UNAVAILABLE, f"it is {ticket.state}{why}")
+        why = f": {error}" if state is State.FAILED else ""
+        return _reply(data, UNAVAILABLE, f"it is {state}{why}")
 
     # --- one that does not -------------------------------------------------------------------
 
@@ -121,6 +120,18 @@ class Reports:
         await self._intake.completion(asked, inject=False)
         self._record(data)
         return _reply(data, SCHEDULED, "it was taken as a new request")
+
+
+async def _after(ticket: Ticket, task: asyncio.Task[None] | None) -> tuple[State, str | None]:
+    """Return a request's state and error as they are when its run ends.
+
+    Whoever merely waits for that end may find that it has gone again and been answered.
+    """
+    found: list[tuple[State, str | None]] = []
+    if task is not None:
+        task.add_done_callback(lambda _: found.append((ticket.state, ticket.error_message)))
+        await asyncio.wait([task])
+    return found[0] if found else (ticket.state, ticket.error_message)
 
 
 def _reply(data: ReportedFailure, status: str, detail: str) -> dict[str, Any]:

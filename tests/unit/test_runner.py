@@ -27,6 +27,8 @@ class ScriptedEngine:
         self.outcomes: dict[str, str] = {}
         self.recovery = {"unfinished": 0, "cursor": 0}
         self.refusal: dict[str, Any] | None = None
+        self.paused: list[dict[str, Any]] = []
+        self.all_held: Callable[[], bool] = lambda: False
         self.router = Router(lambda: 0.0)
         self.after_batch: Callable[[], None] = lambda: None
 
@@ -58,7 +60,8 @@ class ScriptedEngine:
     def _status(self, request_id: str | Mapping[str, Any]) -> Any:
         if isinstance(request_id, Mapping):
             counts = {"queued": len(self.waiting), "completed": len(self.final)}
-            return {"recovery": self.recovery, "status_counts": counts}
+            pauses = {"paused": self.paused, "hold_everything": self.all_held()}
+            return {"recovery": self.recovery, "status_counts": counts, "pauses": pauses}
         states = dict.fromkeys(self.waiting, "queued")
         states |= {record["request_id"]: record["status"] for record in self.final}
         return states.get(request_id)
@@ -283,3 +286,69 @@ async def test_what_was_not_handed_over_is_not_on_disk() -> None:
     with pytest.raises(NotReady):
         await finished(run)
     assert (run.total, run.finished, run.on_disk) == (2, 0, False)
+
+
+# --- pauses ----------------------------------------------------------------------------------
+
+PAUSE = {"scope": "session", "id": "s", "by": None, "reason": None, "since": "2027"}
+
+
+async def test_what_pauses_hold_ends_a_run_that_nothing_else_would() -> None:
+    engine = ScriptedEngine()
+    engine.paused, engine.all_held = [PAUSE], lambda: len(engine.waiting) == 2
+    engine.after_batch = lambda: engine.finish(3)
+    run, printed, _ = line_run(engine, [line(n) for n in range(5)])
+    async with asyncio.timeout(20):
+        await run.complete()
+    assert printed == ["q0", "q1", "q2"]
+    assert run.held
+    assert run.paused == [PAUSE]
+    assert (run.total, run.finished, run.on_disk) == (5, 3, True)
+
+
+async def test_a_pause_that_holds_not_all_ends_nothing() -> None:
+    engine = ScriptedEngine()
+    engine.paused = [PAUSE]
+    asked = 0
+
+    def held() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            engine.finish()
+        return False
+
+    engine.all_held = held
+    run, printed, _ = line_run(engine, [line(1)])
+    async with asyncio.timeout(20):
+        await run.complete()
+    assert printed == ["q1"]
+    assert not run.held
+
+
+async def test_what_found_no_room_is_handed_over_before_a_run_gives_up() -> None:
+    engine = ScriptedEngine(depth=8)
+    engine.paused = [PAUSE]
+    # Seven of the first eight are held; one ends, which makes too little room for a top-up.
+    engine.after_batch = lambda: engine.finish(1) if len(engine.waiting) == 8 else None
+    engine.all_held = lambda: len(engine.waiting) < 8
+    more = [line(n) for n in range(8, 10)]
+    run, printed, _ = line_run(engine, [line(n) for n in range(8)], more=more)
+    async with asyncio.timeout(20):
+        await run.complete()
+    assert printed == ["q0", "q1", "q2"]
+    assert engine.batches == [8, 1, 1]
+    assert run.held
+    assert run.on_disk
+
+
+async def test_a_resumed_run_is_held_as_well() -> None:
+    engine = ScriptedEngine()
+    engine.waiting = ["a", "b"]
+    engine.recovery = {"unfinished": 2, "cursor": 0}
+    engine.paused, engine.all_held = [PAUSE], lambda: True
+    run = ResumedRun(engine, Printed())
+    async with asyncio.timeout(20):
+        await run.complete()
+    assert run.held
+    assert (run.total, run.finished) == (2, 0)
