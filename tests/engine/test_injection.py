@@ -1,4 +1,4 @@
-"""Results that go into other sessions: what a prompt is sent with and what it gives back."""
+"""Results that go into other sessions: what is sent there, and what a prompt gives back."""
 
 from __future__ import annotations
 

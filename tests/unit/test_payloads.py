@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ksi_tui.engine.errors import InvalidRequest
+from ksi_tui.engine.injection import ChainBounds, InjectionTerms, InjectMode, Position
 from ksi_tui.engine.models import OnConflict, Priority, RequestSpec
 from ksi_tui.engine.payloads import (
     AcquireLock,
@@ -97,6 +98,40 @@ def test_older_spellings_are_understood() -> None:
     assert (lock.session_id, lock.agent_id, lock.timeout_s) == ("s", "a", 3)
 
 
+def test_an_injection_has_the_contracts_defaults_or_is_switched_off() -> None:
+    assert spec().injection is None
+    assert spec(injection_config={}).injection == InjectionTerms()
+    assert spec(injection_config={"enabled": False}).injection is None
+    given = spec(
+        injection_metadata={
+            "mode": "direct",
+            "position": "postscript",
+            "target_sessions": ["originating", "b"],
+            "trigger_type": "done",
+            "follow_up_guidance": "go on",
+            "ttl_s": 60,
+        }
+    )
+    assert given.injection == InjectionTerms(
+        mode=InjectMode.DIRECT,
+        position=Position.POSTSCRIPT,
+        targets=("originating", "b"),
+        trigger_type="done",
+        follow_up_guidance="go on",
+        ttl_s=60,
+    )
+    alone = spec(injection_config={"target_sessions": "originating"}).injection
+    assert alone == InjectionTerms()
+
+
+def test_the_bounds_of_a_chain_have_the_contracts_defaults() -> None:
+    assert spec().chain is None
+    assert spec(circuit_breaker_config={}).chain == ChainBounds()
+    given = completion(circuit_breaker_config={"max_depth": 2, "parent_request_id": "r-0"})
+    assert given.parent_request_id == "r-0"
+    assert completion().parent_request_id is None
+
+
 def test_a_lock_takes_the_default_hold_or_is_switched_off() -> None:
     taken = spec(agent_id="a", conversation_lock={"on_conflict": "fail"}).lock
     assert taken is not None
@@ -122,6 +157,17 @@ def test_mcp_is_asked_for_in_the_extra_body() -> None:
         ({"messages": [{"content": "hi"}]}, "message 0 has no role"),
         ({"prompt": "p", "promt": "q"}, "unknown key 'promt'"),
         ({"prompt": "p", "conversation_lock": {"held": 1}}, "unknown key 'conversation_lock.held'"),
+        ({"prompt": "p", "injection_config": {"to": 1}}, "unknown key 'injection_config.to'"),
+        ({"prompt": "p", "injection_config": {}, "injection_metadata": {}}, "injection_metadata"),
+        (
+            {"prompt": "p", "injection_config": {"target_sessions": ["s"] * 21}},
+            "injection_config.target_sessions: List should have at most 20 items",
+        ),
+        (
+            {"prompt": "p", "injection_config": {"trigger_type": "a\nb"}},
+            "injection_config.trigger_type",
+        ),
+        ({"prompt": "p", "circuit_breaker_config": {"max_depth": 0}}, "max_depth"),
         ({"prompt": "p", "conversation_lock": {}}, "conversation_lock needs agent_id"),
         ({"prompt": "p", "session_id": ""}, "session_id"),
         ({"prompt": "p", "session_id": "a\nb"}, "session_id"),
