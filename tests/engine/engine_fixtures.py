@@ -217,7 +217,8 @@ class Rig:
         )
 
     def _build(self, settings: ProviderSettings) -> ScriptedProvider:
-        return self.providers[settings.name]
+        new = ScriptedProvider(settings.name, answers)
+        return self.providers.setdefault(settings.name, new)
 
     @property
     def core(self) -> Core:
