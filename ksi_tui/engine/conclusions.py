@@ -25,7 +25,13 @@ from ksi_tui.engine.retry_manager import MAX_INTERRUPTIONS, Retry
 from ksi_tui.engine.store.base import AttemptBooked, CallBooked, Finished, Moved, Write
 from ksi_tui.engine.ticket import Ticket
 
-_WAITED_FOR = (VerdictKind.OPEN, VerdictKind.COOLING, VerdictKind.FULL, VerdictKind.WORKER)
+_WAITED_FOR = (
+    VerdictKind.OPEN,
+    VerdictKind.COOLING,
+    VerdictKind.FULL,
+    VerdictKind.LIMITED,
+    VerdictKind.WORKER,
+)
 
 
 class Conclusions:
@@ -80,7 +86,7 @@ class Conclusions:
         core.store.write(*writes)
         if ticket.retry_at is not None:
             core.alarms.set(("backoff", ticket.request_id), ticket.retry_at)
-        core.queue.put_back(ticket, now)
+        core.queue.put_back(ticket, now, uncalled=not run.calls)
         self.core.poke()
 
     def moved(self, ticket: Ticket, state: State, now: float, **changes: Any) -> Moved:

@@ -141,6 +141,16 @@ class ProviderSaved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A call counts against its provider's limits; the same `number` again replaces it."""
+
+    provider: str
+    number: int
+    at: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActionTaken:
     """Somebody acted; kept for the timeline."""
 
@@ -167,6 +177,7 @@ Write = (
     | LockSaved
     | LockGone
     | ProviderSaved
+    | Admitted
     | ActionTaken
     | SessionSeen
 )
@@ -234,7 +245,10 @@ class UsageTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """Everything a new engine needs of the last one's memory."""
+    """Everything a new engine needs of the last one's memory.
+
+    `admissions` are number, time and tokens of the calls that were last admitted, by provider.
+    """
 
     unfinished: Sequence[Unfinished]
     sessions: Sequence[SessionFound]
@@ -244,6 +258,7 @@ class Recovery:
     next_place: int
     next_number: int
     next_finish_seq: int
+    admissions: Mapping[str, Sequence[tuple[int, float, int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -172,6 +172,7 @@ class SqliteStore(SqliteReader):
             sessions = await self._rows(statements.OPEN_SESSIONS)
             locks = await self._rows(statements.LOCKS)
             providers = await self._rows(statements.PROVIDERS)
+            admissions = await self._rows(statements.ADMISSIONS)
             counters = await self._rows(statements.COUNTERS)
         # A hundred thousand values take long enough to be felt by whatever else the loop does.
         return await asyncio.to_thread(
@@ -180,6 +181,7 @@ class SqliteStore(SqliteReader):
             sessions=sessions,
             locks=locks,
             providers=providers,
+            admissions=admissions,
             counters=counters,
         )
 
@@ -215,6 +217,7 @@ def _recovery(
     sessions: Sequence[rows.Row],
     locks: Sequence[rows.Row],
     providers: Sequence[rows.Row],
+    admissions: Sequence[rows.Row],
     counters: Sequence[rows.Row],
 ) -> Recovery:
     values = {row[0]: row[1] for row in counters}
@@ -224,6 +227,9 @@ def _recovery(
             agents.setdefault(row[0], []).append(row[5])
     # A session with several agents has as many rows; the last stands for all.
     found = {row[0]: row for row in sessions}
+    admitted: dict[str, list[tuple[int, float, int]]] = {}
+    for provider, number, at, tokens in admissions:
+        admitted.setdefault(provider, []).append((number, at, tokens))
     return Recovery(
         unfinished=[rows.unfinished(row) for row in unfinished],
         sessions=[rows.session(row, agents.get(row[0], ())) for row in found.values()],
@@ -233,4 +239,5 @@ def _recovery(
         next_place=values["next_place"],
         next_number=values["next_number"],
         next_finish_seq=values["next_finish_seq"],
+        admissions=admitted,
     )

@@ -82,6 +82,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 DROP_LOCK: Final = "DELETE FROM locks WHERE session_id = ?"
 SAVE_PROVIDER: Final = "INSERT OR REPLACE INTO providers (provider, state) VALUES (?, ?)"
+SAVE_ADMISSION: Final = """
+INSERT OR REPLACE INTO admissions (provider, number, at, tokens) VALUES (?, ?, ?, ?)
+"""
 ADD_ACTION: Final = """
 INSERT INTO actions (at, name, target, by, reason, detail) VALUES (?, ?, ?, ?, ?, ?)
 """
@@ -148,6 +151,7 @@ LOCKS: Final = """
 SELECT session_id, holder, granted_at, expires_at, hold_s, extended, request_id FROM locks
 """
 PROVIDERS: Final = "SELECT provider, state FROM providers"
+ADMISSIONS: Final = "SELECT provider, number, at, tokens FROM admissions"
 COUNTERS: Final = "SELECT name, value FROM counters"
 
 _REQUEST: Final = """
