@@ -159,6 +159,7 @@ def _fields(
     base = left.pop("api_base", other_base)
     if base is not None:
         fields["api_base"] = document.text((*where, "api_base"), base)
+    _warn_of_no_key(document, path, model, fields)
     for theirs, (ours, least, whole) in _NUMBERS.items():
         if theirs in left:
             at = (*where, theirs)
@@ -240,6 +241,17 @@ def _variable(document: Document, path: Path_, value: Any) -> str:
     if not name:
         raise document.error(path, f"{ENV_REFERENCE} has to be followed by a variable's name")
     return name
+
+
+def _warn_of_no_key(document: Document, path: Path_, model: str, fields: Mapping[str, Any]) -> None:
+    """Say where LiteLLM would send the key of the environment to a server that is not its own."""
+    variable = f"{model.partition('/')[0].upper()}_API_KEY"
+    if "api_base" in fields and "api_key_env" not in fields and os.environ.get(variable):
+        document.warn(
+            (*path, "litellm_params"),
+            f"no api_key, so none is sent to its api_base; api_key: {ENV_REFERENCE}{variable} "
+            "would send that",
+        )
 
 
 def _pattern(name: str) -> str:

@@ -92,7 +92,7 @@ def _scans(step: str, text: str) -> bool:
         return False
     # A list by session is as long as there are sessions; it reads their sums, not the calls.
     by_session = "FROM usage_sessions u" in text and "u.session_id AS k" in text
-    short = {"locks", "providers", "counters", "json_each", "waiting"}
+    short = {"locks", "providers", "admissions", "counters", "json_each", "waiting"}
     return not (words[1] in short or (words[1] == "u" and by_session))
 
 

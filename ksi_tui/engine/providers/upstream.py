@@ -33,11 +33,11 @@ from ksi_tui.redaction import redacted, secrets_of
 Send = Callable[[dict[str, Any]], None]
 
 _NO_KEY = "none"  # keyless local servers want some key to be sent
-_OPENAI_ROUTES = (
-    *("openai/", "text-completion-openai/", "custom_openai/", "hosted_vllm/", "lm_studio/"),
-    *("llamafile/", "litellm_proxy/"),
+_OTHER_CREDENTIALS = (
+    *("azure/", "azure_ai/", "bedrock/", "sagemaker/", "sagemaker_chat/", "vertex_ai/"),
+    *("vertex_ai_beta/", "watsonx/", "databricks/", "oci/", "snowflake/"),
 )
-"""Routes whose client insists on a key; others may find one in the environment by themselves."""
+"""Routes that are signed in to by other means than a key, which a made-up key would hide."""
 _SHORTEST_KEY = 4  # a shorter one is no secret, and would be found in every word
 _NO_TIMEOUT_S = 86_400.0  # the clocks are the engine's; litellm's would be per read
 
@@ -140,7 +140,7 @@ class Upstream:
             arguments["api_base"] = request["api_base"]
         if request["key_env"]:
             arguments["api_key"] = self._environ.get(request["key_env"], "")
-        elif request["api_base"] and request["model"].startswith(_OPENAI_ROUTES):
+        elif request["api_base"] and not request["model"].startswith(_OTHER_CREDENTIALS):
             arguments["api_key"] = _NO_KEY
         return {
             **arguments,
