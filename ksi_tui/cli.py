@@ -47,7 +47,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments") and any(
-            option in message for option in ("--config", "--db", "--log-level", "--demo")
+            option in message
+            for option in ("--config", "--litellm-config", "--db", "--log-level", "--demo")
         ):
             message += " (common options stand before the command)"
         super().error(message)
@@ -64,6 +65,12 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"ksi-tui {__version__}")
     top.add_argument("--config", type=Path, metavar="PATH", help="the settings file")
+    top.add_argument(
+        "--litellm-config",
+        type=Path,
+        metavar="PATH",
+        help="LiteLLM's own config.yaml, whose models are served too",
+    )
     top.add_argument("--db", type=Path, metavar="PATH", help="the database")
     top.add_argument(
         "--log-level",

@@ -8,6 +8,7 @@ here: a provider names the environment variable that holds its key.
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
@@ -19,12 +20,18 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
 
 from ksi_tui import paths
+from ksi_tui.config_errors import explained, unserved
 from ksi_tui.engine.errors import ConfigError
+from ksi_tui.known_providers import KEY_VARIABLES
+
+_log = logging.getLogger(__name__)
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -66,6 +73,7 @@ class EngineSettings(_Section):
     on_broken_stream: Literal["restart", "fail"] = "restart"
     high_usage_tokens: Count = 10_000
     shutdown_grace_s: NotNegative = 10
+    litellm_config: HomePath | None = None
 
     @property
     def database_path(self) -> Path:
@@ -95,8 +103,28 @@ class CircuitSettings(_Section):
     min_calls: Count = 20
 
 
+ENV_REFERENCE = "os.environ/"
+"""What a value begins with that stands for the environment variable of the name that follows."""
+
+
+def references(value: Any) -> list[str]:
+    """Return the environment variables that `os.environ/NAME` in plain data names."""
+    if isinstance(value, Mapping):
+        return [name for item in value.values() for name in references(item)]
+    if isinstance(value, list | tuple):
+        return [name for item in value for name in references(item)]
+    if isinstance(value, str) and value.startswith(ENV_REFERENCE):
+        return [value.removeprefix(ENV_REFERENCE)]
+    return []
+
+
 class ProviderSettings(_Section):
-    """One `[[providers]]` entry. `priority` 1 is tried before 2."""
+    """One `[[providers]]` entry. `priority` 1 is tried before 2.
+
+    `rpm` and `tpm` are calls and tokens admitted in any 60 s. The clocks replace those of
+    `[engine]`. `catch_all`: serves only models that no other provider's patterns match.
+    `os.environ/NAME` in `api_base` or `params` stands for that variable's value.
+    """
 
     name: Name
     kind: Literal["litellm", "simulated"] = "litellm"
@@ -106,6 +134,12 @@ class ProviderSettings(_Section):
     api_key_env: str | None = None
     priority: int = 1
     max_concurrency: Count | None = None
+    rpm: Count | None = None
+    tpm: Count | None = None
+    first_token_timeout_s: Positive | None = None
+    idle_timeout_s: Positive | None = None
+    reply_timeout_s: Positive | None = None
+    catch_all: bool = False
     supports_streaming: bool = True
     supports_mcp: bool = False
     params: dict[str, Any] = Field(default_factory=dict)
@@ -114,10 +148,11 @@ class ProviderSettings(_Section):
     @model_validator(mode="after")
     def _known_placeholders(self) -> Self:
         try:
-            self.model.format(model="m")
-        except (KeyError, IndexError, ValueError):
+            self.model.format(model="m", match="m")
+        except (KeyError, IndexError, ValueError, AttributeError):
             raise ValueError(
-                f"model = {self.model!r}: only the placeholder {{model}} is allowed"
+                f"model = {self.model!r}: only the placeholder {{model}}, and {{match}} for what "
+                "the * of its pattern stands for, are allowed"
             ) from None
         for secret in ("api_key", "authorization", "password", "token"):
             if secret in {key.lower() for key in self.params}:
@@ -125,6 +160,26 @@ class ProviderSettings(_Section):
                     f"params.{secret}: keys come from the environment only; use api_key_env"
                 )
         return self
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that a call of it needs."""
+        key = [self.api_key_env] if self.api_key_env else []
+        return tuple(dict.fromkeys([*key, *references(self.api_base), *references(self.params)]))
+
+
+class RoutingSettings(_Section):
+    """`[routing]`: models that answer in place of others.
+
+    `aliases` are other names of models. `fallbacks` are tried, in their order, when nobody
+    can answer the model itself; those of `"*"` serve every model without. The last two are
+    for requests that are too long for the model, or against its policy.
+    """
+
+    aliases: dict[str, str] = Field(default_factory=dict)
+    fallbacks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    context_window_fallbacks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    content_policy_fallbacks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class PriceSettings(_Section):
@@ -160,15 +215,6 @@ class UiSettings(_Section):
 
 SIMULATED = ProviderSettings(name="simulated", kind="simulated", models=("sim/*",), model="{model}")
 
-_KEY_VARIABLES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
-    ("openai", "OPENAI_API_KEY", ("gpt-*", "o1*", "o3*", "o4*"), "gpt-4o-mini"),
-    ("anthropic", "ANTHROPIC_API_KEY", ("claude-*",), "claude-haiku-4-5"),
-    ("gemini", "GEMINI_API_KEY", ("gemini-*",), "gemini-2.5-flash"),
-    ("mistral", "MISTRAL_API_KEY", ("mistral-*", "codestral-*"), "mistral-small-latest"),
-    ("deepseek", "DEEPSEEK_API_KEY", ("deepseek-*",), "deepseek-chat"),
-)
-"""Provider, the variable that holds its key, the models it serves, and the one to begin with."""
-
 
 def found_providers(environ: Mapping[str, str]) -> tuple[tuple[ProviderSettings, ...], str]:
     """Return the providers whose keys are in the environment, and a default model.
@@ -182,7 +228,7 @@ def found_providers(environ: Mapping[str, str]) -> tuple[tuple[ProviderSettings,
             ),
             default,
         )
-        for name, variable, models, default in _KEY_VARIABLES
+        for name, variable, models, default in KEY_VARIABLES
         if environ.get(variable)
     ]
     if not found:
@@ -199,7 +245,7 @@ def _first_model(provider: ProviderSettings) -> str | None:
         return "sim/echo"
     if "{model}" not in provider.model:
         return provider.model.rpartition("/")[2]
-    for _, _, models, default in _KEY_VARIABLES:
+    for _, _, models, default in KEY_VARIABLES:
         if first in models:
             return default
     return None
@@ -212,8 +258,24 @@ class Config(_Section):
     retry: RetrySettings = Field(default_factory=RetrySettings)
     circuit: CircuitSettings = Field(default_factory=CircuitSettings)
     providers: tuple[ProviderSettings, ...] = ()
+    routing: RoutingSettings = Field(default_factory=RoutingSettings)
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
     ui: UiSettings = Field(default_factory=UiSettings)
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_litellm_config(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        engine = data.get("engine") if isinstance(data, Mapping) else None
+        named = engine.get("litellm_config") if isinstance(engine, Mapping) else None
+        if not isinstance(named, str | Path) or not str(named):
+            return handler(data)
+        from ksi_tui.litellm_config import read_litellm_config  # noqa: PLC0415 - only if named
+
+        found = read_litellm_config(_from_home(Path(named)))
+        config = handler(found.under(data))
+        config._warnings = found.warnings
+        return config
 
     @model_validator(mode="before")
     @classmethod
@@ -236,6 +298,11 @@ class Config(_Section):
         return self
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the settings ask for that cannot be done, each with its place."""
+        return (*self._warnings, *unserved(self.routing, self.providers))
+
+    @property
     def default_model(self) -> str | None:
         """The model of a request that names none: the setting, else the first provider's first.
 
@@ -249,8 +316,13 @@ class Config(_Section):
         return all(provider.kind == "simulated" for provider in self.providers)
 
     def circuit_of(self, provider: ProviderSettings) -> CircuitSettings:
-        """Return the provider's own circuit settings, else the common ones."""
-        return provider.circuit or self.circuit
+        """Return the common circuit settings with what the provider sets for itself."""
+        own = provider.circuit
+        if own is None:
+            return self.circuit
+        return self.circuit.model_copy(
+            update={key: getattr(own, key) for key in own.model_fields_set}
+        )
 
 
 def _is_table(value: Any) -> bool:
@@ -274,23 +346,32 @@ def config_file(explicit: Path | None = None) -> Path | None:
     return None
 
 
-def load_config(path: Path | str | None = None) -> Config:
+def load_config(path: Path | str | None = None, litellm_config: Path | str | None = None) -> Config:
     """Read and validate the settings file that applies (`config_file`); without one, the defaults.
 
-    Raises ConfigError that names the file, the line or key, what was found and what is allowed.
+    `litellm_config` names a file of LiteLLM in place of `engine.litellm_config`. Raises
+    ConfigError that names the file, the line or key, what was found and what is allowed.
+    What cannot be done is in `Config.warnings`, and logged.
     """
     file = config_file(Path(path) if path is not None else None)
-    if file is None:
-        return validated({}, "the defaults")
+    data = {} if file is None else _toml(file)
+    if litellm_config is not None and _is_table(data.get("engine")):
+        data["engine"] = {**(data.get("engine") or {}), "litellm_config": str(litellm_config)}
+    config = validated(data, "the defaults" if file is None else str(file))
+    for warning in config.warnings:
+        _log.warning(warning)
+    return config
+
+
+def _toml(file: Path) -> dict[str, Any]:
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not UTF-8 text (byte {error.start})") from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    return validated(data, str(file))
 
 
 def validated(data: Mapping[str, Any], source: str) -> Config:
@@ -298,22 +379,8 @@ def validated(data: Mapping[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors(include_url=False)]
+        lines = [explained(item, _section_keys) for item in error.errors(include_url=False)]
         raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from None
-
-
-def _explain(item: Any) -> str:
-    where = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]
-    ).lstrip(".")
-    if item["type"] == "extra_forbidden":
-        section = _section_keys(item["loc"])
-        allowed = f"; allowed here: {', '.join(section)}" if section else ""
-        return f"{where}: unknown key{allowed}"
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] in ("value_error", "missing"):
-        return f"{where}: {message}" if where else message
-    return f"{where}: {message}; found {item['input']!r}"
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -321,6 +388,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "retry": RetrySettings,
     "circuit": CircuitSettings,
     "providers": ProviderSettings,
+    "routing": RoutingSettings,
     "prices": PriceSettings,
     "ui": UiSettings,
 }

@@ -13,7 +13,7 @@ from typing import Any
 from ksi_tui import paths
 from ksi_tui.commands.output import say, write
 from ksi_tui.commands.settings import settings
-from ksi_tui.config import Config, config_file
+from ksi_tui.config import ENV_REFERENCE, Config, config_file
 from ksi_tui.engine.errors import ConfigError
 from ksi_tui.exits import OK
 from ksi_tui.redaction import redacted_data, secrets_of
@@ -27,7 +27,8 @@ def execute(options: argparse.Namespace) -> int:
         case "check":
             _check(options)
         case "show":
-            write(as_toml(shown(settings(options))))
+            config = settings(options)
+            write(_origin(config) + as_toml(shown(config)))
         case "path":
             write(f"{_applying(options.config)}\n")
     return OK
@@ -76,30 +77,43 @@ def _applying(explicit: Path | None) -> str:
 def _check(options: argparse.Namespace) -> None:
     config = settings(options)
     file = config_file(options.config)
-    for line in unset_keys(config, os.environ):
+    for line in (*config.warnings, *unset_keys(config, os.environ)):
         say(f"warning: {line}")
     names = ", ".join(provider.name for provider in config.providers)
     write(
         f"{file or 'the defaults'}: valid\n"
+        f"{_read_too(config)}"
         f"providers: {names}\n"
         f"default model: {config.default_model or 'none; each request has to name one'}\n"
         f"database: {config.engine.database_path}\n"
     )
 
 
+def _read_too(config: Config) -> str:
+    file = config.engine.litellm_config
+    return f"{file}: read too; {len(config.warnings)} warnings\n" if file else ""
+
+
 def unset_keys(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield, for every provider whose key is not in the environment, a line that says so."""
+    """Yield, for every variable that a provider needs and that is not set, a line that says so."""
     for provider in config.providers:
-        if provider.api_key_env and not environ.get(provider.api_key_env):
-            yield (
-                f"provider {provider.name!r}: the environment variable "
-                f"{provider.api_key_env} is not set, so its calls will be refused"
-            )
+        for variable in provider.variables:
+            if not environ.get(variable):
+                yield (
+                    f"provider {provider.name!r}: the environment variable "
+                    f"{variable} is not set, so its calls will be refused"
+                )
 
 
 def shown(config: Config) -> dict[str, Any]:
-    """Return the effective settings as plain data, secrets hidden, unset ones left out."""
-    data = config.model_dump(mode="json", exclude_none=True)
+    """Return the effective settings as plain data, secrets hidden, unset ones left out.
+
+    What came from a LiteLLM file stands there as if it were written here; its path does not.
+    """
+    data = config.model_dump(mode="json", exclude_none=True, exclude={"engine": {"litellm_config"}})
+    for provider, plain in zip(data["providers"], config.providers, strict=True):
+        if plain.circuit is not None:  # what it inherits would be its own when read back
+            provider["circuit"] = plain.circuit.model_dump(exclude_unset=True, exclude_none=True)
     data["engine"] |= {"database": str(config.engine.database_path)}
     if config.default_model is not None:
         data["engine"] |= {"default_model": config.default_model}
@@ -107,8 +121,23 @@ def shown(config: Config) -> dict[str, Any]:
     for provider, plain in zip(hidden["providers"], config.providers, strict=True):
         if plain.api_key_env:
             provider["api_key_env"] = plain.api_key_env
+        if plain.params:
+            provider["params"] = _with_references(plain.params, provider["params"])
     hidden["ui"]["keymap"] = dict(config.ui.keymap)
     return hidden
+
+
+def _with_references(plain: Any, hidden: Any) -> Any:
+    """Return what is shown of parameters, with the names of variables, which are no secrets."""
+    if isinstance(plain, Mapping) and isinstance(hidden, Mapping):
+        return {key: _with_references(plain[key], hidden[key]) for key in plain}
+    return plain if isinstance(plain, str) and plain.startswith(ENV_REFERENCE) else hidden
+
+
+def _origin(config: Config) -> str:
+    """Return, as a comment, where settings come from that are not in the settings file."""
+    file = config.engine.litellm_config
+    return f"# with the models and settings of {file}, as they are understood\n\n" if file else ""
 
 
 def as_toml(data: Mapping[str, Any]) -> str:
@@ -127,7 +156,13 @@ def as_toml(data: Mapping[str, Any]) -> str:
 
 
 def _pairs(table: Mapping[str, Any]) -> list[str]:
-    return [f"{key} = {_value(value)}" for key, value in table.items()]
+    return [f"{_key(key)} = {_value(value)}" for key, value in table.items()]
+
+
+def _key(key: str) -> str:
+    """Return a key bare where TOML takes it bare, else quoted."""
+    bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
+    return key if bare else json.dumps(key)
 
 
 def _value(value: Any) -> str:

@@ -11,7 +11,7 @@ from ksi_tui.config import Config, load_config
 
 def settings(options: argparse.Namespace) -> Config:
     """Return the settings that apply; raises ConfigError."""
-    config = load_config(options.config)
+    config = load_config(options.config, getattr(options, "litellm_config", None))
     return config if options.db is None else with_database(config, options.db)
 
 
@@ -24,7 +24,13 @@ def with_database(config: Config, database: Path) -> Config:
 def as_typed(options: argparse.Namespace, command: str) -> str:
     """Return how to type another command on the same settings and database."""
     words = ["ksi-tui"]
-    for option, value in (("--config", options.config), ("--db", options.db)):
+    litellm_config = getattr(options, "litellm_config", None)
+    given = (
+        ("--config", options.config),
+        ("--litellm-config", litellm_config),
+        ("--db", options.db),
+    )
+    for option, value in given:
         if value is not None:
             words += [option, str(value)]
     return " ".join([*map(shlex.quote, words), command])

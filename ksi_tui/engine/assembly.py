@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
-from ksi_tui.engine import events
+from ksi_tui.engine import admissions, events
+from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.causes import Causes
 from ksi_tui.engine.checkpoint import Checkpoints
@@ -229,7 +230,10 @@ def _build(
     locks = LockKeeper(core)
     keeper = InjectionKeeper(core)
     conclusions = Conclusions(core, locks, keeper)
-    walker = Walker(config, clock, core.providers, core.tokens, router.publish, wires.book_late)
+    kept = Admissions(store.write)
+    walker = Walker(
+        config, clock, core.providers, core.tokens, kept, router.publish, wires.book_late
+    )
     dispatcher = Dispatcher(core, walker, conclusions, locks, keeper)
     wires.core, wires.dispatcher = core, dispatcher
     core.poke = dispatcher.poke
@@ -270,6 +274,7 @@ async def _take_back(parts: Parts, recovery: Recovery, *, resume: bool) -> None:
     core.providers.restore(recovery.providers, now)
     for pause in recovery.pauses:
         core.pauses.add(pause)
+    admissions.restore(core.providers.entries(), recovery.admissions, now)
     unfinished = {found.request_id for found in recovery.unfinished}
     for lock in recovery.locks:
         if lock.request_id is not None and lock.request_id not in unfinished:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ksi_tui.config import Config
 from ksi_tui.engine import events
+from ksi_tui.engine.admissions import Admissions
+from ksi_tui.engine.candidates import Candidate
 from ksi_tui.engine.circuit import Permit
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.errors import POLICY, ErrorKind, ProviderFault
@@ -27,7 +30,6 @@ from ksi_tui.engine.models import (
     Verdict,
     VerdictKind,
 )
-from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.providers.base import CallResult, CallSpec, Closed
 from ksi_tui.engine.token_tracker import TokenTracker, estimate, schema_tokens
@@ -54,6 +56,7 @@ class Walker:
         clock: Clock,
         providers: ProviderManager,
         tokens: TokenTracker,
+        admissions: Admissions,
         publish: Publish,
         on_late: Callable[[CallRecord], asyncio.Future[None]],
     ) -> None:
@@ -61,6 +64,7 @@ class Walker:
         self.clock = clock
         self.providers = providers
         self.tokens = tokens
+        self.admissions = admissions
         self.closing: set[LiveCall] = set()
         self._publish = publish
         self._on_late = on_late
@@ -69,51 +73,57 @@ class Walker:
         """Try the candidates in order; return the answer, or None with the reasons on `run`."""
         route = run.ticket.route
         run.verdicts.extend(self.providers.candidates(route).passed_over)
-        order = self.providers.ordered(route)
-        for index, entry in enumerate(order):
-            got = self.providers.admit(entry, route.model, self.clock())
+        left = deque(self.providers.ordered(route))
+        called: set[tuple[str, str]] = set()
+        while left:
+            candidate = left.popleft()
+            entry, now = candidate.entry, self.clock()
+            need = self.admissions.need(entry, spec, history)
+            got = self.providers.admit(entry, candidate.model, now, need)
             if isinstance(got, Verdict):
                 run.verdicts.append(got)
                 continue
-            run.verdicts.append(_taken(entry, route.model))
+            live = self._open(run, candidate, got, spec)
+            live.admission = self.admissions.reserve(entry, need, now)
+            run.verdicts.append(_taken(live))
+            called.add((entry.name, candidate.model))
             try:
-                answer = await self._call(run, entry, got, spec, history)
+                answer = await self._call(live, spec, history)
             except ProviderFault as fault:
                 run.faults.append(fault)
                 if not run.broken_stream and POLICY[fault.kind].fails_over:
                     continue
-                run.verdicts.extend(_not_reached(order[index + 1 :], f"after {fault.kind}"))
-                return None
-            run.verdicts.extend(_not_reached(order[index + 1 :]))
+                run.verdicts.extend(_not_reached(left, f"after {fault.kind}"))
+                others = self.providers.after(candidate, route, fault.kind)
+                if run.broken_stream:
+                    others = []
+                left = deque(c for c in others if (c.entry.name, c.model) not in called)
+                continue
+            run.verdicts.extend(_not_reached(left))
             return answer
         return None
 
-    async def _call(
-        self,
-        run: Run,
-        entry: Entry,
-        permit: Permit,
-        spec: RequestSpec,
-        history: Sequence[Message],
-    ) -> Answer:
-        live = self._open(run, entry, permit, spec)
+    async def _call(self, live: LiveCall, spec: RequestSpec, history: Sequence[Message]) -> Answer:
+        run, entry = live.run, live.entry
         call = CallSpec(
             request_id=spec.request_id,
             provider=entry.name,
-            model=entry.upstream_model(live.asked_model),
+            model=entry.upstream_model(live.called_as),
             messages=live.messages,
             history=history,
             stream=live.stream,
             params=spec.params,
         )
         self.progress(live, "failing_over" if run.faults else "calling_provider")
+        upstream = False
         try:
             async with asyncio.timeout(None) as live.timer:
-                settings = self.config.engine
+                await self.admissions.on_disk(entry, live.admission)
                 if live.stream:
-                    live.arm("first token", settings.first_token_timeout_s, live.started_at)
+                    live.arm("first token", entry.clocks.first_token_timeout_s, live.started_at)
                 else:
-                    live.arm("reply", settings.reply_timeout_s, live.started_at)
+                    live.arm("reply", entry.clocks.reply_timeout_s, live.started_at)
+                upstream = True
                 result = await entry.provider.call(call, live)
         except ProviderFault as fault:
             raise self._failed(live, fault, closing=False) from None
@@ -121,7 +131,7 @@ class Walker:
             expired = live.timer is not None and live.timer.expired()
             raise self._failed(live, live.clock_fault(), closing=expired) from None
         except asyncio.CancelledError:
-            self._given_up(live)
+            self._given_up(live, closing=upstream)
             raise
         except Exception as error:  # the seam to a provider: its slot must come back
             log.exception("provider raised", extra={"provider": entry.name})
@@ -130,16 +140,17 @@ class Walker:
         self._answered(live, result)
         return Answer(live, result)
 
-    def _open(self, run: Run, entry: Entry, permit: Permit, spec: RequestSpec) -> LiveCall:
-        model = run.ticket.route.model
+    def _open(self, run: Run, candidate: Candidate, permit: Permit, spec: RequestSpec) -> LiveCall:
+        entry = candidate.entry
         streams = spec.stream is not False and entry.settings.supports_streaming
         live = LiveCall(
             run=run,
             entry=entry,
             permit=permit,
             ordinal=len(run.calls) + 1,
-            model=entry.answering_model(model),
-            asked_model=model,
+            model=entry.answering_model(candidate.model),
+            asked_model=run.ticket.route.model,
+            called_as=candidate.model,
             stream=streams,
             started_at=self.clock(),
             walker=self,
@@ -183,7 +194,7 @@ class Walker:
             tokens=result.usage.output + result.usage.reasoning,
             streamed=live.tokens,
         )
-        self.providers.slot_freed(live.entry)
+        self._freed(live, record)
         self._book(live, record)
 
     def _failed(self, live: LiveCall, fault: ProviderFault, *, closing: bool) -> ProviderFault:
@@ -207,24 +218,25 @@ class Walker:
             live.run.ticket.route,
             fault,
             now,
+            model=live.called_as,
             latency_ms=(now - live.started_at) * 1000,
         )
         self._end(live, record, closing=closing)
         return fault
 
-    def _given_up(self, live: LiveCall) -> None:
+    def _given_up(self, live: LiveCall, *, closing: bool) -> None:
         now = self.clock()
         outcome = live.run.stopped or Outcome.INTERRUPTED
         fault = live.run.reported
         told = {"error_kind": fault.kind, "error_message": fault.message} if fault else {}
         record = self._record(live, outcome, now, **told)
         self.providers.gave_up(live.entry, live.permit, now)
-        self._end(live, record, closing=True)
+        self._end(live, record, closing=closing)
 
     def _end(self, live: LiveCall, record: CallRecord, *, closing: bool) -> None:
         """Book a call that did not answer: now, or when its upstream is closed."""
         if not closing:
-            self.providers.slot_freed(live.entry)
+            self._freed(live, record)
             self._book(live, record)
             return
         live.pending = record
@@ -247,7 +259,7 @@ class Walker:
             upstream_closed_ms=closed.after_ms if closed.confirmed else None,
             **self._spent(live, usage, closed),
         )
-        self.providers.slot_freed(live.entry)
+        self._freed(live, record)
         self._count(live, record)
         told = {
             "request_id": record.request_id,
@@ -266,6 +278,11 @@ class Walker:
         for live in list(self.closing):
             ended_at = live.pending.finished_at if live.pending is not None else now
             live.on_closed(Closed(after_ms=(now - ended_at) * 1000, confirmed=False))
+
+    def _freed(self, live: LiveCall, record: CallRecord) -> None:
+        """Give back what a call held of its provider: its slot, and the tokens it did not use."""
+        self.admissions.settle(live.entry, live.admission, record, self.clock())
+        self.providers.slot_freed(live.entry)
 
     def _book(self, live: LiveCall, record: CallRecord) -> None:
         self._count(live, record)
@@ -333,17 +350,16 @@ class Walker:
         )
 
 
-def _not_reached(entries: Sequence[Entry], detail: str = "") -> list[Verdict]:
+def _not_reached(candidates: Iterable[Candidate], detail: str = "") -> list[Verdict]:
     return [
-        Verdict(provider=entry.name, kind=VerdictKind.NOT_REACHED, detail=detail)
-        for entry in entries
+        Verdict(provider=each.entry.name, kind=VerdictKind.NOT_REACHED, detail=detail)
+        for each in candidates
     ]
 
 
-def _taken(entry: Entry, model: str) -> Verdict:
-    answering = entry.answering_model(model)
-    detail = "" if answering == model else f"as {answering}"
-    return Verdict(provider=entry.name, kind=VerdictKind.TAKEN, detail=detail)
+def _taken(live: LiveCall) -> Verdict:
+    detail = "" if live.model == live.asked_model else f"as {live.model}"
+    return Verdict(provider=live.entry.name, kind=VerdictKind.TAKEN, detail=detail)
 
 
 def _messages(spec: RequestSpec) -> Sequence[Message]:

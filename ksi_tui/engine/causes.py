@@ -153,6 +153,7 @@ class Causes:
             CauseKind.BACKOFF: f"attempt {ticket.attempts + 1} of {ticket.max_attempts} begins",
             CauseKind.CIRCUIT: f"a probe may go to {cause.target}",
             CauseKind.COOLDOWN: f"{cause.target} may be called again",
+            CauseKind.RATE: f"{cause.target} may be called again",
         }.get(cause.kind, "it goes on")
         return f"in {seconds(cause.until - now)} {what}"
 
@@ -180,7 +181,7 @@ def _dated(cause: Cause, now: float) -> Cause:
             text = f"backoff {seconds(left_s)} {reason}"
         case CauseKind.CIRCUIT if not cause.forced:
             text = f"{cause.text}, probe in {seconds(left_s)}"
-        case CauseKind.COOLDOWN | CauseKind.CIRCUIT:
+        case CauseKind.COOLDOWN | CauseKind.CIRCUIT | CauseKind.RATE:
             text = f"{cause.text}, {seconds(left_s)} left"
         case _:
             text = cause.text

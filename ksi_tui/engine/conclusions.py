@@ -38,6 +38,7 @@ _WAITED_FOR = (
     VerdictKind.COOLING,
     VerdictKind.FULL,
     VerdictKind.PAUSED,
+    VerdictKind.LIMITED,
     VerdictKind.WORKER,
 )
 
@@ -108,7 +109,7 @@ class Conclusions:
         core.store.write(*writes)
         if ticket.retry_at is not None:
             core.alarms.set(("backoff", ticket.request_id), ticket.retry_at)
-        core.queue.put_back(ticket, now)
+        core.queue.put_back(ticket, now, uncalled=not run.calls)
         self.core.poke()
 
     def moved(self, ticket: Ticket, state: State, now: float, **changes: Any) -> Moved:

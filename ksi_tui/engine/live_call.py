@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ksi_tui.config import Config
 from ksi_tui.engine.circuit import Permit
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import AttemptRecord, CallRecord, Message, Outcome, Verdict
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.providers.base import Closed
+from ksi_tui.engine.rate_limit import Admission
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import TokenTracker
 
@@ -24,7 +24,6 @@ from ksi_tui.engine.token_tracker import TokenTracker
 class Watcher(Protocol):
     """Who made a call and hears of its progress: the walker."""
 
-    config: Config
     clock: Clock
     tokens: TokenTracker
 
@@ -39,7 +38,11 @@ class Watcher(Protocol):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class LiveCall:
-    """One call while it runs. It is the call's observer and moves its clocks."""
+    """One call while it runs. It is the call's observer and moves its clocks.
+
+    `asked_model` is the request's, `called_as` what the provider was asked for in its place,
+    `model` what answers then.
+    """
 
     run: Run
     entry: Entry
@@ -47,6 +50,7 @@ class LiveCall:
     ordinal: int
     model: str
     asked_model: str
+    called_as: str
     stream: bool
     started_at: float
     walker: Watcher
@@ -64,6 +68,7 @@ class LiveCall:
     timer: asyncio.Timeout | None = None
     closed: Closed | None = None
     pending: CallRecord | None = None
+    admission: Admission | None = None
 
     @property
     def text(self) -> str:
@@ -96,7 +101,7 @@ class LiveCall:
             self.walker.progress(self, "streaming")
         self.walker.tokens.stream(tokens, now)
         self.entry.health.stream(tokens, now)
-        self.arm("idle", self.walker.config.engine.idle_timeout_s, now)
+        self.arm("idle", self.entry.clocks.idle_timeout_s, now)
 
     @property
     def _clock_is_over(self) -> bool:
@@ -125,18 +130,18 @@ class LiveCall:
 
     def clock_fault(self) -> ProviderFault:
         """Return the fault of the clock that has just ended this call."""
-        settings, name = self.walker.config.engine, self.entry.name
+        clocks, name = self.entry.clocks, self.entry.name
         ticket = self.run.ticket
         match self.clock_name:
             case "deadline":
                 text = f"not answered within timeout_s = {ticket.timeout_s:g} s, over all attempts"
                 return ProviderFault(ErrorKind.DEADLINE_EXCEEDED, text)
             case "first token":
-                text = f"{name}: no first token in {settings.first_token_timeout_s:g} s"
+                text = f"{name}: no first token in {clocks.first_token_timeout_s:g} s"
             case "idle":
-                text = f"{name}: no further token in {settings.idle_timeout_s:g} s"
+                text = f"{name}: no further token in {clocks.idle_timeout_s:g} s"
             case _:
-                text = f"{name}: no reply in {settings.reply_timeout_s:g} s"
+                text = f"{name}: no reply in {clocks.reply_timeout_s:g} s"
         return ProviderFault(ErrorKind.TIMEOUT, text)
 
 

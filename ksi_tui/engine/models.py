@@ -105,6 +105,7 @@ class CauseKind(StrEnum):
     SLOT = "slot"  # target: a provider that is at its max_concurrency
     CIRCUIT = "circuit"  # target: a provider whose circuit is open
     COOLDOWN = "cooldown"  # target: a provider that asked for a pause (429)
+    RATE = "rate"  # target: a provider that has had its requests or tokens of this minute
     BACKOFF = "backoff"
     PAUSE = "pause"  # target: the paused scope
     WORKER = "worker"  # a provider worker is starting
@@ -194,6 +195,7 @@ class VerdictKind(StrEnum):
     OPEN = "open"
     COOLING = "cooling"
     FULL = "full"
+    LIMITED = "limited"  # it has had its requests or tokens of this minute
     PAUSED = "paused"
     WORKER = "worker"  # its provider worker is starting
     AVOIDED = "avoided"

@@ -178,7 +178,7 @@ class ProviderControls:
             if run.call is None
             and run.task is not None
             and not run.task.done()
-            and entry in candidates(run.ticket.route).usable
+            and any(each.entry is entry for each in candidates(run.ticket.route).usable)
         ]
 
     # --- one more --------------------------------------------------------------------------

@@ -5,16 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from ksi_tui.config import ProviderSettings
+from ksi_tui.config import EngineSettings, ProviderSettings
 from ksi_tui.engine.circuit import Circuit
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.errors import POLICY, ErrorKind, ProviderFault
 from ksi_tui.engine.provider_health import ProviderHealth
 from ksi_tui.engine.providers.base import Provider
+from ksi_tui.engine.rate_limit import RateLimit
 from ksi_tui.engine.ticket import Route
 
 NOT_WAITED_FOR = (ErrorKind.AUTH_ERROR, ErrorKind.QUOTA_EXCEEDED)
 """A circuit that one of these opened does not heal by waiting (contract section 5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """How long a call may be silent, in seconds: its provider's own limits, else the engine's."""
+
+    first_token_timeout_s: float
+    idle_timeout_s: float
+    reply_timeout_s: float
+
+
+def clocks_of(engine: EngineSettings, own: ProviderSettings) -> Clocks:
+    """Return the clocks of a provider's calls."""
+    return Clocks(
+        first_token_timeout_s=own.first_token_timeout_s or engine.first_token_timeout_s,
+        idle_timeout_s=own.idle_timeout_s or engine.idle_timeout_s,
+        reply_timeout_s=own.reply_timeout_s or engine.reply_timeout_s,
+    )
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -25,6 +44,8 @@ class Entry:
     provider: Provider
     circuit: Circuit
     max_cooldown_s: float
+    clocks: Clocks
+    limit: RateLimit | None = None
     health: ProviderHealth = field(default_factory=ProviderHealth)
     in_flight: int = 0
     cooldowns: dict[str, float] = field(default_factory=dict)
@@ -48,13 +69,22 @@ class Entry:
 
     def upstream_model(self, model: str) -> str:
         """Return the provider's own name of the model, route prefix included."""
-        return self.settings.model.format(model=model)
+        return self.settings.model.format(model=model, match=self._match(model))
+
+    def _match(self, model: str) -> str:
+        """Return what the * of the pattern that matches the model stands for."""
+        for pattern in self.settings.models:
+            before, star, after = pattern.partition("*")
+            if star and fnmatchcase(model, pattern):
+                return model[len(before) : len(model) - len(after)]
+        return model
 
     def answering_model(self, model: str) -> str:
         """Return the name of the model that answers: the asked one, or what stands in for it."""
         if "{model}" in self.settings.model:
             return model
-        name = self.settings.model
+        # A deployment has a name of its own; what it is a deployment of answers.
+        name = str(self.settings.params.get("base_model") or self.upstream_model(model))
         return name.partition("/")[2] or name if self.settings.kind == "litellm" else name
 
     def wait_s(self, fault: ProviderFault) -> float | None:
@@ -71,6 +101,11 @@ class Entry:
     def serves(self, model: str) -> bool:
         """Return whether one of its patterns matches the model."""
         return any(fnmatchcase(model, pattern) for pattern in self.settings.models)
+
+    def best_match(self, model: str) -> int:
+        """Return the length of its longest pattern that matches the model; 0 when none does."""
+        fits = (pattern for pattern in self.settings.models if fnmatchcase(model, pattern))
+        return max(map(len, fits), default=0)
 
     def lacks(self, route: Route) -> str:
         """Return what it cannot do that the route needs, in words; empty when it can."""

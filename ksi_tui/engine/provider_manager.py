@@ -1,8 +1,8 @@
 """Which provider may be called now, for what, and how it is.
 
-Selection and health only: candidates by model pattern and need, slots, cooldowns and
-circuits. It performs no call and waits for nothing; the walk over candidates is
-`attempt`'s, and who waits is the queue's.
+Admission and health only: slots, limits, cooldowns and circuits; who is a candidate at all
+is worked out in `candidates`. It performs no call and waits for nothing; the walk over
+candidates is `attempt`'s, and who waits is the queue's.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
+from ksi_tui.engine.candidates import Candidate, Candidates, Selection
 from ksi_tui.engine.circuit import Circuit, Permit, Settled
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.errors import (
@@ -24,14 +25,13 @@ from ksi_tui.engine.errors import (
 )
 from ksi_tui.engine.models import Cause, CauseKind, Verdict, VerdictKind
 from ksi_tui.engine.pauses import PauseTable, pause_cause
-from ksi_tui.engine.provider_entry import Entry
+from ksi_tui.engine.provider_entry import Entry, clocks_of
 from ksi_tui.engine.provider_memory import dump, restore
 from ksi_tui.engine.providers.base import Provider
+from ksi_tui.engine.rate_limit import RateLimit
+from ksi_tui.engine.substitutes import Substitutes
 from ksi_tui.engine.ticket import Route
 from ksi_tui.engine.worker_health import WorkerHealth
-
-CACHED_ROUTES = 10_000
-"""How many routes and model names keep their selection; more are worked out anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,6 @@ class Hopeless:
 
     kind: ErrorKind
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """The providers of a route in the order in which they are tried, and those passed over."""
-
-    usable: tuple[Entry, ...]
-    passed_over: tuple[Verdict, ...]
 
 
 class ProviderManager:
@@ -68,8 +60,7 @@ class ProviderManager:
         self._on_circuit = on_circuit
         self._pauses = PauseTable() if pauses is None else pauses
         self._entries: dict[str, Entry] = {}
-        self._candidates: dict[Route, Candidates] = {}
-        self._served: dict[str, bool] = {}
+        self._selection = Selection(self._entries, Substitutes(config.routing))
         self._on_freed = on_freed
         self.workers = workers
         for settings in config.providers:
@@ -85,8 +76,7 @@ class ProviderManager:
                 f"the name {settings.name!r} is taken; in use are: {', '.join(self._entries)}"
             )
         self._add(settings, self._build(settings))
-        self._candidates.clear()
-        self._served.clear()
+        self._selection.forget()
         self._on_freed()
 
     def _add(self, settings: ProviderSettings, provider: Provider) -> None:
@@ -96,11 +86,14 @@ class ProviderManager:
             self._entries[settings.name].dirty = True
             self._on_circuit(settings.name, before, after, reason)
 
+        limited = settings.rpm is not None or settings.tpm is not None
         self._entries[settings.name] = Entry(
             settings=settings,
             provider=provider,
             circuit=Circuit(circuit_settings, on_change=changed),
             max_cooldown_s=circuit_settings.max_cooldown_s,
+            clocks=clocks_of(self._config.engine, settings),
+            limit=RateLimit(settings.rpm, settings.tpm) if limited else None,
         )
 
     # --- questions -----------------------------------------------------------------------
@@ -124,54 +117,24 @@ class ProviderManager:
         return all(entry.settings.kind == "simulated" for entry in self._entries.values())
 
     def serves(self, model: str) -> bool:
-        """Whether some provider's patterns match the model."""
-        served = self._served.get(model)
-        if served is None:
-            if len(self._served) > CACHED_ROUTES:
-                self._served.clear()
-            served = any(entry.serves(model) for entry in self._entries.values())
-            self._served[model] = served
-        return served
+        """Whether some provider's patterns match the model, or one that is named in its place."""
+        return self._selection.serves(model)
 
     def model_patterns(self) -> list[str]:
         """Return every configured model pattern, for messages that say what is allowed."""
-        return [p for entry in self._entries.values() for p in entry.settings.models]
+        return self._selection.model_patterns()
 
     def candidates(self, route: Route) -> Candidates:
         """Return who could serve a route, by priority, and who matches but cannot."""
-        found = self._candidates.get(route)
-        if found is None:
-            if len(self._candidates) > CACHED_ROUTES:
-                self._candidates.clear()
-            found = self._candidates[route] = self._select(route)
-        return found
+        return self._selection.candidates(route)
 
-    def _select(self, route: Route) -> Candidates:
-        usable: list[Entry] = []
-        passed_over: list[Verdict] = []
-        for entry in self._entries.values():
-            if not entry.serves(route.model):
-                continue
-            lacks = entry.lacks(route)
-            if entry.name in route.avoid:
-                passed_over.append(
-                    Verdict(provider=entry.name, kind=VerdictKind.AVOIDED, detail="is left out")
-                )
-            elif lacks:
-                passed_over.append(
-                    Verdict(provider=entry.name, kind=VerdictKind.UNSUITED, detail=lacks)
-                )
-            else:
-                usable.append(entry)
-        usable.sort(key=lambda entry: entry.settings.priority)
-        return Candidates(tuple(usable), tuple(passed_over))
+    def ordered(self, route: Route) -> list[Candidate]:
+        """Return the candidates as they are tried now: of equals the least loaded goes first."""
+        return self._selection.ordered(route)
 
-    def ordered(self, route: Route) -> list[Entry]:
-        """Return the candidates as they are tried now: by priority, then by who is least loaded."""
-        return sorted(
-            self.candidates(route).usable,
-            key=lambda entry: (entry.settings.priority, entry.in_flight),
-        )
+    def after(self, candidate: Candidate, route: Route, kind: ErrorKind) -> list[Candidate]:
+        """Return who may take a request that a model refused as too long or as not allowed."""
+        return self._selection.after(candidate, route, kind)
 
     def check(self, route: Route, now: float) -> Cause | Hopeless | None:
         """Return None when somebody may be called now, else what has to be waited for.
@@ -182,13 +145,13 @@ class ProviderManager:
         """
         usable = self.candidates(route).usable
         causes: list[Cause] = []
-        for entry in usable:
-            cause = self.obstacle(entry, route.model, now)
+        for candidate in usable:
+            cause = self.obstacle(candidate.entry, candidate.model, now)
             if cause is None:
                 return None
             if cause.kind is CauseKind.WORKER and self.workers.patient:
                 return cause
-            if cause.kind is CauseKind.PAUSE or not entry.hopeless(now):
+            if cause.kind is CauseKind.PAUSE or not candidate.entry.hopeless(now):
                 causes.append(cause)
         if causes:
             # A pause ends when somebody says so: whoever comes back by itself goes before it.
@@ -205,12 +168,16 @@ class ProviderManager:
             reasons = ", ".join(f"{v.provider} {v.detail}" for v in passed_over)
             text = f"no provider serves {route.model}{f': {reasons}' if reasons else ''}"
             return Hopeless(ErrorKind.MODEL_NOT_FOUND, text)
-        look = usable[0].circuit.look(now)
+        first = usable[0].entry
+        look = first.circuit.look(now)
         kind = look.opened_by or ErrorKind.PROVIDER_ERROR
-        return Hopeless(kind, f"{usable[0].name} is open and not waited for: {look.reason}")
+        return Hopeless(kind, f"{first.name} is open and not waited for: {look.reason}")
 
-    def obstacle(self, entry: Entry, model: str, now: float) -> Cause | None:
-        """Return what keeps a provider from being called for a model now, or None."""
+    def obstacle(self, entry: Entry, model: str, now: float, tokens: int = 0) -> Cause | None:
+        """Return what keeps a provider from being called for a model now, or None.
+
+        `tokens` is what the call needs, where that is known.
+        """
         paused = self._pauses.provider(entry.name)
         if paused is not None:
             return pause_cause(paused)
@@ -241,14 +208,28 @@ class ProviderManager:
                 target=entry.name,
                 text=f"{entry.name} at {entry.in_flight} of {limit}",
             )
+        limited = entry.limit.obstacle(now, tokens) if entry.limit is not None else None
+        if limited is not None:
+            return Cause(
+                kind=CauseKind.RATE,
+                target=entry.name,
+                until=limited.until,
+                text=f"{entry.name} {limited.text}",
+            )
         return None
 
     # --- calls ---------------------------------------------------------------------------
 
-    def admit(self, entry: Entry, model: str, now: float) -> Permit | Verdict:
-        """Take a slot and the circuit's permit for one call, or say why not."""
-        cause = self.obstacle(entry, model, now)
+    def admit(self, entry: Entry, model: str, now: float, tokens: int = 0) -> Permit | Verdict:
+        """Take a slot and the circuit's permit for one call, or say why not.
+
+        What is admitted is counted against the provider's limits by `Admissions.reserve`, in
+        the same moment.
+        """
+        cause = self.obstacle(entry, model, now, tokens)
         if cause is not None:
+            if cause.kind is CauseKind.RATE and entry.limit is not None:
+                entry.limit.refused(tokens)
             return Verdict(
                 provider=entry.name,
                 kind=_VERDICTS[cause.kind],
@@ -294,9 +275,12 @@ class ProviderManager:
         fault: ProviderFault,
         now: float,
         *,
+        model: str,
         latency_ms: float,
     ) -> None:
-        """Note a failure: to the circuit, as a cooldown, in the statistics."""
+        """Note a failure: to the circuit, as a cooldown of the model that was asked for, in the
+        statistics.
+        """
         effect = circuit_effect(fault.kind, fault.status)
         entry.circuit.settle(
             permit,
@@ -308,8 +292,8 @@ class ProviderManager:
         )
         wait_s = entry.wait_s(fault)
         if POLICY[fault.kind].cools_down and wait_s:
-            until = max(entry.cooldowns.get(route.model, 0.0), now + wait_s)
-            entry.cooldowns[route.model] = until
+            until = max(entry.cooldowns.get(model, 0.0), now + wait_s)
+            entry.cooldowns[model] = until
         entry.health.record(
             now=now,
             ok=None if POLICY[fault.kind].interruption else False,
@@ -323,7 +307,8 @@ class ProviderManager:
 
     def _last_candidate(self, entry: Entry, route: Route, now: float) -> bool:
         """Whether nobody else serves the route: a failure rate must not shut this one then."""
-        others = (each for each in self.candidates(route).usable if each is not entry)
+        usable = self.candidates(route).usable
+        others = (each.entry for each in usable if each.entry is not entry)
         return not any(
             each.circuit.admits(now) and self._pauses.provider(each.name) is None for each in others
         )
@@ -380,4 +365,5 @@ _VERDICTS = {
     CauseKind.CIRCUIT: VerdictKind.OPEN,
     CauseKind.SLOT: VerdictKind.FULL,
     CauseKind.WORKER: VerdictKind.WORKER,
+    CauseKind.RATE: VerdictKind.LIMITED,
 }

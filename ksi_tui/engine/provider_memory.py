@@ -46,6 +46,7 @@ def unreadable(entry: Entry, state: Mapping[str, Any], now: float) -> list[str]:
         provider=entry.provider,
         circuit=entry.circuit.blank(),
         max_cooldown_s=entry.max_cooldown_s,
+        clocks=entry.clocks,
     )
     return [part for part, _ in _bring_back(blank, state, now)]
 

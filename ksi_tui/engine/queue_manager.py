@@ -29,13 +29,14 @@ _ORDER = attrgetter("order")
 class Lane:
     """One session's requests: those that wait, in order, and the one that runs."""
 
-    __slots__ = ("ready_since", "running", "session_id", "version", "waiting")
+    __slots__ = ("began_since", "ready_since", "running", "session_id", "version", "waiting")
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         self.waiting: list[Ticket] = []
         self.running: Ticket | None = None
         self.ready_since: float | None = None
+        self.began_since: float | None = None
         self.version = 0
 
     @property
@@ -183,17 +184,22 @@ class QueueManager:
     def _start(self, lane: Lane) -> Ticket:
         ticket = lane.waiting.pop(0)
         lane.running = ticket
-        lane.ready_since = None
+        lane.began_since, lane.ready_since = lane.ready_since, None
         lane.version += 1
         self.waiting_count -= 1
         self._begun.pop(lane.session_id, None)
         self._running[lane.session_id] = lane
         return ticket
 
-    def put_back(self, ticket: Ticket, now: float) -> None:
-        """Let a running request wait again, where its order puts it."""
+    def put_back(self, ticket: Ticket, now: float, *, uncalled: bool = False) -> None:
+        """Let a running request wait again, where its order puts it.
+
+        One for which nobody was called has not had its turn: it is ready since it was before.
+        """
         self._stop(ticket)
         lane = self._lanes[ticket.session_id]
+        if uncalled:
+            lane.ready_since = lane.began_since
         self._insert(lane, ticket)
         self._place(lane, now)
 

@@ -246,6 +246,7 @@ class Replies:
             "circuit_breaker": circuit_reply(look),
             "paused": None if pause is None else pause_reply(pause),
             "cooldown_until": iso(max(cooling)) if cooling else None,
+            "limits": _limits(entry, now),
             "stats": {
                 **asdict(stats),
                 "failures_by_kind": {str(k): n for k, n in stats.failures_by_kind.items()},
@@ -332,6 +333,15 @@ class Replies:
                 "seconds": round(totals.waste_s, 3),
             },
         }
+
+
+def _limits(entry: Entry, now: float) -> dict[str, Any] | None:
+    """Return a provider's limits of requests and tokens a minute, and what is used of them."""
+    if entry.limit is None:
+        return None
+    calls, tokens = entry.limit.used(now)
+    limit = entry.limit
+    return {"rpm": limit.rpm, "rpm_used": calls, "tpm": limit.tpm, "tpm_used": tokens}
 
 
 def usage_reply(totals: UsageTotals) -> dict[str, Any]:

@@ -259,6 +259,9 @@ class Snapshots:
             return f"429: called again in {seconds(cooling - now)}"
         if entry.full:
             return f"full: {entry.in_flight} of {entry.settings.max_concurrency}"
+        limited = entry.limit.obstacle(now) if entry.limit is not None else None
+        if limited is not None:
+            return f"{limited.text}; again in {seconds(limited.until - now)}"
         workers = self._core.providers.workers
         if workers.starting and entry.settings.kind == "litellm":
             return workers.text

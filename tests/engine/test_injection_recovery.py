@@ -273,32 +273,27 @@ async def test_a_checkpoint_goes_into_an_empty_database(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     async with running(config(tmp_path / "one"), scripts={"p": held}) as rig:
-        parts = rig.engine._parts
-        assert parts is not None
         await rig.emit("injection:inject", session_id="a", content="bound")
-        asked = await rig.submit("ask", session_id="a", request_id="r-asked")
+        await rig.submit("ask", session_id="a")
         await rig.calls(1)
         await rig.emit("injection:inject", session_id="a", content="waits", position="prepend")
         await rig.emit("injection:inject", session_id="b", content="other")
         await rig.emit("injection:queue", request_id="later", injection_config=BOTH)
-        collected = await parts.injection_checkpoint.pending()
+        checkpoint = await rig.emit("checkpoint:collect")
+    collected = checkpoint["injections"]
     assert [each["content"] for each in collected["pending"]] == ["bound", "waits", "other"]
     async with running(config(tmp_path / "two"), scripts={"p": held}) as rig:
-        parts = rig.engine._parts
-        assert parts is not None
-        await rig.emit("conversation:acquire_lock", session_id="a", agent_id="x")
-        await rig.submit("ask", session_id="a", request_id=asked)
-        answer = await parts.injection_checkpoint.restore(collected)
-        assert (len(answer["restored"]), answer["skipped"]) == (4, [])
-        again = await parts.injection_checkpoint.restore(collected)
-        assert (again["restored"], len(again["skipped"])) == ([], 4)
-        await rig.emit("conversation:release_lock", session_id="a", force=True)
+        answer = await rig.engine.emit("checkpoint:restore", checkpoint)
+        assert (answer["restored"]["injections"], answer["skipped"]) == (4, [])
+        again = await rig.engine.emit("checkpoint:restore", checkpoint)
+        assert again["restored"]["injections"] == 0
+        assert len([each for each in again["skipped"] if "injection" in each]) == 4
         (up,) = await rig.calls(1)
         assert up.prompt == "bound\n\nask"
         assert rig.core.injections.pending == 2
-        bad = {"pending": [{"injection_id": "x"}]}
-        with pytest.raises(Exception, match="not as collected"):
-            await parts.injection_checkpoint.restore(bad)
+        checkpoint["injections"] = {"pending": [{"injection_id": "x"}]}
+        refused = await rig.engine.emit("checkpoint:restore", checkpoint)
+        assert (refused["code"], "injections" in refused["error"]) == ("invalid_request", True)
     async with running(config(tmp_path / "two")) as rig:
         status = await rig.emit("injection:status")
         assert (status["pending"], status["bound"], status["queued_terms"]) == (2, 1, 1)

@@ -107,6 +107,7 @@ def _scans(step: str, text: str) -> bool:
         "waiting",
         "piece",
         "injection_terms",
+        "admissions",
     }
     return not (
         words[1] in short or "CONSTANT" in words or (words[1] == "u" and (by_session or bracketed))

@@ -9,7 +9,14 @@ import pytest
 
 from ksi_tui import paths
 from ksi_tui.commands.config import as_toml, example, shown, unset_keys
-from ksi_tui.config import Config, config_file, found_providers, load_config, validated
+from ksi_tui.config import (
+    Config,
+    ProviderSettings,
+    config_file,
+    found_providers,
+    load_config,
+    validated,
+)
 from ksi_tui.engine.errors import ConfigError
 
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY")
@@ -172,20 +179,24 @@ def _uncommented(text: str) -> str:
 
 def test_every_setting_that_the_example_shows_is_valid() -> None:
     data = tomllib.loads(_uncommented(example()))
+    del data["engine"]["litellm_config"]  # names a file that is not there
     config = validated(data, "example")
     assert [provider.name for provider in config.providers] == ["openai", "local"]
+    shown_keys = {key for provider in data["providers"] for key in provider}
+    assert shown_keys == set(ProviderSettings.model_fields)
     assert config.prices["llama-3.3-70b"].output == 0.6
 
 
 def test_the_example_shows_every_setting_with_its_default() -> None:
     data = tomllib.loads(_uncommented(example()))
     defaults = Config()
-    for section in ("engine", "retry", "circuit", "ui"):
+    for section in ("engine", "retry", "circuit", "routing", "ui"):
         model = getattr(defaults, section)
         assert set(data[section]) == set(type(model).model_fields), section
         for key, value in data[section].items():
             default = getattr(model, key)
             no_default = default is None or key in ("operator", "default_model", "keymap")
+            no_default |= section == "routing"
             assert no_default or value == default, f"{section}.{key}"
 
 

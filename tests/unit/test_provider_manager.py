@@ -69,7 +69,7 @@ class Desk:
         permit = self.admit(name, model, now)
         fault = ProviderFault(kind, "scripted", **details)
         entry = self.entry(name)
-        self.manager.failed(entry, permit, route(model), fault, now, latency_ms=1)
+        self.manager.failed(entry, permit, route(model), fault, now, model=model, latency_ms=1)
         self.manager.slot_freed(entry)
 
     def check(self, *, model: str = "m", now: float = NOW, **needs: Any) -> Any:
@@ -91,7 +91,7 @@ def p(name: str, *models: str, **settings: Any) -> dict[str, Any]:
 
 def test_candidates_match_by_pattern_and_go_by_priority() -> None:
     desk = Desk(p("late", "m*", priority=2), p("other", "x"), p("first", "m", priority=1))
-    assert [e.name for e in desk.manager.candidates(route()).usable] == ["first", "late"]
+    assert [c.entry.name for c in desk.manager.candidates(route()).usable] == ["first", "late"]
     assert desk.manager.serves("mmm")
     assert not desk.manager.serves("y")
 
@@ -99,7 +99,7 @@ def test_candidates_match_by_pattern_and_go_by_priority() -> None:
 def test_who_cannot_do_what_is_needed_is_passed_over_with_the_reason() -> None:
     desk = Desk(p("plain", supports_streaming=False), p("mcp", supports_mcp=True), p("streams"))
     found = desk.manager.candidates(route(stream=True, mcp=True, avoid=()))
-    assert [e.name for e in found.usable] == ["mcp"]
+    assert [c.entry.name for c in found.usable] == ["mcp"]
     assert {v.provider: (v.kind, v.detail) for v in found.passed_over} == {
         "plain": (VerdictKind.UNSUITED, "cannot stream"),
         "streams": (VerdictKind.UNSUITED, "cannot run MCP servers"),
@@ -109,14 +109,14 @@ def test_who_cannot_do_what_is_needed_is_passed_over_with_the_reason() -> None:
 def test_who_is_to_be_avoided_is_passed_over() -> None:
     desk = Desk(p("a"), p("b"))
     found = desk.manager.candidates(route(avoid=("a",)))
-    assert [e.name for e in found.usable] == ["b"]
+    assert [c.entry.name for c in found.usable] == ["b"]
     assert [v.kind for v in found.passed_over] == [VerdictKind.AVOIDED]
 
 
 def test_equals_share_the_load_and_priority_comes_first() -> None:
     desk = Desk(p("a"), p("b"), p("c", priority=2))
     desk.admit("a")
-    assert [e.name for e in desk.manager.ordered(route())] == ["b", "a", "c"]
+    assert [c.entry.name for c in desk.manager.ordered(route())] == ["b", "a", "c"]
 
 
 def test_a_provider_that_stands_in_names_the_model_that_answers() -> None:
@@ -206,7 +206,7 @@ def test_a_shorter_429_does_not_end_a_longer_cooldown() -> None:
     first, second = desk.admit("a"), desk.admit("a")
     for permit, wait_s in ((first, 50), (second, 5)):
         fault = ProviderFault(ErrorKind.API_RATE_LIMIT, "", retry_after_s=wait_s)
-        desk.manager.failed(desk.entry("a"), permit, route(), fault, NOW, latency_ms=1)
+        desk.manager.failed(desk.entry("a"), permit, route(), fault, NOW, model="m", latency_ms=1)
     assert desk.entry("a").cooling_until("m", NOW) == NOW + 50
 
 

@@ -11,22 +11,33 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ksi_tui.config import ProviderSettings
+from ksi_tui.config import ENV_REFERENCE, ProviderSettings, references
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import Message, Usage
 from ksi_tui.engine.providers import usage as usages
 from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec, Closed
 from ksi_tui.engine.providers.framing import Kind
 from ksi_tui.engine.providers.pool import WorkerPool
+from ksi_tui.redaction import looks_secret
 
 CONFIRM_S = 5.0
 """How long a cancelled call's close may stay unconfirmed before it is reported as that."""
 
 
 def missing_keys(settings: ProviderSettings, environ: Mapping[str, str]) -> list[str]:
-    """Return the variables that the provider names for its key and that are not set."""
-    name = settings.api_key_env
-    return [name] if name and not environ.get(name) else []
+    """Return the variables that the provider names, for its key or else, and that are not set."""
+    return [name for name in settings.variables if not environ.get(name)]
+
+
+def resolved(value: Any, environ: Mapping[str, str]) -> Any:
+    """Return plain data with the values of the variables that `os.environ/NAME` in it names."""
+    if isinstance(value, Mapping):
+        return {key: resolved(item, environ) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [resolved(item, environ) for item in value]
+    if isinstance(value, str) and value.startswith(ENV_REFERENCE):
+        return environ.get(value.removeprefix(ENV_REFERENCE), "")
+    return value
 
 
 class LitellmProvider:
@@ -43,14 +54,17 @@ class LitellmProvider:
         self._pool = pool
         self._environ = environ
         self._open: set[_Call] = set()
+        self._refers = bool(references(settings.params))
+        self._hidden = _secret_references(settings.params)
 
     async def call(self, spec: CallSpec, observer: CallObserver) -> CallResult:
         """Perform one call in a worker; waits for the first worker when none is ready yet."""
         if missing := missing_keys(self._settings, self._environ):
+            key = missing[0] == self._settings.api_key_env
+            role = "which holds the key of" if key else "which is needed by"
             raise ProviderFault(
                 ErrorKind.AUTH_ERROR,
-                f"the environment variable {missing[0]}, which holds the key of provider "
-                f"{self.name}, is not set",
+                f"the environment variable {missing[0]}, {role} provider {self.name}, is not set",
             )
         call = _Call(observer, self._open)
         call.call_id = self._pool.open(self._body(spec), call)
@@ -88,8 +102,9 @@ class LitellmProvider:
             "history": list(spec.history),
             "stream": spec.stream,
             "params": self._params(spec.params),
-            "api_base": self._settings.api_base,
+            "api_base": resolved(self._settings.api_base, self._environ),
             "key_env": self._settings.api_key_env,
+            "hidden_envs": self._hidden,
         }
 
     def _params(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,8 +113,11 @@ class LitellmProvider:
         What `extra_body` holds for other providers (the simulated one, one with MCP) is
         not sent to a server that would refuse it.
         """
-        params = {**self._settings.params, **asked}
-        ours, theirs = self._settings.params.get("extra_body"), asked.get("extra_body")
+        own: Mapping[str, Any] = self._settings.params
+        if self._refers:  # never in what was asked: a caller has no say over the environment
+            own = resolved(own, self._environ)
+        params = {**own, **asked}
+        ours, theirs = own.get("extra_body"), asked.get("extra_body")
         if ours is None and theirs is None:
             return params
         body = {**(ours or {}), **(theirs or {})}
@@ -110,6 +128,13 @@ class LitellmProvider:
         if not body:
             del params["extra_body"]
         return params
+
+
+def _secret_references(value: Any, name: str = "") -> list[str]:
+    """Return the variables that are named for parameters which hold secrets."""
+    if isinstance(value, Mapping):
+        return [n for key, item in value.items() for n in _secret_references(item, str(key))]
+    return references(value) if looks_secret(name) else []
 
 
 class _Call:

@@ -33,6 +33,11 @@ from ksi_tui.redaction import redacted, secrets_of
 Send = Callable[[dict[str, Any]], None]
 
 _NO_KEY = "none"  # keyless local servers want some key to be sent
+_OTHER_CREDENTIALS = (
+    *("azure/", "azure_ai/", "bedrock/", "sagemaker/", "sagemaker_chat/", "vertex_ai/"),
+    *("vertex_ai_beta/", "watsonx/", "databricks/", "oci/", "snowflake/"),
+)
+"""Routes that are signed in to by other means than a key, which a made-up key would hide."""
 _SHORTEST_KEY = 4  # a shorter one is no secret, and would be found in every word
 _NO_TIMEOUT_S = 86_400.0  # the clocks are the engine's; litellm's would be per read
 
@@ -67,10 +72,15 @@ class Upstream:
             end = await self._fault(call, classify(evidence, now=time.time()))
         self._send({**end, "id": call_id})
 
-    def scrubbed(self, text: str, key_env: str | None = None) -> str:
-        """Return text that may leave the worker: without the environment's secrets."""
-        key = self._environ.get(key_env, "") if key_env else ""
-        return redacted(text, (key, *self._secrets) if len(key) >= _SHORTEST_KEY else self._secrets)
+    def scrubbed(self, text: str, *variables: str) -> str:
+        """Return text that may leave the worker: without the environment's secrets.
+
+        `variables` hold secrets whatever their names look like.
+        """
+        values = (self._environ.get(name, "") for name in variables)
+        known = (value for value in values if len(value) >= _SHORTEST_KEY)
+        secrets = sorted({*known, *self._secrets}, key=len, reverse=True)
+        return redacted(text, tuple(secrets))
 
     async def _whole(self, call: _Call) -> dict[str, Any]:
         answer = await self._litellm.acompletion(**self._arguments(call))
@@ -113,7 +123,7 @@ class Upstream:
             return list(request["messages"])
         return await asyncio.to_thread(
             self._tokens.fitted,
-            request["model"],
+            _priced_as(request),
             request["history"],
             request["messages"],
             reply_tokens=params.get("max_completion_tokens") or params.get("max_tokens") or 0,
@@ -130,7 +140,7 @@ class Upstream:
             arguments["api_base"] = request["api_base"]
         if request["key_env"]:
             arguments["api_key"] = self._environ.get(request["key_env"], "")
-        elif request["api_base"]:
+        elif request["api_base"] and not request["model"].startswith(_OTHER_CREDENTIALS):
             arguments["api_key"] = _NO_KEY
         return {
             **arguments,
@@ -146,7 +156,7 @@ class Upstream:
             return usages.buckets(raw)
         return await asyncio.to_thread(
             self._tokens.estimate,
-            call.request["model"],
+            _priced_as(call.request),
             call.sent,
             text,
             call.request["params"].get("tools"),
@@ -167,7 +177,7 @@ class Upstream:
         cost: float | None,
     ) -> dict[str, Any]:
         if cost is None:
-            cost = self._tokens.cost(call.request["model"], usage, raw)
+            cost = self._tokens.cost(_priced_as(call.request), usage, raw)
         return {
             "kind": Kind.ANSWER,
             "response": response,
@@ -184,7 +194,7 @@ class Upstream:
         return {
             "kind": Kind.FAULT,
             "error": fault.kind,
-            "message": self.scrubbed(fault.message, call.request["key_env"]),
+            "message": self.scrubbed(fault.message, *_secret_variables(call.request)),
             "status": fault.status,
             "retry_after_s": fault.retry_after_s,
             **await self._consumed(call),
@@ -195,7 +205,7 @@ class Upstream:
         if not (text := call.assembly.everything):
             return {"usage": None, "cost": None, "price_version": None}
         usage = await self._usage(call, None, text)
-        cost = self._tokens.cost(call.request["model"], usage, None)
+        cost = self._tokens.cost(_priced_as(call.request), usage, None)
         return {
             "usage": usages.to_json(usage),
             "cost": cost,
@@ -220,6 +230,16 @@ class _Call:
         return lambda text, tokens: send(
             {"kind": Kind.TEXT, "id": self.call_id, "text": text, "tokens": tokens}
         )
+
+
+def _secret_variables(request: Mapping[str, Any]) -> list[str]:
+    key = [request["key_env"]] if request["key_env"] else []
+    return [*key, *request.get("hidden_envs", ())]
+
+
+def _priced_as(request: Mapping[str, Any]) -> str:
+    """Return the model whose price and tokenizer apply: a deployment's own name says neither."""
+    return str(request["params"].get("base_model") or request["model"])
 
 
 def _watch(stream: Any, assembly: Assembly, gatherer: Gatherer) -> WatchedStream | None:

@@ -166,6 +166,16 @@ class ProviderSaved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A call counts against its provider's limits; the same `number` again replaces it."""
+
+    provider: str
+    number: int
+    at: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActionTaken:
     """Somebody acted; kept for the timeline."""
 
@@ -216,6 +226,7 @@ Write = (
     | LockSaved
     | LockGone
     | ProviderSaved
+    | Admitted
     | ActionTaken
     | SessionSeen
     | PauseSaved
@@ -301,7 +312,10 @@ class UsageTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """Everything a new engine needs of the last one's memory."""
+    """Everything a new engine needs of the last one's memory.
+
+    `admissions` are number, time and tokens of the calls that were last admitted, by provider.
+    """
 
     unfinished: Sequence[Unfinished]
     sessions: Sequence[SessionFound]
@@ -314,6 +328,7 @@ class Recovery:
     pauses: Sequence[Pause] = ()
     injections: Sequence[PendingFound] = ()
     injection_terms: Mapping[str, QueuedTerms] = field(default_factory=dict)
+    admissions: Mapping[str, Sequence[tuple[int, float, int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

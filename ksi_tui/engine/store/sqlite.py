@@ -175,6 +175,7 @@ class SqliteStore(SqliteReader):
             sessions = await self._rows(statements.OPEN_SESSIONS)
             locks = await self._rows(statements.LOCKS)
             providers = await self._rows(statements.PROVIDERS)
+            admissions = await self._rows(statements.ADMISSIONS)
             counters = await self._rows(statements.COUNTERS)
             pauses = await self._rows(statements.PAUSES)
             injections = await self._rows(statements.INJECTIONS_ALIVE)
@@ -186,6 +187,7 @@ class SqliteStore(SqliteReader):
             sessions=sessions,
             locks=locks,
             providers=providers,
+            admissions=admissions,
             counters=counters,
             pauses=pauses,
             injections=injections,
@@ -224,6 +226,7 @@ def _recovery(
     sessions: Sequence[rows.Row],
     locks: Sequence[rows.Row],
     providers: Sequence[rows.Row],
+    admissions: Sequence[rows.Row],
     counters: Sequence[rows.Row],
     pauses: Sequence[rows.Row],
     injections: Sequence[rows.Row],
@@ -236,6 +239,9 @@ def _recovery(
             agents.setdefault(row[0], []).append(row[5])
     # A session with several agents has as many rows; the last stands for all.
     found = {row[0]: row for row in sessions}
+    admitted: dict[str, list[tuple[int, float, int]]] = {}
+    for provider, number, at, tokens in admissions:
+        admitted.setdefault(provider, []).append((number, at, tokens))
     return Recovery(
         unfinished=[rows.unfinished(row) for row in unfinished],
         sessions=[rows.session(row, agents.get(row[0], ())) for row in found.values()],
@@ -248,6 +254,7 @@ def _recovery(
         pauses=[rows.pause(row) for row in pauses],
         injections=[rows.pending(row) for row in injections],
         injection_terms={row[0]: rows.queued_terms(row) for row in terms},
+        admissions=admitted,
     )
 
 

@@ -88,6 +88,9 @@ INSERT OR REPLACE INTO pauses (scope, id, by, reason, since) VALUES (?, ?, ?, ?,
 """
 DROP_PAUSE: Final = "DELETE FROM pauses WHERE scope = ? AND id = ?"
 SAVE_PROVIDER: Final = "INSERT OR REPLACE INTO providers (provider, state) VALUES (?, ?)"
+SAVE_ADMISSION: Final = """
+INSERT OR REPLACE INTO admissions (provider, number, at, tokens) VALUES (?, ?, ?, ?)
+"""
 ADD_ACTION: Final = """
 INSERT INTO actions (at, name, target, by, reason, detail) VALUES (?, ?, ?, ?, ?, ?)
 """
@@ -224,6 +227,7 @@ SELECT session_id, holder, granted_at, expires_at, hold_s, extended, request_id 
 """
 PAUSES: Final = "SELECT scope, id, by, reason, since FROM pauses ORDER BY since, scope, id"
 PROVIDERS: Final = "SELECT provider, state FROM providers"
+ADMISSIONS: Final = "SELECT provider, number, at, tokens FROM admissions"
 COUNTERS: Final = "SELECT name, value FROM counters"
 INJECTIONS_ALIVE: Final = """
 SELECT injection_id, session_id, LENGTH(content) + LENGTH(COALESCE(follow_up_guidance, '')),

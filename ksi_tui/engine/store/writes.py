@@ -17,6 +17,7 @@ from ksi_tui.engine.store import columns, statements
 from ksi_tui.engine.store.base import (
     Accepted,
     ActionTaken,
+    Admitted,
     AttemptBooked,
     CallBooked,
     Finished,
@@ -106,6 +107,7 @@ class Batch:
         self._providers: dict[str, str] = {}
         self._injections: dict[str, InjectionMoved] = {}
         self._terms: dict[str, TermsSaved | None] = {}
+        self._admissions: dict[tuple[str, int], tuple[float, int]] = {}
         self._deltas: dict[str, int] = {}
         self._raised: dict[str, int] = {}
         self._usage = Gathered()
@@ -144,6 +146,10 @@ class Batch:
         yield statements.SAVE_PROVIDER, list(self._providers.items())
         yield from self._injection_steps()
         yield statements.ADD_MINUTE, list(self._usage.minute_rows())
+        yield (
+            statements.SAVE_ADMISSION,
+            [(*key, *admission) for key, admission in self._admissions.items()],
+        )
         yield statements.ADD_SESSION_USAGE, list(self._usage.session_rows())
         yield statements.ADD_TO_COUNTER, [item for item in self._deltas.items() if item[1]]
         yield statements.RAISE_COUNTER, list(self._raised.items())
@@ -269,6 +275,9 @@ class Batch:
     def _provider(self, write: ProviderSaved) -> None:
         self._providers[write.provider] = columns.to_json(write.state)
 
+    def _admit(self, write: Admitted) -> None:
+        self._admissions[write.provider, write.number] = (write.at, write.tokens)
+
     def _seen(self, write: SessionSeen) -> None:
         session = self._session(write.session_id, write.last_activity)
         session.created_at = min(session.created_at, write.created_at)
@@ -320,6 +329,7 @@ _ADD: Final[dict[type[Any], Callable[[Batch, Any], None]]] = {
     LockSaved: Batch._lock,
     LockGone: Batch._unlock,
     ProviderSaved: Batch._provider,
+    Admitted: Batch._admit,
     ActionTaken: Batch._act,
     SessionSeen: Batch._seen,
     PauseSaved: Batch._pause,

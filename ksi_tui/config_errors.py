@@ -1,0 +1,58 @@
+"""What is wrong with settings, in words: where it stands, what was found, what is allowed.
+
+Words only; what is allowed is declared where the settings are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import ErrorDetails
+
+if TYPE_CHECKING:
+    from ksi_tui.config import ProviderSettings, RoutingSettings
+
+
+def explained(
+    error: ErrorDetails, keys_at: Callable[[tuple[int | str, ...]], Sequence[str]]
+) -> str:
+    """Return one line about one refused setting; `keys_at` says what is allowed at a place."""
+    where = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]
+    ).lstrip(".")
+    if error["type"] == "extra_forbidden":
+        allowed = ", ".join(keys_at(error["loc"]))
+        return f"{where}: unknown key{f'; allowed here: {allowed}' if allowed else ''}"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("value_error", "missing"):
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message}; found {_shown(error['input'])}"
+
+
+def _shown(value: Any) -> str:
+    """Return what was found, whole tables by their kind: somewhere in one may stand a secret."""
+    if isinstance(value, dict | list | tuple):
+        return "a table" if isinstance(value, dict) else "a list"
+    return repr(value)
+
+
+def unserved(routing: RoutingSettings, providers: Sequence[ProviderSettings]) -> Iterator[str]:
+    """Yield a line for every model that `[routing]` names and that nobody serves."""
+    patterns = [pattern for provider in providers for pattern in provider.models]
+    tables = {
+        "fallbacks": routing.fallbacks,
+        "context_window_fallbacks": routing.context_window_fallbacks,
+        "content_policy_fallbacks": routing.content_policy_fallbacks,
+    }
+    named = [(f"aliases.{alias}", target) for alias, target in routing.aliases.items()]
+    named += [
+        (f"{table}.{model}", other)
+        for table, entries in tables.items()
+        for model, others in entries.items()
+        for other in others
+    ]
+    for where, model in named:
+        if model not in routing.aliases and not any(fnmatchcase(model, p) for p in patterns):
+            yield f"routing.{where}: no provider serves {model}"

@@ -1,0 +1,167 @@
+"""A YAML file as plain data, with the line of everything in it, for messages that say where.
+
+Reading and naming only; what the data means is for the modules beside this one. Keys
+that stand twice, and files that contain themselves, are refused: YAML's own reader takes
+the last of the one and never ends with the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ksi_tui.engine.errors import ConfigError
+
+Path_ = tuple[str | int, ...]
+"""Keys and indices that lead to a value, from the top of the file."""
+
+
+class Document:
+    """One file. `data` is its top mapping; `warnings` gathers what cannot be done."""
+
+    def __init__(self, file: Path, data: Mapping[str, Any], lines: Mapping[Path_, int]) -> None:
+        self.file = file
+        self.data = data
+        self.warnings: list[str] = []
+        self._lines = lines
+
+    def _place(self, path: Path_) -> str:
+        known = path
+        while known and known not in self._lines:
+            known = known[:-1]
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+        return f"{self.file}:{self._lines.get(known, 1)}: {key.lstrip('.')}"
+
+    def error(self, path: Path_, message: str) -> ConfigError:
+        """Return an error that names file, line and key."""
+        return ConfigError(f"{self._place(path)}: {message}")
+
+    def warn(self, path: Path_, message: str) -> None:
+        """Note something that the file says and that cannot be done."""
+        self.warnings.append(f"{self._place(path)}: {message}")
+
+    def table(self, path: Path_, value: Any) -> Mapping[str, Any]:
+        """Return a mapping, empty for nothing; raises ConfigError for anything else."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.error(path, f"must be a mapping; found {_kind(value)}")
+        for key in value:
+            if not isinstance(key, str):
+                raise self.error(path, f"keys must be strings; found {key!r}")
+        return value
+
+    def listed(self, path: Path_, value: Any) -> list[Any]:
+        """Return a list, empty for nothing; raises ConfigError for anything else."""
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self.error(path, f"must be a list; found {_kind(value)}")
+        return value
+
+    def text(self, path: Path_, value: Any) -> str:
+        """Return a text that is not empty; raises ConfigError for anything else."""
+        if not isinstance(value, str) or not value:
+            raise self.error(path, f"must be a text; found {_kind(value)}")
+        return value
+
+    def number(self, path: Path_, value: Any, least: float, *, whole: bool = False) -> float:
+        """Return a number of at least `least`; raises ConfigError for anything else."""
+        allowed = f"must be a {'whole ' if whole else ''}number of at least {least:g}"
+        if isinstance(value, str):
+            value = _as_number(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+            raise self.error(path, f"{allowed}; found {_kind(value)}")
+        if value == float("inf") or (whole and value != int(value)):
+            raise self.error(path, f"{allowed}; found {value!r}")
+        return int(value) if whole else value
+
+
+def read_document(file: Path) -> Document:
+    """Read a YAML file; raises ConfigError that names the file and the line."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such LiteLLM configuration") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    lines: dict[Path_, int] = {}
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            _note_lines(file, node, (), lines, ())
+            data = None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(f"{file}{_line(error)}: not valid YAML: {_reason(error)}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}: must be a mapping with a model_list; found {_kind(data)}")
+    return Document(file, data, lines)
+
+
+def _note_lines(
+    file: Path, node: Any, path: Path_, lines: dict[Path_, int], above: tuple[int, ...]
+) -> None:
+    """Note the line of every value, and refuse what YAML's own reader would let pass."""
+    if node is None:
+        return
+    line = node.start_mark.line + 1
+    lines.setdefault(path, line)
+    if id(node) in above:
+        raise ConfigError(f"{file}:{line}: contains itself")
+    above = (*above, id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _note_lines(file, item, (*path, index), lines, above)
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise ConfigError(f"{file}:{key.start_mark.line + 1}: {name}: stands here twice")
+            if name != "<<":
+                seen.add(name)
+            lines.setdefault((*path, name), key.start_mark.line + 1)
+            _note_lines(file, value, (*path, name), lines, above)
+
+
+def _line(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    return f":{mark.line + 1}" if mark is not None else ""
+
+
+def _reason(error: yaml.MarkedYAMLError) -> str:
+    return ", ".join(part for part in (error.context, error.problem) if part)
+
+
+def _as_number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _kind(value: Any) -> str:
+    """Return what a value is, in words; a text is not repeated, since it may be a secret."""
+    match value:
+        case None:
+            return "nothing"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case bool() | int() | float():
+            return repr(value)
+        case str():
+            return "a text" if value else "an empty text"
+        case _:
+            return f"a {type(value).__name__}"
