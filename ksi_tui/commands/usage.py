@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,11 +19,16 @@ from ksi_tui.commands.settings import settings
 from ksi_tui.engine.errors import InputError
 from ksi_tui.engine.models import CallRecord, Usage
 from ksi_tui.engine.store.base import Reader, UsageQuery, UsageTotals
+from ksi_tui.engine.store.usage import less
+from ksi_tui.engine.usage_report import savings_of, waste_cost_of
 from ksi_tui.exits import OK
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
 
 _PAGE = 1_000
+SESSIONS_SHOWN = 100
+"""How many sessions a person is shown, those with the most tokens."""
+_OTHERS = "others"
 _NAME_CHARS = 60
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -67,7 +73,11 @@ async def _print(options: argparse.Namespace, query: UsageQuery) -> None:
                 write(form(page))
         else:
             form = _form(options, _sum_cells, right=frozenset(range(1, 10)))
-            write(form(await _sums(reader, query)))
+            for_eyes = not (options.json or options.csv)
+            rows = await _sums(reader, query, for_eyes=for_eyes)
+            write(form(rows))
+            if for_eyes:
+                write(_notes(rows))
 
 
 def _form(
@@ -90,22 +100,40 @@ def _form(
     return text
 
 
-async def _sums(reader: Reader | None, query: UsageQuery) -> list[Row]:
+def _notes(rows: list[Row]) -> str:
+    """Return what is said under a table of sums."""
+    lines = [mcp_line(rows[-1])]
+    if any(row["by"] is None and row["key"] == _OTHERS for row in rows):
+        lines.append(
+            f"listed are the {SESSIONS_SHOWN} sessions with most tokens; --json or --csv has all"
+        )
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+async def _sums(reader: Reader | None, query: UsageQuery, *, for_eyes: bool) -> list[Row]:
+    """Return the groups and, last, the sum of all.
+
+    Nobody reads twenty thousand sessions: `for_eyes` there are those with the most tokens, and
+    one row for the others.
+    """
+    few = for_eyes and query.by == "session"
+    if few:
+        query = replace(query, largest=SESSIONS_SHOWN + 1)
     groups = list(await reader.usage(query)) if reader else []
     whole = UsageTotals()
     if reader and query.by:
         plain = UsageQuery(since=query.since)
         whole = next((totals for _, totals in await reader.usage(plain)), whole)
-        return [
-            *(sums_row(query.by, key, totals) for key, totals in groups),
-            sums_row(None, "all", whole),
-        ]
+        rows = [sums_row(query.by, key, totals) for key, totals in groups]
+        if few and len(groups) > SESSIONS_SHOWN:
+            shown = [totals for _, totals in groups[:SESSIONS_SHOWN]]
+            rows[SESSIONS_SHOWN:] = [sums_row(None, _OTHERS, less(whole, shown))]
+        return [*rows, sums_row(None, "all", whole)]
     return [sums_row(None, "all", groups[0][1] if groups else whole)]
 
 
 def sums_row(by: str | None, key: str, totals: UsageTotals) -> Row:
     """Return sums as plain data. `cost` is null when nothing in it has a price."""
-    unpriced_waste = totals.waste_tokens and totals.unpriced
     return {
         "by": by,
         "key": key,
@@ -116,9 +144,14 @@ def sums_row(by: str | None, key: str, totals: UsageTotals) -> Row:
         "cost": totals.cost if totals.cost or not totals.unpriced else None,
         "unpriced": totals.unpriced,
         "waste_tokens": totals.waste_tokens,
-        "waste_cost": totals.waste_cost if totals.waste_cost or not unpriced_waste else None,
+        "waste_cost": waste_cost_of(totals),
+        "unpriced_waste": totals.unpriced_waste,
         "waste_calls": totals.waste_calls,
         "waste_s": round(totals.waste_s, 3),
+        "mcp_requests": totals.mcp_requests,
+        "tool_schema_tokens": totals.tool_schema_tokens,
+        "cache_savings": savings_of(totals),
+        "unpriced_savings": totals.unpriced_savings,
     }
 
 
@@ -146,8 +179,28 @@ def _sum_cells(row: Row) -> dict[str, str]:
         "REASONING": f"{row['reasoning']:,}",
         "TOTAL": f"{tilde}{row['total']:,}",
         "COST": formats.cost(row["cost"], row["unpriced"]),
-        "WASTE": f"{row['waste_tokens']:,} tok, {formats.money(row['waste_cost'])}",
+        "WASTE": _waste(row),
     }
+
+
+def _waste(row: Row) -> str:
+    if not row["waste_calls"]:
+        return "none"
+    cost = formats.cost(row["waste_cost"], row["unpriced_waste"])
+    return f"{row['waste_tokens']:,} tok, {cost}, {formats.age(row['waste_s'])}"
+
+
+def mcp_line(row: Row) -> str:
+    """Return what MCP and caches come to in a sum, as one line; "" when there is nothing."""
+    parts = []
+    if requests := row["mcp_requests"]:
+        share = formats.percent(requests / row["requests"])
+        each = formats.count(row["tool_schema_tokens"] / requests)
+        parts.append(f"MCP in {requests:,} requests ({share}), {each} tokens of tool schemas each")
+    if row["cache_read"]:
+        saved = formats.cost(row["cache_savings"], row["unpriced_savings"])
+        parts.append(f"{row['cache_read']:,} tokens read from caches, saved {saved}")
+    return "; ".join(parts)
 
 
 async def _records(reader: Reader | None, query: UsageQuery) -> AsyncIterator[list[Row]]:
@@ -173,6 +226,10 @@ def record_row(call: CallRecord) -> Row:
         **(_buckets(call.usage) if call.usage else dict.fromkeys(_buckets(Usage()))),
         "estimated": bool(call.usage and call.usage.estimated),
         "cost": call.cost,
+        "price_version": call.price_version,
+        "mcp": call.mcp,
+        "tool_schema_tokens": call.tool_schema_tokens,
+        "cache_savings": call.cache_savings,
         "duration_ms": round((call.finished_at - call.started_at) * 1000, 1),
     }
 

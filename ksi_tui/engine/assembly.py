@@ -8,7 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
@@ -54,7 +54,7 @@ from ksi_tui.engine.store.base import (
 )
 from ksi_tui.engine.store.sqlite import open_store as open_sqlite
 from ksi_tui.engine.ticket import Ticket, ticket_found
-from ksi_tui.engine.token_tracker import TokenTracker
+from ksi_tui.engine.token_tracker import SPENDING_S, TokenTracker
 from ksi_tui.engine.worker_health import WorkerHealth
 
 log = logging.getLogger(__name__)
@@ -318,5 +318,9 @@ def _collector_paused() -> Iterator[None]:
 async def _seed_tokens(core: Core, now: float) -> None:
     midnight = now - now % 86_400
     today = await core.store.usage(UsageQuery(since=midnight, by="provider"))
-    minutes = await core.store.usage(UsageQuery(since=now - 900, bucket_s=60))
+    hour = UsageQuery(since=now - SPENDING_S, bucket_s=60)
+    recent = await core.store.usage(UsageQuery(since=now - SPENDING_S, by="provider"))
+    minutes = {
+        name: await core.store.usage(replace(hour, provider=name)) for name, _ in recent if name
+    }
     core.tokens.seed(now, today=today, minutes=minutes)

@@ -314,8 +314,8 @@ class Walker:
         savings: float | None = None,
     ) -> dict[str, Any]:
         """Return what a call has used and cost, as `CallRecord` names it."""
-        if usage is None:
-            return {"usage": None, "cost": told.cost, "price_version": told.price_version}
+        if usage is None or not usage.plausible:
+            return {"usage": None}
         cost, version = self.tokens.price(live.model, usage, told.cost, told.price_version)
         schemas = told.tool_schema_tokens
         if schemas is None or not live.tools:

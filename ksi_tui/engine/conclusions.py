@@ -8,6 +8,7 @@ happens once it is on disk.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -64,6 +65,8 @@ class Conclusions:
             return
         self.note_walk(run)
         now = self.core.clock()
+        if ticket.state.final:
+            self._not_the_answer(run, run.stopped or Outcome.CANCELLED)
         spent = bool(run.calls) and run.stopped is Outcome.CANCELLED
         writes: list[Write] = [AttemptBooked(attempt=run.record(now, spent=spent))]
         writes += [CallBooked(call=record) for record in run.records]
@@ -341,10 +344,24 @@ class Conclusions:
         return future
 
     def _unstorable(self, ticket: Ticket, refused: BaseException | None) -> None:
-        """The answer holds what no database can: the request fails and says so."""
+        """The answer holds what no database can: the request fails and says so.
+
+        What its calls have used is booked all the same; the refused answer is waste.
+        """
+        message = f"the answer cannot be stored: {refused}"
+        if (run := ticket.run) is not None:
+            kind = ErrorKind.PROVIDER_ERROR
+            self._not_the_answer(run, Outcome.FAILED, error_kind=kind, error_message=message)
         self.core.move(ticket, State.PROCESSING)
         self.core.recent_without(ticket.request_id)
-        self.fail(ticket, ErrorKind.PROVIDER_ERROR, f"the answer cannot be stored: {refused}")
+        self.fail(ticket, ErrorKind.PROVIDER_ERROR, message, run)
+
+    def _not_the_answer(self, run: Run, outcome: Outcome, **details: Any) -> None:
+        """Let no call of a run count as the answer, which its request did not get."""
+        for index, record in enumerate(run.records):
+            if not record.waste:
+                run.records[index] = replace(record, outcome=outcome, **details)
+                self.core.tokens.wasted(record)
 
     def _on_disk(
         self, ticket: Ticket, event: tuple[str, dict[str, Any]], future: asyncio.Future[None]

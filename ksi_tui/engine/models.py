@@ -85,6 +85,12 @@ class Usage:
         """All tokens."""
         return self.input + self.cache_read + self.cache_write + self.output + self.reasoning
 
+    @property
+    def plausible(self) -> bool:
+        """Whether a provider can mean it: no bucket below 0, no more than 10^12 tokens in all."""
+        buckets = (self.input, self.cache_read, self.cache_write, self.output, self.reasoning)
+        return min(buckets) >= 0 and self.total <= 10**12
+
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             input=self.input + other.input,

@@ -5,8 +5,7 @@ Reads only. Times leave as ISO 8601 UTC, and nothing here ever contains a key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from heapq import nlargest
 from typing import Any
 
@@ -19,8 +18,9 @@ from ksi_tui.engine.models import Cause, CauseKind, State
 from ksi_tui.engine.payloads import Results, TokenUsage
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
-from ksi_tui.engine.store.base import StoredRequest, UsageQuery, UsageTotals
+from ksi_tui.engine.store.base import StoredRequest
 from ksi_tui.engine.ticket import Ticket
+from ksi_tui.engine.usage_report import usage_report
 
 STATUS_SESSIONS = 100
 """How many sessions `completion:status` lists, deepest first (contract section 2)."""
@@ -292,47 +292,8 @@ class Replies:
 
     async def token_usage(self, data: TokenUsage) -> dict[str, Any]:
         """Answer `completion:token_usage`."""
-        selectors = {
-            "agent_id": data.agent_id,
-            "model": data.model,
-            "session_id": data.session_id,
-            "provider": data.provider,
-        }
-        chosen = {name: value for name, value in selectors.items() if value is not None}
-        since = None if data.hours is None else self._core.clock() - data.hours * 3600
-        query = UsageQuery(
-            agent_id=data.agent_id,
-            model=data.model,
-            session_id=data.session_id,
-            provider=data.provider,
-            since=since,
-        )
-        totals = dict(await self._core.store.usage(query)).get("", UsageTotals())
-        reply: dict[str, Any] = {**chosen, "usage": usage_reply(totals)}
-        if not chosen:
-            reply |= await self._everybody(since, totals)
-        if data.bucket_minutes is not None:
-            buckets = await self._core.store.usage(
-                replace(query, bucket_s=data.bucket_minutes * 60)
-            )
-            reply["trend"] = [{"at": iso(float(at)), **usage_reply(sums)} for at, sums in buckets]
-        return reply
-
-    async def _everybody(self, since: float | None, totals: UsageTotals) -> dict[str, Any]:
-        store = self._core.store
-        agents = await store.usage(UsageQuery(by="agent", since=since))
-        models = await store.usage(UsageQuery(by="model", since=since))
-        return {
-            "active_agents": _named(agents),
-            "active_models": _named(models),
-            "active_sessions": len(self._core.sessions),
-            "waste": {
-                "tokens": totals.waste_tokens,
-                "cost": round(totals.waste_cost, 6),
-                "calls": totals.waste_calls,
-                "seconds": round(totals.waste_s, 3),
-            },
-        }
+        core = self._core
+        return await usage_report(core.store, data, core.clock(), len(core.sessions))
 
 
 def _limits(entry: Entry, now: float) -> dict[str, Any] | None:
@@ -342,28 +303,6 @@ def _limits(entry: Entry, now: float) -> dict[str, Any] | None:
     calls, tokens = entry.limit.used(now)
     limit = entry.limit
     return {"rpm": limit.rpm, "rpm_used": calls, "tpm": limit.tpm, "tpm_used": tokens}
-
-
-def usage_reply(totals: UsageTotals) -> dict[str, Any]:
-    """Return sums as `completion:token_usage` gives them."""
-    usage = totals.usage
-    return {
-        "input_tokens": usage.input,
-        "cache_read_tokens": usage.cache_read,
-        "cache_write_tokens": usage.cache_write,
-        "output_tokens": usage.output,
-        "reasoning_tokens": usage.reasoning,
-        "total_tokens": usage.total,
-        "request_count": totals.requests,
-        "avg_tokens_per_request": round(usage.total / totals.requests, 1) if totals.requests else 0,
-        "cost": None if totals.unpriced and not totals.cost else round(totals.cost, 8),
-        "unpriced": totals.unpriced,
-        "estimated": totals.estimated,
-    }
-
-
-def _named(groups: Sequence[tuple[str, UsageTotals]]) -> Mapping[str, Any]:
-    return {name: usage_reply(totals) for name, totals in groups if name}
 
 
 def _cause(cause: Cause) -> dict[str, Any]:

@@ -8,6 +8,7 @@ without a price stays unpriced and is never counted as free. Pure: no clock, no 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from ksi_tui.engine.views import TokenRow, TokenView
 
 TREND_S = 15 * 60
 """Span of the live trend, seconds."""
+SPENDING_S = 60 * 60
+"""How far back the dollars an hour may look, seconds."""
 SETTINGS_VERSION = "settings"
 """Price version of a cost that came from `[prices]`."""
 _CHARS_PER_TOKEN = 4
@@ -39,6 +42,7 @@ class _Today:
         "output",
         "reasoning",
         "unpriced",
+        "unpriced_waste",
         "waste_calls",
         "waste_cost",
         "waste_s",
@@ -48,6 +52,7 @@ class _Today:
     def __init__(self) -> None:
         self.input = self.cache_read = self.cache_write = self.output = self.reasoning = 0
         self.unpriced = self.estimated = self.waste_tokens = self.waste_calls = 0
+        self.unpriced_waste = 0
         self.cost = self.waste_cost = self.waste_s = 0.0
 
     def book(self, call: CallRecord) -> None:
@@ -63,10 +68,15 @@ class _Today:
         self.unpriced += is_unpriced(call)
         self.cost += call.cost or 0.0
         if call.waste:
-            self.waste_calls += 1
-            self.waste_tokens += usage.total if usage is not None else 0
-            self.waste_cost += call.cost or 0.0
-            self.waste_s += max(0.0, call.finished_at - call.started_at)
+            self.waste(call)
+
+    def waste(self, call: CallRecord) -> None:
+        """Count a call among those that did not become the answer."""
+        self.waste_calls += 1
+        self.waste_tokens += call.usage.total if call.usage is not None else 0
+        self.waste_cost += call.cost or 0.0
+        self.unpriced_waste += call.cost is None and call.usage is not None
+        self.waste_s += max(0.0, call.finished_at - call.started_at)
 
     def add(self, totals: UsageTotals) -> None:
         """Add what the store summed up."""
@@ -82,6 +92,7 @@ class _Today:
         self.waste_calls += totals.waste_calls
         self.waste_tokens += totals.waste_tokens
         self.waste_cost += totals.waste_cost
+        self.unpriced_waste += totals.unpriced_waste
         self.waste_s += totals.waste_s
 
     @property
@@ -120,8 +131,8 @@ class _Spending:
 
     def __init__(self, now: float) -> None:
         self.since = now
-        self.cost = Ring(60, 60)
-        self.unpriced = Ring(60, 60)
+        self.cost = Ring(SPENDING_S // 60, 60)
+        self.unpriced = Ring(SPENDING_S // 60, 60)
 
 
 class TokenTracker:
@@ -141,13 +152,14 @@ class TokenTracker:
     ) -> tuple[float | None, str | None]:
         """Return a call's cost in dollars and the name of its price list; (None, None) is unpriced.
 
-        `cost` and `version` are the worker's. `[prices]` wins, found by the model's name
-        with or without its route prefix; a bucket without a price of its own costs what
-        input (cache) or output (reasoning) does.
+        `cost` and `version` are the worker's; one that is no amount of money is none. `[prices]`
+        wins, found by the model's name with or without its route prefix; a bucket without a
+        price of its own costs what input (cache) or output (reasoning) does.
         """
         prices = self._prices_of(model)
         if prices is None:
-            return (None, None) if cost is None else (cost, version)
+            known = cost is not None and math.isfinite(cost) and cost >= 0
+            return (cost, version) if known else (None, None)
         reading = prices.input if prices.cache_read is None else prices.cache_read
         writing = prices.input if prices.cache_write is None else prices.cache_write
         thinking = prices.output if prices.reasoning is None else prices.reasoning
@@ -169,7 +181,7 @@ class TokenTracker:
             return 0.0
         prices = self._prices_of(model)
         if prices is None:
-            return savings
+            return savings if savings is not None and math.isfinite(savings) else None
         reading = prices.input if prices.cache_read is None else prices.cache_read
         return usage.cache_read * (prices.input - reading) / 1_000_000
 
@@ -205,25 +217,39 @@ class TokenTracker:
         elif is_unpriced(call):
             spending.unpriced.add(1, now)
 
+    def wasted(self, call: CallRecord) -> None:
+        """Count a call as waste that was booked as the answer and did not become it."""
+        self._today_of(call.provider).waste(call)
+
     def seed(
         self,
         now: float,
         *,
         today: Iterable[tuple[str, UsageTotals]],
-        minutes: Iterable[tuple[str, UsageTotals]] = (),
+        minutes: Mapping[str, Iterable[tuple[str, UsageTotals]]],
     ) -> None:
         """Take over from the store at a start.
 
         `today` are the sums since the UTC midnight by provider, `minutes` those of the last
-        15 minutes in buckets of 60 s, keyed by their epoch second, as `Reader.usage` answers.
+        hour by provider, in buckets of 60 s keyed by their epoch second, as `Reader.usage`
+        answers.
         """
         self._roll(now)
         for provider, totals in today:
             self._today_of(provider).add(totals)
-        for key, totals in minutes:
-            start, tokens = float(key), totals.usage.output + totals.usage.reasoning
-            if tokens and now - TREND_S < start + 60 and start <= now:
-                self._meter.correct(tokens, start=start, end=min(start + 59, now))
+        for provider, buckets in minutes.items():
+            for key, totals in buckets:
+                if now - SPENDING_S < float(key) <= now:
+                    self._seed_minute(provider, float(key), totals, now)
+
+    def _seed_minute(self, provider: str, start: float, totals: UsageTotals, now: float) -> None:
+        tokens = totals.usage.output + totals.usage.reasoning
+        if tokens and now - TREND_S < start + 60:
+            self._meter.correct(tokens, start=start, end=min(start + 59, now))
+        spending = self._spending_of(provider, start)
+        spending.since = min(spending.since, start)
+        spending.cost.add(totals.cost, start)
+        spending.unpriced.add(totals.unpriced, start)
 
     def _roll(self, now: float) -> None:
         """Begin a new UTC day; a clock set back across midnight does not wipe the day's sums."""
@@ -286,7 +312,7 @@ class TokenTracker:
         total = sum(each.total for each in self._today.values())
         waste = sum(each.waste_tokens for each in self._today.values())
         cost = sum(each.waste_cost for each in self._today.values())
-        unknown = waste > 0 and not cost
+        unknown = not cost and any(each.unpriced_waste for each in self._today.values())
         return TokenView(
             trend=self._meter.trend(now, points=points, span_s=TREND_S),
             step_s=TREND_S / points,

@@ -55,6 +55,7 @@ def _sum(calls: Iterable[CallRecord]) -> UsageTotals:
             one.cache_savings is None and one.usage is not None and one.usage.cache_read > 0
             for one in chosen
         ),
+        unpriced_waste=sum(one.cost is None and one.usage is not None for one in wasted),
     )
 
 

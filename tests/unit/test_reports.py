@@ -117,7 +117,9 @@ def test_a_sum_without_any_price_is_null_and_not_nothing(
 
 
 def test_waste_without_a_price_is_null() -> None:
-    assert sums_row(None, "all", UsageTotals(waste_tokens=5, unpriced=1))["waste_cost"] is None
+    assert (
+        sums_row(None, "all", UsageTotals(waste_tokens=5, unpriced_waste=1))["waste_cost"] is None
+    )
     assert sums_row(None, "all", UsageTotals(unpriced=1))["waste_cost"] == 0
 
 

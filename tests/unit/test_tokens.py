@@ -208,7 +208,7 @@ def test_a_start_takes_over_what_the_store_knows() -> None:
     subject.seed(
         T0,
         today=[("openai", totals)],
-        minutes=[(f"{minute - 120:.0f}", recent), (f"{minute - 7200:.0f}", recent)],
+        minutes={"openai": [(f"{minute - 120:.0f}", recent), (f"{minute - 7200:.0f}", recent)]},
     )
     subject.book(call(cost=0.5), 5, T0)
     view = subject.view(T0, 15)
@@ -223,7 +223,7 @@ def test_the_minute_that_runs_is_seeded_into_what_has_passed_of_it() -> None:
     subject = tracker()
     assert T0 % 60 == 0
     running = UsageTotals(usage=Usage(output=600))
-    subject.seed(T0 + 20, today=[], minutes=[(f"{T0:.0f}", running)])
+    subject.seed(T0 + 20, today=[], minutes={"p": [(f"{T0:.0f}", running)]})
     view = subject.view(T0 + 20, 15)
     assert _tokens_in(view.trend, view.step_s, T0 + 20, 15) == pytest.approx(600)
 

@@ -291,7 +291,8 @@ class UsageTotals:
     `mcp_requests` are those of `requests` that ask for MCP or bring tools,
     `tool_schema_tokens` what the tools took of the input of all calls, wasted ones too.
     `cache_savings` are dollars; `unpriced_savings` calls that read from a cache without a
-    known price, with which the savings are a lower bound.
+    known price, `unpriced_waste` wasted ones without a price: with them `cache_savings` and
+    `waste_cost` are lower bounds.
     """
 
     usage: Usage = field(default_factory=Usage)
@@ -308,6 +309,7 @@ class UsageTotals:
     tool_schema_tokens: int = 0
     cache_savings: float = 0.0
     unpriced_savings: int = 0
+    unpriced_waste: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -232,7 +232,7 @@ def call_row(call: CallRecord) -> tuple[object, ...]:
         storable(call.error_message),
         call.status,
         *buckets,
-        None if call.raw_usage is None else to_json(call.raw_usage),
+        _raw_usage(call),
         call.cost,
         call.price_version,
         storable(call.partial_text),
@@ -241,6 +241,17 @@ def call_row(call: CallRecord) -> tuple[object, ...]:
         call.tool_schema_tokens,
         call.cache_savings,
     )
+
+
+def _raw_usage(call: CallRecord) -> str | None:
+    """Return the provider's own usage object, or None for one that no JSON can hold.
+
+    What the call used is known without it, and must not be lost with it.
+    """
+    try:
+        return None if call.raw_usage is None else to_json(call.raw_usage)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def injection_row(injection: Injection) -> tuple[object, ...]:

@@ -140,6 +140,7 @@ SUMS: Final = (
     "tool_schema_tokens",
     "cache_savings",
     "unpriced_savings",
+    "unpriced_waste",
 )
 """The columns that are summed, in the order of `usage.Sums`."""
 

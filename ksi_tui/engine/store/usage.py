@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
 from ksi_tui.engine.models import CallRecord, Outcome, Usage
+from ksi_tui.engine.store import statements
 from ksi_tui.engine.store.base import UsageTotals
 
 MINUTE_S: Final = 60
@@ -28,10 +29,11 @@ HOURS_KEPT_S: Final = 400 * DAY_S
 """How long sums by hour are kept; older times are told apart by whole days."""
 
 Sums: TypeAlias = tuple[float, ...]
-"""The 18 sums in the order of `statements.SUMS`."""
+"""The 19 sums in the order of `statements.SUMS`."""
 
 _Key = TypeVar("_Key", bound=tuple[object, ...])
 _NO_USAGE: Final = Usage()
+_BUCKETS: Final = ("input", "cache_read", "cache_write", "output", "reasoning")
 
 
 def call_sums(call: CallRecord) -> Sums:
@@ -63,6 +65,7 @@ def call_sums(call: CallRecord) -> Sums:
         call.tool_schema_tokens,
         call.cache_savings or 0.0,
         int(call.cache_savings is None and usage.cache_read > 0),
+        int(unpriced and not answered),
     )
 
 
@@ -70,7 +73,7 @@ def totals(sums: Sequence[float]) -> UsageTotals:
     """Return sums in the order of `statements.SUMS` as the value that a reader hands out."""
     requests, calls, *buckets, cost, unpriced, estimated = sums[:10]
     waste_tokens, waste_cost, waste_calls, waste_s = sums[10:14]
-    mcp_requests, tool_schema_tokens, cache_savings, unpriced_savings = sums[14:]
+    mcp_requests, tool_schema_tokens, cache_savings, unpriced_savings, unpriced_waste = sums[14:]
     tokens = [int(bucket) for bucket in buckets]
     return UsageTotals(
         usage=Usage(
@@ -94,6 +97,22 @@ def totals(sums: Sequence[float]) -> UsageTotals:
         tool_schema_tokens=int(tool_schema_tokens),
         cache_savings=cache_savings,
         unpriced_savings=int(unpriced_savings),
+        unpriced_waste=int(unpriced_waste),
+    )
+
+
+def less(whole: UsageTotals, parts: Iterable[UsageTotals]) -> UsageTotals:
+    """Return what is left of sums without some of their parts."""
+    left = _sums_of(whole)
+    for part in parts:
+        left = tuple(mine - theirs for mine, theirs in zip(left, _sums_of(part), strict=True))
+    # A difference of sums of dollars leaves dust, which is no cost.
+    return totals([max(0, round(number, 9)) for number in left])
+
+
+def _sums_of(totals: UsageTotals) -> Sums:
+    return tuple(
+        getattr(totals.usage if name in _BUCKETS else totals, name) for name in statements.SUMS
     )
 
 

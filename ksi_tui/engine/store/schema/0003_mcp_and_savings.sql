@@ -9,25 +9,30 @@ ALTER TABLE usage_spans ADD COLUMN mcp_requests INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE usage_spans ADD COLUMN tool_schema_tokens INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE usage_spans ADD COLUMN cache_savings REAL NOT NULL DEFAULT 0;
 ALTER TABLE usage_spans ADD COLUMN unpriced_savings INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_spans ADD COLUMN unpriced_waste INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE usage_sessions ADD COLUMN mcp_requests INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE usage_sessions ADD COLUMN tool_schema_tokens INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE usage_sessions ADD COLUMN cache_savings REAL NOT NULL DEFAULT 0;
 ALTER TABLE usage_sessions ADD COLUMN unpriced_savings INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_sessions ADD COLUMN unpriced_waste INTEGER NOT NULL DEFAULT 0;
 
--- What older calls have saved was never worked out: their cache reads count as unpriced.
-UPDATE usage_sessions AS s SET unpriced_savings = c.found
+-- What older calls have saved was never worked out: their cache reads count as unpriced. How
+-- many of the wasted ones have no price was not kept apart.
+UPDATE usage_sessions AS s SET unpriced_savings = c.savings, unpriced_waste = c.waste
 FROM (
-    SELECT session_id, provider, model, COALESCE(agent_id, '') AS agent_id, COUNT(*) AS found
-    FROM calls WHERE cache_read > 0 GROUP BY 1, 2, 3, 4
+    SELECT session_id, provider, model, COALESCE(agent_id, '') AS agent_id,
+        SUM(cache_read > 0) AS savings, SUM(cost IS NULL AND outcome <> 'answered') AS waste
+    FROM calls WHERE input IS NOT NULL GROUP BY 1, 2, 3, 4
 ) AS c
 WHERE s.session_id = c.session_id AND s.provider = c.provider AND s.model = c.model
     AND s.agent_id = c.agent_id;
-UPDATE usage_spans AS s SET unpriced_savings = c.found
+UPDATE usage_spans AS s SET unpriced_savings = c.savings, unpriced_waste = c.waste
 FROM (
     SELECT w.span_s, CAST(finished_at AS INTEGER) / w.span_s * w.span_s AS start, provider, model,
-        COALESCE(agent_id, '') AS agent_id, COUNT(*) AS found
+        COALESCE(agent_id, '') AS agent_id,
+        SUM(cache_read > 0) AS savings, SUM(cost IS NULL AND outcome <> 'answered') AS waste
     FROM calls, (SELECT 60 AS span_s UNION ALL SELECT 3600 UNION ALL SELECT 86400) AS w
-    WHERE cache_read > 0 GROUP BY 1, 2, 3, 4, 5
+    WHERE input IS NOT NULL GROUP BY 1, 2, 3, 4, 5
 ) AS c
 WHERE s.span_s = c.span_s AND s.start = c.start AND s.provider = c.provider
     AND s.model = c.model AND s.agent_id = c.agent_id;
@@ -57,6 +62,7 @@ CREATE TABLE usage_unfolded (
     tool_schema_tokens INTEGER NOT NULL,
     cache_savings      REAL NOT NULL,
     unpriced_savings   INTEGER NOT NULL,
+    unpriced_waste     INTEGER NOT NULL,
     PRIMARY KEY (start, provider, model, agent_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -85,31 +91,36 @@ CREATE TABLE usage_facets (
     tool_schema_tokens INTEGER NOT NULL,
     cache_savings      REAL NOT NULL,
     unpriced_savings   INTEGER NOT NULL,
+    unpriced_waste     INTEGER NOT NULL,
     PRIMARY KEY (facet, span_s, start, name)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO usage_facets SELECT 'all', span_s, start, '',
     SUM(requests), SUM(calls), SUM(input), SUM(cache_read), SUM(cache_write),
     SUM(output), SUM(reasoning), SUM(cost), SUM(unpriced), SUM(estimated),
     SUM(waste_tokens), SUM(waste_cost), SUM(waste_calls), SUM(waste_s), SUM(mcp_requests),
-    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings)
+    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings),
+    SUM(unpriced_waste)
 FROM usage_spans GROUP BY span_s, start;
 INSERT INTO usage_facets SELECT 'provider', span_s, start, provider,
     SUM(requests), SUM(calls), SUM(input), SUM(cache_read), SUM(cache_write),
     SUM(output), SUM(reasoning), SUM(cost), SUM(unpriced), SUM(estimated),
     SUM(waste_tokens), SUM(waste_cost), SUM(waste_calls), SUM(waste_s), SUM(mcp_requests),
-    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings)
+    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings),
+    SUM(unpriced_waste)
 FROM usage_spans GROUP BY span_s, start, provider;
 INSERT INTO usage_facets SELECT 'model', span_s, start, model,
     SUM(requests), SUM(calls), SUM(input), SUM(cache_read), SUM(cache_write),
     SUM(output), SUM(reasoning), SUM(cost), SUM(unpriced), SUM(estimated),
     SUM(waste_tokens), SUM(waste_cost), SUM(waste_calls), SUM(waste_s), SUM(mcp_requests),
-    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings)
+    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings),
+    SUM(unpriced_waste)
 FROM usage_spans GROUP BY span_s, start, model;
 INSERT INTO usage_facets SELECT 'agent', span_s, start, agent_id,
     SUM(requests), SUM(calls), SUM(input), SUM(cache_read), SUM(cache_write),
     SUM(output), SUM(reasoning), SUM(cost), SUM(unpriced), SUM(estimated),
     SUM(waste_tokens), SUM(waste_cost), SUM(waste_calls), SUM(waste_s), SUM(mcp_requests),
-    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings)
+    SUM(tool_schema_tokens), SUM(cache_savings), SUM(unpriced_savings),
+    SUM(unpriced_waste)
 FROM usage_spans GROUP BY span_s, start, agent_id;
 
 -- Since when the rows by minute and by hour are all there.
@@ -137,5 +148,6 @@ CREATE VIEW usage_calls AS SELECT
     mcp AND outcome = 'answered' AS mcp_requests,
     tool_schema_tokens,
     COALESCE(cache_savings, 0.0) AS cache_savings,
-    cache_savings IS NULL AND COALESCE(cache_read, 0) > 0 AS unpriced_savings
+    cache_savings IS NULL AND COALESCE(cache_read, 0) > 0 AS unpriced_savings,
+    cost IS NULL AND input IS NOT NULL AND outcome <> 'answered' AS unpriced_waste
 FROM calls;
