@@ -27,6 +27,9 @@ from ksi_tui.engine.ticket import Ticket
 
 _WAITED_FOR = (VerdictKind.OPEN, VerdictKind.COOLING, VerdictKind.FULL, VerdictKind.WORKER)
 
+READ_AGAIN_S = 1.0
+"""How long a request waits whose payload or history could not be read."""
+
 
 class Conclusions:
     """Sees each request from the end of a run to what follows from it."""
@@ -56,6 +59,16 @@ class Conclusions:
             self.fail(ticket, ErrorKind.DAEMON_RESTART, _interrupted_text(ticket))
             return
         self._wait_again(run, State.QUEUED, writes)
+
+    def unread(self, run: Run, error: StoreUnavailable) -> None:
+        """What a request asked cannot be read now: it waits and is tried again, at no attempt."""
+        ticket = run.ticket
+        if ticket.state.final or run.stopped is not None:
+            self.stopped(run)
+            return
+        ticket.error_kind, ticket.error_message = ErrorKind.TEMPORARY_FAILURE, str(error)
+        ticket.retry_at = self.core.clock() + READ_AGAIN_S
+        self._wait_again(run, State.RETRYING, [])
 
     def resumed(self, ticket: Ticket) -> None:
         """A request ran when the engine died: it goes again, first in its session, or fails."""

@@ -19,6 +19,7 @@ from ksi_tui.engine.models import Cause, State
 from ksi_tui.engine.payloads import Results, TokenUsage
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
+from ksi_tui.engine.response_writer import unfiled_count
 from ksi_tui.engine.store.base import StoredRequest, UsageQuery, UsageTotals
 from ksi_tui.engine.ticket import Ticket
 
@@ -73,7 +74,22 @@ class Replies:
             "token_usage": await self.token_usage(TokenUsage()),
             "retry_manager": self.retries()["stats"],
             "database": {"fault": core.store.fault},
+            "housekeeping": self._housekeeping(),
             "recovery": {"unfinished": core.recovered, "cursor": core.recovery_cursor},
+        }
+
+    def _housekeeping(self) -> dict[str, Any]:
+        upkeep = self._core.upkeep
+        return {
+            "last_cleanup_at": iso(upkeep.last_cleanup_at),
+            "removed": {
+                "requests": upkeep.removed_requests,
+                "sessions": upkeep.removed_sessions,
+            },
+            "response_files": {
+                "pending": unfiled_count(self._core),
+                "fault": upkeep.response_fault,
+            },
         }
 
     def _brief(self, ticket: Ticket) -> dict[str, Any]:

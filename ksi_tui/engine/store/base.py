@@ -24,6 +24,7 @@ from ksi_tui.engine.models import (
     State,
     Usage,
 )
+from ksi_tui.engine.store.upkeep import Upkeep, UpkeepWrite
 
 # --- writes -----------------------------------------------------------------------------
 
@@ -169,6 +170,7 @@ Write = (
     | ProviderSaved
     | ActionTaken
     | SessionSeen
+    | UpkeepWrite
 )
 
 # --- what reads return --------------------------------------------------------------------
@@ -352,7 +354,7 @@ class Reader(Protocol):
         ...
 
 
-class Store(Reader, Protocol):
+class Store(Reader, Upkeep, Protocol):
     """The engine's durable memory; one engine owns it at a time."""
 
     @property

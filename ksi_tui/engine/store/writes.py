@@ -27,6 +27,7 @@ from ksi_tui.engine.store.base import (
     SessionSeen,
     Write,
 )
+from ksi_tui.engine.store.upkeep import UPKEEP_WRITES, UpkeepWrite, counters_of, steps_of
 from ksi_tui.engine.store.usage import Gathered
 
 Rows = list[tuple[object, ...]]
@@ -217,6 +218,12 @@ class Batch:
         if write.agent_id is not None:
             self._agents[write.session_id, write.agent_id] = None
 
+    def _keep_house(self, write: UpkeepWrite) -> None:
+        for statement, rows in steps_of(write):
+            self._added.setdefault(statement, []).extend(rows)
+        for counter, value in counters_of(write).items():
+            self._raise(counter, value)
+
     def _session(self, session_id: str, at: float) -> _SessionDelta:
         session = self._sessions.get(session_id)
         if session is None:
@@ -249,4 +256,5 @@ _ADD: Final[dict[type[Any], Callable[[Batch, Any], None]]] = {
     ProviderSaved: Batch._provider,
     ActionTaken: Batch._act,
     SessionSeen: Batch._seen,
+    **dict.fromkeys(UPKEEP_WRITES, Batch._keep_house),
 }
