@@ -23,8 +23,8 @@ from ksi_tui.engine.store.response_files import ResponseFolder, file_name
 from ksi_tui.engine.store.upkeep import FilesMarked, Filing, ResultsFiled, Unfiled
 
 LOOK_EVERY_S: Final = 0.25
-BATCH_LINES: Final = 500
-BATCH_CHARS: Final = 4_000_000
+BATCH_LINES: Final = 2000
+BATCH_CHARS: Final = 8_000_000
 REST_FACTOR: Final = 3.0
 """After each batch it rests so many times as long as that took: it never takes what requests need.
 """
