@@ -80,6 +80,11 @@ class EngineSettings(_Section):
         """The database file, by default in the platform's state folder."""
         return self.database or paths.state_dir() / "ksi.db"
 
+    @property
+    def responses_path(self) -> Path:
+        """The folder of response files, by default in the platform's state folder."""
+        return self.responses_dir or paths.state_dir() / "responses"
+
 
 class RetrySettings(_Section):
     """`[retry]`: exponential backoff with jitter."""

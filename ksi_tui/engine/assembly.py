@@ -17,12 +17,14 @@ from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.causes import Causes
 from ksi_tui.engine.checkpoint import Checkpoints
+from ksi_tui.engine.cleanup import CleanUp
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.events import Router
+from ksi_tui.engine.housekeeping import Housekeeper
 from ksi_tui.engine.injection_checkpoint import InjectionCheckpoint
 from ksi_tui.engine.injection_events import InjectionEvents
 from ksi_tui.engine.injection_keeper import InjectionKeeper
@@ -30,7 +32,7 @@ from ksi_tui.engine.injector import Injector
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.lock_keeper import LockKeeper
-from ksi_tui.engine.models import CallRecord, Cause
+from ksi_tui.engine.models import CallRecord, Cause, State
 from ksi_tui.engine.pauses import PauseTable
 from ksi_tui.engine.payload_cache import PayloadCache
 from ksi_tui.engine.provider_controls import ProviderControls
@@ -41,6 +43,7 @@ from ksi_tui.engine.providers.pool import WorkerPool
 from ksi_tui.engine.queue_manager import QueueManager
 from ksi_tui.engine.replies import Replies
 from ksi_tui.engine.reported import Reports
+from ksi_tui.engine.response_writer import ResponseWriter
 from ksi_tui.engine.retry_manager import RetryPolicy
 from ksi_tui.engine.session_manager import LockTable, Session, SessionManager
 from ksi_tui.engine.snapshots import Snapshots
@@ -52,6 +55,7 @@ from ksi_tui.engine.store.base import (
     Store,
     UsageQuery,
 )
+from ksi_tui.engine.store.response_files import ResponseFolder
 from ksi_tui.engine.store.sqlite import open_store as open_sqlite
 from ksi_tui.engine.ticket import Ticket, ticket_found
 from ksi_tui.engine.token_tracker import SPENDING_S, TokenTracker
@@ -81,12 +85,26 @@ class Parts:
     replies: Replies
     snapshots: Snapshots
     checkpoints: Checkpoints
+    responses: ResponseWriter
+    cleanup: CleanUp
     wires: Wires
 
     @property
     def pool(self) -> WorkerPool | None:
         """The provider workers; None while no provider needs any."""
         return self.wires.pool
+
+    def housekeeper(self) -> Housekeeper:
+        """Return what does this engine's regular duties, not yet started."""
+        idle_s = self.core.config.engine.session_idle_minutes * 60
+        return Housekeeper(
+            self.core.clock,
+            self.cleanup,
+            save_providers=lambda: self.dispatcher.save_providers(
+                anew=self.core.store.fault is not None
+            ),
+            end_idle_sessions=lambda now: self.end_idle_sessions(now, idle_s),
+        )
 
     def end_idle_sessions(self, now: float, idle_s: float) -> None:
         """Let sessions end in which nothing has happened for `idle_s`; their record stays."""
@@ -105,7 +123,7 @@ class Parts:
                 )
 
     async def aclose(self) -> None:
-        """Close providers, book the calls that were still closing, then close the store."""
+        """Close providers, book the calls that were still closing, file what is left, close all."""
         try:
             await self.injector.aclose()
             for entry in self.core.providers.entries():
@@ -115,7 +133,10 @@ class Parts:
             self.walker.close_unconfirmed()
             self.dispatcher.save_providers()
         finally:
-            await self.core.store.aclose()
+            try:
+                await self.responses.aclose()
+            finally:
+                await self.core.store.aclose()
 
 
 async def assemble(
@@ -133,12 +154,14 @@ async def assemble(
     try:
         recovery = await store.load()
         parts = _build(config, clock, rng, router, store, build)
+        parts.responses.take_up(await store.filing(), recovery.counts[State.COMPLETED])
         await _take_back(parts, recovery, resume=resume)
     except BaseException:
         await store.aclose()
         raise
     if parts.pool is not None:
         parts.pool.start()
+    parts.responses.start()
     parts.dispatcher.poke()
     return parts
 
@@ -260,6 +283,8 @@ def _build(
         snapshots=Snapshots(core, causes),
         checkpoints=Checkpoints(core, intake, controls, InjectionCheckpoint(core, keeper)),
         wires=wires,
+        responses=ResponseWriter(core, ResponseFolder(config.engine.responses_path)),
+        cleanup=CleanUp(core, locks),
     )
 
 

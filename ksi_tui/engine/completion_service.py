@@ -29,6 +29,7 @@ from ksi_tui.engine.control_payloads import (
 )
 from ksi_tui.engine.errors import InvalidRequest, KsiError, NotReady
 from ksi_tui.engine.events import Router, Subscription
+from ksi_tui.engine.housekeeping import Housekeeper
 from ksi_tui.engine.injection_events import HANDLERS as INJECTION_HANDLERS
 from ksi_tui.engine.injection_events import Answer
 from ksi_tui.engine.intake import refusal
@@ -52,8 +53,6 @@ from ksi_tui.engine.payloads import (
 from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.store.base import Store
 from ksi_tui.engine.views import Level, Snapshot, SnapshotQuery, Totals, Verdict
-
-HOUSEKEEPING_EVERY_S = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +87,8 @@ class CompletionEngine:
         self._build = build
         self._router = Router(self._clock)
         self._parts: Parts | None = None
+        self._starting = asyncio.Lock()
+        self._housekeeper: Housekeeper | None = None
         self._task: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[dict[str, Any]] | None = None
         self._ended: dict[str, Any] | None = None
@@ -149,38 +150,31 @@ class CompletionEngine:
         await self._shutdown(self.config.engine.shutdown_grace_s)
 
     async def _startup(self) -> dict[str, Any]:
-        if self._ended is not None:
-            raise self._not_ready()
-        if self._parts is None:
-            parts = await assemble(
-                self.config,
-                clock=self._clock,
-                rng=self._rng,
-                router=self._router,
-                open_store=self._open_store,
-                build=self._build,
-                resume=self._resume,
-            )
-            self._parts = parts
-            self._task = asyncio.create_task(self._housekeep(parts), name="service_manager")
+        # Whoever comes while the engine starts waits for that start; where it fails or is
+        # given up, the next one tries itself.
+        async with self._starting:
+            if self._ended is not None:
+                raise self._not_ready()
+            if self._parts is None:
+                await self._start()
         return {"status": "completion_service_ready", "version": __version__}
 
-    async def _housekeep(self, parts: Parts) -> None:
-        """Write down provider states and let idle sessions end, until the engine ends."""
-        idle_s = self.config.engine.session_idle_minutes * 60
-        next_sweep = self._clock() + 60
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_EVERY_S)
-            try:
-                parts.dispatcher.save_providers(anew=parts.core.store.fault is not None)
-                now = self._clock()
-                if now >= next_sweep:
-                    next_sweep = now + 60
-                    parts.end_idle_sessions(now, idle_s)
-            except Exception:  # the task's boundary: one bad round must not end the rounds
-                log.exception("housekeeping failed")
+    async def _start(self) -> None:
+        self._parts = await assemble(
+            self.config,
+            clock=self._clock,
+            rng=self._rng,
+            router=self._router,
+            open_store=self._open_store,
+            build=self._build,
+            resume=self._resume,
+        )
+        self._housekeeper = self._parts.housekeeper()
+        self._task = self._housekeeper.start()
 
     async def _shutdown(self, grace_s: float) -> dict[str, Any]:
+        async with self._starting:  # what is starting starts, and is then ended
+            pass
         if self._parts is None:
             return self._ended or {"status": "not started"}
         if self._ending is None:
@@ -195,9 +189,8 @@ class CompletionEngine:
         interrupted = 0
         try:
             interrupted = await parts.dispatcher.drain(grace_s)
-            if self._task is not None:
-                self._task.cancel()
-                await asyncio.gather(self._task, return_exceptions=True)
+            if self._housekeeper is not None:
+                await self._housekeeper.aclose()
             parts.dispatcher.stop()
         finally:
             await parts.aclose()

@@ -43,6 +43,9 @@ _WAITED_FOR = (
     VerdictKind.WORKER,
 )
 
+READ_AGAIN_S = 1.0
+"""How long a request waits whose payload or history could not be read."""
+
 
 class Conclusions:
     """Sees each request from the end of a run to what follows from it."""
@@ -88,6 +91,16 @@ class Conclusions:
         self.note_walk(run)
         run.ticket.attempts += 1
         self.fail(run.ticket, fault.kind, fault.message, run)
+
+    def unread(self, run: Run, error: StoreUnavailable) -> None:
+        """What a request asked cannot be read now: it waits and is tried again, at no attempt."""
+        ticket = run.ticket
+        if ticket.state.final or run.stopped is not None:
+            self.stopped(run)
+            return
+        ticket.error_kind, ticket.error_message = ErrorKind.TEMPORARY_FAILURE, str(error)
+        ticket.retry_at = self.core.clock() + READ_AGAIN_S
+        self._wait_again(run, State.RETRYING, [])
 
     def resumed(self, ticket: Ticket) -> None:
         """A request ran when the engine died: it goes again, first in its session, or fails."""

@@ -28,6 +28,7 @@ from ksi_tui.engine.session_manager import LockTable, SessionManager
 from ksi_tui.engine.store.base import Store
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import TokenTracker
+from ksi_tui.engine.upkeep import Upkeep
 from ksi_tui.engine.views import Phase
 
 RECENT_ENDED = 40
@@ -42,7 +43,8 @@ def _nobody() -> None:
 class Core:
     """The engine's parts and what they all look at.
 
-    `poke` asks the dispatcher to look soon at what may run.
+    `poke` asks the dispatcher to look soon at what may run. Whoever removes ended requests
+    from the store, or lets one go again, holds `removing` from its look to its write.
     """
 
     config: Config
@@ -71,6 +73,8 @@ class Core:
     next_finish_seq: int = 1
     recovered: int = 0
     recovery_cursor: int = 0
+    upkeep: Upkeep = field(default_factory=Upkeep)
+    removing: asyncio.Lock = field(default_factory=asyncio.Lock)
     poke: Callable[[], None] = _nobody
     draining: bool = False
 

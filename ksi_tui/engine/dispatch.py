@@ -16,7 +16,7 @@ from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.errors import ErrorKind, StoreUnavailable
 from ksi_tui.engine.injection_keeper import InjectionKeeper
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
@@ -227,7 +227,11 @@ class Dispatcher:
 
     async def _run(self, run: Run) -> None:
         try:
-            spec, history = await self._load(run.ticket)
+            try:
+                spec, history = await self._load(run.ticket)
+            except StoreUnavailable as error:
+                self.conclusions.unread(run, error)
+                return
             answer = await self.walker.walk(run, spec, history)
         except asyncio.CancelledError:
             self.conclusions.stopped(run)

@@ -14,7 +14,7 @@ from ksi_tui.engine.errors import Conflict, LockDenied, NoProvider, NotFound
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Action, Outcome, State
 from ksi_tui.engine.payloads import AcquireLock, Cancel, ReleaseLock, Retry
-from ksi_tui.engine.store.base import ActionTaken, StoredRequest
+from ksi_tui.engine.store.base import ActionTaken, SessionSeen, StoredRequest
 from ksi_tui.engine.ticket import Route, Ticket
 
 SESSION_LIMIT = 100_000
@@ -123,14 +123,8 @@ class Interventions:
             await asyncio.wait([finishing])
         ticket = self._core.tickets.get(request_id)
         if ticket is None:
-            stored = await self._core.store.request(request_id)
-            if stored is None:
-                raise NotFound(f"no request {request_id!r}")
-            if stored.state not in (State.FAILED, State.CANCELLED):
-                raise Conflict(
-                    f"{request_id} is {stored.state}; only failed or cancelled ones go again"
-                )
-            return await self._again(stored, data)
+            async with self._core.removing:
+                return await self._again(await self._ended(request_id), data)
         if data.avoid or data.model:
             return await self._elsewhere(ticket, data)
         if ticket.state is State.RETRYING:
@@ -139,6 +133,17 @@ class Interventions:
             f"{request_id} is {ticket.state}; it can be sent elsewhere with avoid or model, "
             "or retried once it has failed or been cancelled"
         )
+
+    async def _ended(self, request_id: str) -> StoredRequest:
+        """Return a request that can go again; raises NotFound or Conflict."""
+        stored = await self._core.store.request(request_id)
+        if stored is None:
+            raise NotFound(f"no request {request_id!r}")
+        if stored.state not in (State.FAILED, State.CANCELLED):
+            raise Conflict(
+                f"{request_id} is {stored.state}; only failed or cancelled ones go again"
+            )
+        return stored
 
     async def _again(self, stored: StoredRequest, data: Retry) -> dict[str, Any]:
         """Let a failed or cancelled request join the queue anew, under its id."""
@@ -262,8 +267,14 @@ class Interventions:
                 "error": f"{held.holder} holds the lock of {data.session_id} until {until}",
                 "code": LockDenied.code,
             }
-        core.sessions.seen(data.session_id, data.agent_id, now)
-        await asyncio.shield(core.store.write(self._locks.grant(lock)))
+        session = core.sessions.seen(data.session_id, data.agent_id, now)
+        seen = SessionSeen(
+            session_id=data.session_id,
+            created_at=session.created_at,
+            last_activity=now,
+            agent_id=data.agent_id,
+        )
+        await asyncio.shield(core.store.write(seen, self._locks.grant(lock)))
         core.queue.refresh(data.session_id, now)
         core.poke()
         return {

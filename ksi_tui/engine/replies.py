@@ -18,6 +18,7 @@ from ksi_tui.engine.models import Cause, CauseKind, State
 from ksi_tui.engine.payloads import Results, TokenUsage
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
+from ksi_tui.engine.response_writer import unfiled_count
 from ksi_tui.engine.store.base import StoredRequest
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.usage_report import usage_report
@@ -81,6 +82,7 @@ class Replies:
                 "pending": core.injections.pending,
                 "blocked": core.injections.counts.blocked,
             },
+            "housekeeping": self._housekeeping(),
             "recovery": {"unfinished": core.recovered, "cursor": core.recovery_cursor},
         }
 
@@ -98,6 +100,20 @@ class Replies:
             head is not None and self._causes.cause(head, now).kind is CauseKind.PAUSE
             for head in heads
         )
+
+    def _housekeeping(self) -> dict[str, Any]:
+        upkeep = self._core.upkeep
+        return {
+            "last_cleanup_at": iso(upkeep.last_cleanup_at),
+            "removed": {
+                "requests": upkeep.removed_requests,
+                "sessions": upkeep.removed_sessions,
+            },
+            "response_files": {
+                "pending": unfiled_count(self._core),
+                "fault": upkeep.response_fault,
+            },
+        }
 
     def _brief(self, ticket: Ticket) -> dict[str, Any]:
         call = ticket.run.call if ticket.run is not None else None

@@ -15,10 +15,12 @@ from ksi_tui.engine.models import Lock, Pause, PauseScope, State
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.queue_manager import Lane
+from ksi_tui.engine.response_writer import unfiled_count
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.views import (
     ActiveView,
     CircuitLook,
+    HousekeepingView,
     Level,
     Live,
     LockView,
@@ -77,7 +79,22 @@ class Snapshots:
             pauses_total=len(pauses),
             tokens=self._core.tokens.view(now, query.trend_points),
             live=self._live(query.request_id, now) if query.request_id else None,
-            notices=(self._core.store.fault,) if self._core.store.fault else (),
+            notices=self._notices(),
+            housekeeping=self._housekeeping(),
+        )
+
+    def _notices(self) -> tuple[str, ...]:
+        faults = (self._core.store.fault, self._core.upkeep.response_fault)
+        return tuple(fault for fault in faults if fault is not None)
+
+    def _housekeeping(self) -> HousekeepingView:
+        upkeep = self._core.upkeep
+        return HousekeepingView(
+            last_cleanup_at=upkeep.last_cleanup_at,
+            removed_requests=upkeep.removed_requests,
+            removed_sessions=upkeep.removed_sessions,
+            unfiled=unfiled_count(self._core),
+            response_fault=upkeep.response_fault,
         )
 
     # --- requests ----------------------------------------------------------------------------

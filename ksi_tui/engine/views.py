@@ -189,6 +189,17 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HousekeepingView:
+    """What the engine has tidied since it started, and how many results are in no file yet."""
+
+    last_cleanup_at: float | None = None
+    removed_requests: int = 0
+    removed_sessions: int = 0
+    unfiled: int = 0
+    response_fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
     """One request as it runs: its text so far from `text_offset` on."""
 
@@ -241,3 +252,4 @@ class Snapshot:
     tokens: TokenView | None = None
     live: Live | None = None
     notices: tuple[str, ...] = field(default=())
+    housekeeping: HousekeepingView = field(default_factory=HousekeepingView)

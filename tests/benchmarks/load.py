@@ -80,7 +80,11 @@ async def durable_null(folder: Path, count: int = 10_000) -> dict[str, Any]:
     database = folder / "null.db"
     config = Config.model_validate(
         {
-            "engine": {"database": str(database), "max_concurrency": 256},
+            "engine": {
+                "database": str(database),
+                "responses_dir": str(folder / "responses"),
+                "max_concurrency": 256,
+            },
             "providers": [
                 {"name": "null", "kind": "simulated", "models": ["sim/*"], "model": "{model}"}
             ],
@@ -115,6 +119,7 @@ async def engine_mocked(folder: Path, count: int = 3000) -> dict[str, Any]:
         {
             "engine": {
                 "database": str(folder / "mock.db"),
+                "responses_dir": str(folder / "responses"),
                 "max_concurrency": IN_FLIGHT,
                 "workers": 2,
             },

@@ -113,7 +113,11 @@ async def _watched(base: str, streams: int, out: Path) -> int:
 
     config = Config.model_validate(
         {
-            "engine": {"database": str(out.with_name("ksi.db")), "max_concurrency": STREAMS},
+            "engine": {
+                "database": str(out.with_name("ksi.db")),
+                "responses_dir": str(out.with_name("responses")),
+                "max_concurrency": STREAMS,
+            },
             "providers": [{"name": "local", "models": ["gpt-*"], "api_base": base}],
         }
     )

@@ -188,6 +188,7 @@ def config(
         {
             "engine": {
                 "database": str(folder / "ksi.db"),
+                "responses_dir": str(folder / "responses"),
                 "default_model": "m1",
                 "shutdown_grace_s": 0,
                 **(engine or {}),

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from ksi_tui.engine import completion_service
+from ksi_tui.engine import housekeeping
 from ksi_tui.engine.errors import ErrorKind, StoreUnavailable
 from ksi_tui.engine.models import RequestSpec, State, Usage
 from ksi_tui.engine.store.base import CallBooked, Finished, ProviderSaved, Write
@@ -48,7 +48,7 @@ async def test_a_fault_of_the_engine_fails_its_request_and_its_session_goes_on(
         load = rig.core.payloads.load
 
         async def unreadable(ticket: Ticket) -> RequestSpec:
-            raise StoreUnavailable(f"cannot read {ticket.request_id}")
+            raise RuntimeError(f"cannot read {ticket.request_id}")
 
         rig.core.payloads.load = unreadable  # type: ignore[method-assign]
         request_id = await rig.submit(session_id="s")
@@ -123,7 +123,7 @@ async def test_sessions_stand_by_how_long_their_head_waits_and_the_last_to_end_f
 async def test_housekeeping_ends_idle_sessions_and_keeps_what_providers_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion_service, "HOUSEKEEPING_EVERY_S", 0.001)
+    monkeypatch.setattr(housekeeping, "LOOK_EVERY_S", 0.001)
     clock = HandClock()
     settings = config(tmp_path, engine={"session_idle_minutes": 1})
     async with running(settings, clock=clock) as rig:

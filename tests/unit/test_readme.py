@@ -19,7 +19,7 @@ from ksi_tui.engine import CompletionEngine
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-NO_EFFECT_YET = {"responses_dir", "retention_days", "alert"}
+NO_EFFECT_YET = {"alert"}
 NEEDS_A_TERMINAL = ["ksi-tui --demo"]
 
 

@@ -28,6 +28,7 @@ from ksi_tui.engine.models import (
     Usage,
 )
 from ksi_tui.engine.store.injection_records import InjectionReader, InjectionWrite, PendingFound
+from ksi_tui.engine.store.upkeep import Upkeep, UpkeepWrite
 
 # --- writes -----------------------------------------------------------------------------
 
@@ -233,6 +234,7 @@ Write = (
     | PauseGone
     | TurnsForgotten
     | InjectionWrite
+    | UpkeepWrite
 )
 
 # --- what reads return --------------------------------------------------------------------
@@ -446,7 +448,7 @@ class Reader(InjectionReader, Protocol):
         ...
 
 
-class Store(Reader, Protocol):
+class Store(Reader, Upkeep, Protocol):
     """The engine's durable memory; one engine owns it at a time."""
 
     @property

@@ -22,6 +22,7 @@ from ksi_tui.engine.store import migrations, rows, statements
 from ksi_tui.engine.store.base import Recovery, Unfinished, Write
 from ksi_tui.engine.store.ownership import Ownership
 from ksi_tui.engine.store.reader import SqliteReader, connect_reader
+from ksi_tui.engine.store.upkeep_reader import SqliteUpkeep
 from ksi_tui.engine.store.writer import GroupConnection, GroupWriter
 from ksi_tui.paths import private_dir
 
@@ -125,7 +126,7 @@ async def _connect_writer(path: Path) -> tuple[aiosqlite.Connection, GroupConnec
     return connection, made[0]
 
 
-class SqliteStore(SqliteReader):
+class SqliteStore(SqliteUpkeep):
     """The engine's durable memory in one SQLite file; see `base.Store`."""
 
     def __init__(

@@ -121,6 +121,54 @@ DROP_TERMS: Final = "DELETE FROM injection_terms WHERE request_id = ?"
 ADD_TO_COUNTER: Final = "UPDATE counters SET value = value + ?2 WHERE name = ?1"
 RAISE_COUNTER: Final = "UPDATE counters SET value = MAX(value, ?2) WHERE name = ?1"
 
+# --- housekeeping -------------------------------------------------------------------------
+
+DROP_MARKS: Final = "DELETE FROM response_marks"
+ADD_MARK: Final = "INSERT INTO response_marks (name, length) VALUES (?, ?)"
+MARKS: Final = "SELECT name, length FROM response_marks"
+COUNT_UNFILED: Final = """
+SELECT COUNT(*) FROM requests WHERE state = 'completed' AND finish_seq > ?"""
+UNFILED: Final = """
+SELECT r.finish_seq, r.session_id, y.result FROM requests r CROSS JOIN replies y ON y.row = r.row
+WHERE r.state = 'completed' AND r.finish_seq > ? AND r.finish_seq <= ? AND y.result IS NOT NULL
+ORDER BY r.finish_seq LIMIT ?"""
+
+# Of a request that was retried since it was found old, nothing goes: its number has changed.
+_GONE: Final = "FROM requests WHERE row = ?1 AND finish_seq = ?2"
+REMOVE_REQUEST: Final = (
+    f"UPDATE counters SET value = value - 1 WHERE name = (SELECT state {_GONE})",
+    f"DELETE FROM attempts WHERE request_id = (SELECT request_id {_GONE})",
+    f"DELETE FROM calls WHERE request_id = (SELECT request_id {_GONE})",
+    f"DELETE FROM actions WHERE target = (SELECT request_id {_GONE})",
+    f"DELETE FROM payloads WHERE row = (SELECT row {_GONE})",
+    f"DELETE FROM replies WHERE row = (SELECT row {_GONE})",
+    f"DELETE {_GONE}",
+)
+_HOLDS_NOTHING: Final = """
+    AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.session_id = s.session_id)
+    AND NOT EXISTS (SELECT 1 FROM locks l WHERE l.session_id = s.session_id)"""
+REMOVE_SESSION: Final = f"""
+DELETE FROM sessions AS s WHERE session_id = ?1 AND last_activity < ?2 {_HOLDS_NOTHING}"""
+REMOVE_OF_SESSION: Final = tuple(
+    f"DELETE FROM {table} WHERE session_id = ?1"
+    " AND NOT EXISTS (SELECT 1 FROM sessions WHERE session_id = ?1)"
+    for table in ("session_agents", "turns", "usage_sessions")
+)
+REMOVE_ACTION: Final = "DELETE FROM actions WHERE row = ?"
+
+OLDEST_ENDED: Final = """
+SELECT row, finish_seq, request_id, session_id, finished_at FROM requests
+WHERE state = ? AND finish_seq > 0 AND finish_seq <= ? ORDER BY finish_seq LIMIT ?"""
+SESSION_IDS: Final = """
+SELECT session_id FROM sessions WHERE session_id > ? ORDER BY session_id LIMIT ?"""
+DESERTED: Final = f"""
+SELECT s.session_id, s.turn_count FROM json_each(?1) g CROSS JOIN sessions s
+    ON s.session_id = g.value
+WHERE s.last_activity < ?2 {_HOLDS_NOTHING}"""
+OLDEST_ACTIONS: Final = """
+SELECT a.row, a.at, EXISTS (SELECT 1 FROM requests r WHERE r.request_id = a.target)
+FROM actions a WHERE a.row > ? ORDER BY a.row LIMIT ?"""
+
 SUMS: Final = (
     "requests",
     "calls",

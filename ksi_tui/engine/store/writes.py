@@ -40,6 +40,7 @@ from ksi_tui.engine.store.injection_records import (
     TermsGone,
     TermsSaved,
 )
+from ksi_tui.engine.store.upkeep import UPKEEP_WRITES, UpkeepWrite, counters_of, steps_of
 from ksi_tui.engine.store.usage import Gathered
 
 Rows = list[tuple[object, ...]]
@@ -297,6 +298,12 @@ class Batch:
     def _terms_gone(self, write: TermsGone) -> None:
         self._terms[write.request_id] = None
 
+    def _keep_house(self, write: UpkeepWrite) -> None:
+        for statement, rows in steps_of(write):
+            self._added.setdefault(statement, []).extend(rows)
+        for counter, value in counters_of(write).items():
+            self._raise(counter, value)
+
     def _session(self, session_id: str, at: float) -> _SessionDelta:
         session = self._sessions.get(session_id)
         if session is None:
@@ -339,4 +346,5 @@ _ADD: Final[dict[type[Any], Callable[[Batch, Any], None]]] = {
     InjectionMoved: Batch._move_injection,
     TermsSaved: Batch._terms_saved,
     TermsGone: Batch._terms_gone,
+    **dict.fromkeys(UPKEEP_WRITES, Batch._keep_house),
 }
