@@ -126,7 +126,6 @@ class Conclusions:
             max_attempts=ticket.max_attempts,
             interruptions=ticket.interruptions,
             deadline_left_s=ticket.timeout_s - ticket.deadline_spent(now),
-            max_wait_s=core.config.circuit.max_cooldown_s,
         )
         if run.broken_stream:
             self.fail(ticket, last.kind, f"{last.message} (on_broken_stream: fail)", run)
