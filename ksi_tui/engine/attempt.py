@@ -67,7 +67,8 @@ class Walker:
     async def walk(self, run: Run, spec: RequestSpec, history: Sequence[Message]) -> Answer | None:
         """Try the candidates in order; return the answer, or None with the reasons on `run`."""
         route = run.ticket.route
-        run.verdicts.extend(self.providers.candidates(route).passed_over)
+        if not run.calls:  # else it goes on, and has told of them
+            run.verdicts.extend(self.providers.candidates(route).passed_over)
         order = self.providers.ordered(route)
         for index, entry in enumerate(order):
             got = self.providers.admit(entry, route.model, self.clock())

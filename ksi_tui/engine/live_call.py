@@ -140,7 +140,11 @@ class LiveCall:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Run:
-    """One attempt of one request while it runs. `stopped` says who ended it from outside."""
+    """One attempt of one request while it runs. `stopped` says who ended it from outside.
+
+    An attempt that has to wait for a busy candidate is laid by and goes on later;
+    `earlier` counts the calls that it had made by then.
+    """
 
     ticket: Ticket
     attempt: int
@@ -152,11 +156,18 @@ class Run:
     records: list[CallRecord] = field(default_factory=list)
     broken_stream: bool = False
     stopped: Outcome | None = None
+    earlier: int = 0
 
     @property
     def call(self) -> LiveCall | None:
-        """The call that runs now, or the last one."""
-        return self.calls[-1] if self.calls else None
+        """The call that runs now, or the last one since the attempt began or went on."""
+        return self.calls[-1] if len(self.calls) > self.earlier else None
+
+    def lay_by(self) -> None:
+        """Let the attempt wait: its calls so far are booked."""
+        self.task = None
+        self.records = []
+        self.earlier = len(self.calls)
 
     def record(self, now: float, *, retry_at: float | None = None, spent: bool) -> AttemptRecord:
         """Return this attempt for the record."""

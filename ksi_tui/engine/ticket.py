@@ -34,7 +34,8 @@ class Ticket:
 
     `attempts` counts those spent, `walks` all that called somebody. `spent_s` is the
     part of the deadline that has run up to `clock_from`, since when it runs (None: it
-    stands still). `spec` is there only while its payload happens to be in memory.
+    stands still). `spec` is there only while its payload happens to be in memory, `laid_by`
+    while an attempt waits for a candidate that was busy.
     """
 
     request_id: str
@@ -60,6 +61,7 @@ class Ticket:
     error_message: str | None = None
     spec: RequestSpec | None = None
     run: Run | None = None
+    laid_by: Run | None = None
 
     @property
     def order(self) -> tuple[bool, int, int]:

@@ -54,8 +54,9 @@ how many attempts (of at most {MAX_ATTEMPTS}), what the calls did to the provide
 whether the model cools down there. The next column tells what the same request does where a second
 provider, which is well, serves the model too: that one answers in the same attempt, or the first
 one's error ends the request, which nobody else could do better. The last column is the time of the
-request with one provider, in units of the clock that ended its calls, or in seconds; clocks were
-{CLOCK_S:g} s, `max_cooldown_s` {MAX_COOLDOWN_S:g}, the first backoff 0.02 s.
+calls and backoffs of the request with one provider, in units of the clock that ended its calls, or
+in seconds. The clocks were {CLOCK_S:g} s, `max_cooldown_s` was {MAX_COOLDOWN_S:g}, the first
+backoff 0.02 s.
 """
 _AT_ONCE_S = 1.0
 

@@ -58,8 +58,13 @@ class Seen:
 
     @property
     def took_s(self) -> float:
-        """How long it took from its first dispatch to its end."""
-        return _moment(self.status["finished_at"]) - _moment(self.status["started_at"])
+        """How long its calls and its backoffs took, without the waits for its turn."""
+        backoffs = [
+            _moment(attempt["retry_at"]) - _moment(attempt["finished_at"])
+            for attempt in self.status["attempts"]
+            if attempt["retry_at"]
+        ]
+        return float(sum(call["duration_ms"] for call in self.calls)) / 1000 + sum(backoffs)
 
 
 def _moment(text: str) -> float:
