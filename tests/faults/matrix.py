@@ -48,7 +48,7 @@ CONTRACT = {
 }
 ANSWERED = Rule(False, False, Effect.CLOSES)
 
-CLOCK_S = 1.5
+CLOCK_S = 2.5
 """The clocks of the engine that the hanging faults are played on."""
 MAX_COOLDOWN_S = 2.0
 MAX_ATTEMPTS = 2
@@ -275,9 +275,9 @@ CLOCKS = (
         "words without end, past the deadline",
         "drip@20",
         K.DEADLINE_EXCEEDED,
-        "not answered within timeout_s = 1 s",
+        "not answered within timeout_s = 2 s",
         clock="deadline",
-        timeout_s=1.0,
+        timeout_s=2.0,
         broken="The ",
     ),
     _split(
@@ -285,15 +285,15 @@ CLOCKS = (
         "hang@deadline",
         Ends(
             kind=K.DEADLINE_EXCEEDED,
-            said="not answered within timeout_s = 1 s",
+            said="not answered within timeout_s = 2 s",
             clock="deadline",
-            timeout_s=1.0,
+            timeout_s=2.0,
         ),
         Ends(
             kind=K.DEADLINE_EXCEEDED,
-            said="not answered within timeout_s = 1 s",
+            said="not answered within timeout_s = 2 s",
             clock="deadline",
-            timeout_s=1.0,
+            timeout_s=2.0,
         ),
     ),
 )

@@ -243,7 +243,7 @@ async def worker() -> AsyncIterator[WorkerPool]:
         await pool.aclose()
 
 
-async def _warm_up(server: MisbehavingServer, pool: WorkerPool) -> None:
+async def warm_up(server: MisbehavingServer, pool: WorkerPool) -> None:
     """Let a worker load what its first call loads, or the first cases would wait for that."""
     provider = LitellmProvider(calling.settings(server.base("ok")), pool)
     await provider.call(calling.spec(), calling.Observer())
@@ -252,7 +252,7 @@ async def _warm_up(server: MisbehavingServer, pool: WorkerPool) -> None:
 
 async def play_all(folder: Path, server: MisbehavingServer, pool: WorkerPool) -> dict[Case, Seen]:
     """Play the whole matrix: first what ends by itself, then what hangs, on short clocks."""
-    await _warm_up(server, pool)
+    await warm_up(server, pool)
     seen: dict[Case, Seen] = {}
     port = closed_port()
     for hanging, clock_s in ((False, PATIENT_S), (True, CLOCK_S)):

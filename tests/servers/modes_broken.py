@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from tests.servers.modes import WORDS, Reply, mode, transport_of
+from tests.servers.modes import WORDS, Reply, cut, mode, ok, transport_of
 
 _PAUSE_S = 0.05
 
@@ -159,3 +159,9 @@ async def blanks(reply: Reply) -> web.StreamResponse:
     while True:
         await reply.send(response, b" ")
         await asyncio.sleep(0.1)
+
+
+@mode("cut_once")
+async def cut_once(reply: Reply) -> web.StreamResponse:
+    """Breaks off in the middle the first time; as it should be afterwards."""
+    return await (cut if reply.turn == 1 else ok)(reply)
