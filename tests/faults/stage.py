@@ -109,7 +109,6 @@ def settings(
                 "first_token_timeout_s": clock_s,
                 "idle_timeout_s": clock_s,
                 "reply_timeout_s": clock_s,
-                "max_concurrency": 16,
                 "shutdown_grace_s": 0,
                 **(engine or {}),
             },
@@ -157,6 +156,7 @@ class Stage:
                     if event.name in FINAL:
                         left.discard(event.data["request_id"])
         await until(lambda: not left_over(self.parts), "nothing is left over")
+        await self.parts.core.store.write()  # calls that were closed late are on disk after it
         return [
             await self.engine.emit("completion:request_status", {"request_id": each})
             for each in ids
@@ -265,7 +265,7 @@ async def play_all(folder: Path, server: MisbehavingServer, pool: WorkerPool) ->
             bases,
             server.base("ok"),
             clock_s=clock_s,
-            engine={"max_concurrency": 64 if hanging else 16},
+            engine={"max_concurrency": 12},
         )
         async with staged(config, pool) as stage:
             seen |= await stage.play(played)
