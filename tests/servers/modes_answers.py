@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
+from itertools import pairwise
 from typing import Any
 
 from aiohttp import web
@@ -168,3 +171,42 @@ async def text_and_tools(reply: Reply) -> web.StreamResponse:
     await reply.send(response, reply.chunk({"role": "assistant", "content": said}))
     await reply.send(response, reply.chunk({"tool_calls": [call]}))
     return await reply.end(response, USAGE, "tool_calls")
+
+
+def recorded(reply: Reply) -> bytes:
+    """Return a stream with all that a stream can hold: thought, text, calls, two choices."""
+    call = _head("call_0", "weather")
+    deltas: list[tuple[int, dict[str, Any], str | None]] = [
+        (0, {"role": "assistant", "content": ""}, None),
+        (0, {"reasoning_content": "where is "}, None),
+        (1, {"role": "assistant", "content": "Inną "}, None),
+        (0, {"reasoning_content": "that?"}, None),
+        (0, {"content": ACCENTED}, None),
+        (0, {"tool_calls": [call]}, None),
+        (1, {"content": "odpowiedź."}, None),
+        (0, {"tool_calls": [{"index": 0, "function": {"arguments": '{"city": "Łó'}}]}, None),
+        (0, {"tool_calls": [{"index": 0, "function": {"arguments": 'dź"}'}}]}, None),
+        (1, {}, "stop"),
+        (0, {}, "tool_calls"),
+    ]
+    chunks = [_unescaped(reply.chunk(delta, end, index=at)) for at, delta, end in deltas]
+    chunks.append(reply.chunk({}, choices=[], usage=USAGE))
+    return b"".join([*chunks, b"data: [DONE]\n\n"])
+
+
+def _head(call_id: str, name: str) -> dict[str, Any]:
+    function = {"name": name, "arguments": ""}
+    return {"index": 0, "id": call_id, "type": "function", "function": function}
+
+
+@mode("chopped")
+async def chopped(reply: Reply) -> web.StreamResponse:
+    """One recorded stream, sent at once; `chopped@7`: cut at random places, by that seed."""
+    data = recorded(reply)
+    rng = random.Random(int(reply.option or 0))
+    cuts = rng.sample(range(1, len(data)), rng.randint(1, 60)) if reply.option else []
+    response = await reply.begin()
+    for start, end in pairwise([0, *sorted(cuts), len(data)]):
+        await reply.send(response, data[start:end])
+        await asyncio.sleep(0)  # so that each piece goes out by itself
+    return response
