@@ -2,6 +2,7 @@
 # make test   set up once, then run the tests
 # make check  format, lint, types, import rule and tests: exactly what CI runs
 # make bench  measure what README promises
+# make faults play every fault of a provider and write docs/faults.md
 # make shot   render every screen to pictures under shots/
 
 PYTHON ?= python3.11
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 JOBS ?= auto
 
-.PHONY: run test check bench shot clean
+.PHONY: run test check bench faults shot clean
 
 run: $(VENV)/.run
 	@if $(BIN)/ksi-tui config check | grep -qx 'providers: simulated'; \
@@ -28,6 +29,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
+
+faults: $(VENV)/.dev
+	$(BIN)/python -m tests.faults
 
 shot: $(VENV)/.dev
 	$(BIN)/python -m tests.ui.shots

@@ -72,7 +72,8 @@ class Walker:
     async def walk(self, run: Run, spec: RequestSpec, history: Sequence[Message]) -> Answer | None:
         """Try the candidates in order; return the answer, or None with the reasons on `run`."""
         route = run.ticket.route
-        run.verdicts.extend(self.providers.candidates(route).passed_over)
+        if not run.calls:  # else it goes on, and has told of them
+            run.verdicts.extend(self.providers.candidates(route).passed_over)
         left = deque(self.providers.ordered(route))
         called: set[tuple[str, str]] = set()
         while left:

@@ -27,21 +27,13 @@ from ksi_tui.engine.injection import Source
 from ksi_tui.engine.injection_keeper import InjectionKeeper
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
-from ksi_tui.engine.models import Message, Outcome, RequestSpec, State, VerdictKind
+from ksi_tui.engine.models import Message, Outcome, RequestSpec, State
 from ksi_tui.engine.provider_manager import Hopeless
 from ksi_tui.engine.recently_ended import ended
 from ksi_tui.engine.retry_manager import MAX_INTERRUPTIONS, Retry
 from ksi_tui.engine.store.base import AttemptBooked, CallBooked, Finished, Moved, Write
-from ksi_tui.engine.ticket import Ticket
-
-_WAITED_FOR = (
-    VerdictKind.OPEN,
-    VerdictKind.COOLING,
-    VerdictKind.FULL,
-    VerdictKind.PAUSED,
-    VerdictKind.LIMITED,
-    VerdictKind.WORKER,
-)
+from ksi_tui.engine.ticket import Route, Ticket
+from ksi_tui.engine.unended import cut_short, route_to_the_rest
 
 READ_AGAIN_S = 1.0
 """How long a request waits whose payload or history could not be read."""
@@ -104,8 +96,11 @@ class Conclusions:
 
     def resumed(self, ticket: Ticket) -> None:
         """A request ran when the engine died: it goes again, first in its session, or fails."""
+        now = self.core.clock()
+        ticket.walks += 1  # nobody could write down the attempt that was cut short
+        self.core.store.write(AttemptBooked(attempt=cut_short(ticket, now)))
         if self._survives(ticket):
-            self.core.store.write(self.moved(ticket, State.QUEUED, self.core.clock()))
+            self.core.store.write(self.moved(ticket, State.QUEUED, now))
         else:
             self.fail(ticket, ErrorKind.DAEMON_RESTART, _interrupted_text(ticket))
 
@@ -152,8 +147,11 @@ class Conclusions:
         ticket, core = run.ticket, self.core
         now = core.clock()
         self.note_walk(run)
-        if not run.faults:
+        if len(run.calls) == run.earlier:
             self._called_nobody(run, now)
+            return
+        if (route := route_to_the_rest(run, core.providers, now)) is not None:
+            self._lay_by(run, route, now)
             return
         last = run.faults[-1]
         interrupted = POLICY[last.kind].interruption
@@ -168,17 +166,11 @@ class Conclusions:
             max_attempts=ticket.max_attempts,
             interruptions=ticket.interruptions,
             deadline_left_s=ticket.timeout_s - ticket.deadline_spent(now),
-            max_wait_s=core.config.circuit.max_cooldown_s,
         )
         if run.broken_stream:
             self.fail(ticket, last.kind, f"{last.message} (on_broken_stream: fail)", run)
         elif isinstance(decision, Retry):
             self._retry(run, decision, now)
-        elif self._somebody_left(run):
-            self._leave_out_failed(run)
-            attempt = AttemptBooked(attempt=run.record(now, spent=True))
-            calls = [CallBooked(call=record) for record in run.records]
-            self._wait_again(run, State.RETRYING, [attempt, *calls])
         else:
             blamed = next((f for f in reversed(run.faults) if f.kind is decision.kind), last)
             message = blamed.message
@@ -187,22 +179,31 @@ class Conclusions:
             self.fail(ticket, decision.kind, message, run)
 
     def _called_nobody(self, run: Run, now: float) -> None:
-        obstacle = self.core.providers.check(run.ticket.route, now)
-        if isinstance(obstacle, Hopeless):
-            self.fail(run.ticket, obstacle.kind, obstacle.message, run)
-            return
-        state = State.RETRYING if run.ticket.walks else State.QUEUED
-        self._wait_again(run, state, [])
+        ticket = run.ticket
+        obstacle = self.core.providers.check(ticket.route, now)
+        if not isinstance(obstacle, Hopeless):
+            self._wait_on(run)
+        elif run.faults:  # those whom it had waited for are of no use any more
+            ticket.attempts += 1
+            last = run.faults[-1]
+            self.fail(ticket, last.kind, f"{last.message}; {obstacle.message}", run)
+        else:
+            self.fail(ticket, obstacle.kind, obstacle.message, run)
 
-    def _somebody_left(self, run: Run) -> bool:
-        """Whether a candidate that was only busy or sick may still answer this request."""
-        return all(
-            POLICY[f.kind].fails_over and not POLICY[f.kind].retried for f in run.faults
-        ) and any(verdict.kind in _WAITED_FOR for verdict in run.verdicts)
+    def _wait_on(self, run: Run, *writes: Write) -> None:
+        """Let an attempt wait for somebody to be free; it spends nothing by that."""
+        ticket = run.ticket
+        if run.calls:
+            run.lay_by()
+            ticket.laid_by = run
+        self._wait_again(run, State.RETRYING if ticket.walks else State.QUEUED, [*writes])
 
-    def _leave_out_failed(self, run: Run) -> None:
-        failed = {live.entry.name for live in run.calls}
-        run.ticket.route = run.ticket.route._replace(avoid=run.ticket.route.avoid | failed)
+    def _lay_by(self, run: Run, route: Route, now: float) -> None:
+        ticket, last = run.ticket, run.faults[-1]
+        ticket.route = route
+        ticket.error_kind, ticket.error_message = last.kind, last.message
+        attempt = AttemptBooked(attempt=run.record(now, spent=False))
+        self._wait_on(run, attempt, *(CallBooked(call=record) for record in run.records))
 
     def _retry(self, run: Run, decision: Retry, now: float) -> None:
         ticket = run.ticket
@@ -266,6 +267,7 @@ class Conclusions:
     def fail(self, ticket: Ticket, kind: ErrorKind, message: str, run: Run | None = None) -> None:
         """Give a request its final state `failed`."""
         self.core.failed_new += 1
+        ticket.attempts += ticket.laid_by is not None
         ticket.error_kind, ticket.error_message = kind, message
         call = run.call if run is not None else None
         self._finish(
@@ -288,6 +290,7 @@ class Conclusions:
         if run is not None:
             run.stopped = Outcome.CANCELLED
             self.note_walk(run)
+        ticket.attempts += ticket.laid_by is not None
         future = self._finish(
             None,
             ticket,
@@ -340,6 +343,8 @@ class Conclusions:
         if run is not None:
             writes.append(AttemptBooked(attempt=run.record(now, spent=_spent(run))))
             writes += [CallBooked(call=record) for record in run.records]
+        elif ticket.laid_by is not None:
+            writes.append(AttemptBooked(attempt=ticket.laid_by.record(now, spent=True)))
         writes += self._injections.ended(ticket, state, now)
         if owed is not None:
             writes.append(self._injections.owe(owed))

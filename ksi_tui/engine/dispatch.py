@@ -212,8 +212,8 @@ class Dispatcher:
         ticket.run_clock(now)
         writes.append(self.conclusions.moved(ticket, State.PROCESSING, now))
         core.store.write(*writes)
-        run = Run(ticket=ticket, attempt=ticket.walks + 1, started_at=now)
-        ticket.run = run
+        run = ticket.laid_by or Run(ticket=ticket, attempt=ticket.walks + 1, started_at=now)
+        ticket.run, ticket.laid_by = run, None
         run.task = asyncio.get_running_loop().create_task(
             self._run(run), name=f"run {ticket.request_id}"
         )

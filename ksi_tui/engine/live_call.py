@@ -150,6 +150,8 @@ class Run:
     """One attempt of one request while it runs. `stopped` says who ended it from outside.
 
     `reported` is the failure that somebody reported, for which its call is stopped.
+    An attempt that has to wait for a busy candidate is laid by and goes on later;
+    `earlier` counts the calls that it had made by then.
     """
 
     ticket: Ticket
@@ -163,11 +165,18 @@ class Run:
     broken_stream: bool = False
     stopped: Outcome | None = None
     reported: ProviderFault | None = None
+    earlier: int = 0
 
     @property
     def call(self) -> LiveCall | None:
-        """The call that runs now, or the last one."""
-        return self.calls[-1] if self.calls else None
+        """The call that runs now, or the last one since the attempt began or went on."""
+        return self.calls[-1] if len(self.calls) > self.earlier else None
+
+    def lay_by(self) -> None:
+        """Let the attempt wait: its calls so far are booked."""
+        self.task = None
+        self.records = []
+        self.earlier = len(self.calls)
 
     def report(self, kind: ErrorKind, message: str) -> None:
         """Note that somebody reports this attempt as failed: its call is to be stopped."""

@@ -88,7 +88,7 @@ class Entry:
         return name.partition("/")[2] or name if self.settings.kind == "litellm" else name
 
     def wait_s(self, fault: ProviderFault) -> float | None:
-        """Return the Retry-After to be obeyed, in seconds: a cooldown's has a limit."""
+        """Return the Retry-After to be obeyed, in seconds: a cooldown's alone has a limit."""
         if fault.retry_after_s is None or not POLICY[fault.kind].cools_down:
             return fault.retry_after_s
         return min(fault.retry_after_s, self.max_cooldown_s)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ksi_tui.engine.clock import iso
+from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.injection_report import injection_report, injection_timeline
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import AttemptRecord, CallRecord, Outcome, Usage, Verdict
@@ -87,7 +88,8 @@ def _attempts(stored: StoredRequest, ticket: Ticket | None) -> list[dict[str, An
             started_at=run.started_at,
             verdicts=tuple(run.verdicts),
         )
-        booked = {call.ordinal: _call(call) for call in run.records}
+        booked = {call["ordinal"]: call for call in calls.get(run.attempt, [])}
+        booked |= {call.ordinal: _call(call) for call in run.records}
         live = [booked.get(each.ordinal) or _live(each) for each in run.calls]
         attempts.append(_attempt(record, live))
     return attempts
@@ -222,6 +224,9 @@ def _timeline(stored: StoredRequest, attempts: Sequence[dict[str, Any]]) -> list
             ):
                 text = f"{call['provider']}: {call['outcome'].replace('_', ' ')}"
                 entries.append(_entry(call["finished_at"], "call stopped", text))
+        if attempt["error_kind"] == ErrorKind.DAEMON_RESTART and not attempt["calls"]:
+            text = f"attempt {attempt['attempt']} was cut short: the engine had ended"
+            entries.append(_entry(attempt["finished_at"], "interrupted", text))
         if attempt["retry_at"]:
             entries.append(
                 _entry(attempt["finished_at"], "backoff", f"until {attempt['retry_at']}")

@@ -47,13 +47,11 @@ class RetryPolicy:
         self._settings = settings
         self._rng = rng
 
-    def delay_s(
-        self, attempt: int, retry_after_s: float | None = None, max_wait_s: float | None = None
-    ) -> float:
+    def delay_s(self, attempt: int, retry_after_s: float | None = None) -> float:
         """Return the seconds to wait after attempt number `attempt` (from 1).
 
         Exponential from `initial_delay_s`, spread by ± `jitter`, never over `max_delay_s`.
-        A Retry-After is a floor and may exceed that; `max_wait_s` bounds how far it is obeyed.
+        A Retry-After is a floor and may exceed that.
         """
         settings = self._settings
         try:
@@ -62,10 +60,7 @@ class RetryPolicy:
             grown = settings.max_delay_s
         spread = 1 + settings.jitter * self._rng.uniform(-1, 1)
         delay = min(min(grown, settings.max_delay_s) * spread, settings.max_delay_s)
-        if retry_after_s is None:
-            return delay
-        floor = retry_after_s if max_wait_s is None else min(retry_after_s, max_wait_s)
-        return max(delay, floor)
+        return max(delay, retry_after_s or 0.0)
 
     def decide(
         self,
@@ -75,7 +70,6 @@ class RetryPolicy:
         max_attempts: int,
         interruptions: int,
         deadline_left_s: float,
-        max_wait_s: float | None = None,
     ) -> Retry | Fail:
         """Say what follows from a walk whose calls failed as `kinds`, in their order.
 
@@ -98,7 +92,7 @@ class RetryPolicy:
             return _too_late(kind)
         if spent >= max_attempts:
             return Fail(kind=kind, message=f"{spent} of {max_attempts} attempts failed")
-        delay_s = self.delay_s(max(1, spent), _floor_s(retryable), max_wait_s)
+        delay_s = self.delay_s(max(1, spent), _floor_s(retryable))
         if delay_s >= deadline_left_s:
             return Fail(
                 kind=kind,

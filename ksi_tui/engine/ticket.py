@@ -35,7 +35,8 @@ class Ticket:
     `attempts` counts those spent, `walks` all that called somebody. `spent_s` is the
     part of the deadline that has run up to `clock_from`, since when it runs (None: it
     stands still). `used_tokens` is the sum over all of its calls. `spec` is there only
-    while its payload happens to be in memory.
+    while its payload happens to be in memory, `laid_by` while an attempt waits for a
+    candidate that was busy.
     """
 
     request_id: str
@@ -62,6 +63,7 @@ class Ticket:
     used_tokens: int = 0
     spec: RequestSpec | None = None
     run: Run | None = None
+    laid_by: Run | None = None
 
     @property
     def order(self) -> tuple[bool, int, int]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
 from ksi_tui.engine import CompletionEngine
+from ksi_tui.engine.assembly import Parts
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
@@ -200,6 +201,26 @@ def config(
     )
 
 
+def left_over(parts: Parts) -> dict[str, int]:
+    """Return what an engine still holds of requests, by kind; {} when nothing leaked."""
+    core = parts.core
+    held = {
+        "tickets": len(core.tickets),
+        "finishing": len(core.finishing),
+        "sessions with requests": core.queue.session_count,
+        "waiting": core.queue.waiting_count,
+        "running": core.queue.running_count,
+        "begun": len(core.queue.begun_heads(100)),
+        "slots": sum(abs(entry.in_flight) for entry in core.providers.entries()),
+        "closing": len(parts.walker.closing),
+        "tasks": len(parts.dispatcher._tasks),
+        "entering": len(core.entering),
+        "unfinished": sum(n for state, n in core.counts.items() if not state.final),
+        **{kind: core.alarms.count(kind) for kind in ("backoff", "deadline")},
+    }
+    return {kind: count for kind, count in held.items() if count}
+
+
 class Rig:
     """An engine under test, its scripted providers, and everything it has emitted."""
 
@@ -314,23 +335,8 @@ class Rig:
 
     def left_over(self) -> dict[str, int]:
         """Return what the engine still holds of requests, by kind; {} when nothing leaked."""
-        core, parts = self.core, self.engine._parts
-        assert parts is not None
-        held = {
-            "tickets": len(core.tickets),
-            "finishing": len(core.finishing),
-            "sessions with requests": core.queue.session_count,
-            "waiting": core.queue.waiting_count,
-            "running": core.queue.running_count,
-            "begun": len(core.queue.begun_heads(100)),
-            "slots": sum(abs(entry.in_flight) for entry in core.providers.entries()),
-            "closing": len(parts.walker.closing),
-            "tasks": len(parts.dispatcher._tasks),
-            "entering": len(core.entering),
-            "unfinished": sum(n for state, n in core.counts.items() if not state.final),
-            **{kind: core.alarms.count(kind) for kind in ("backoff", "deadline")},
-        }
-        return {kind: count for kind, count in held.items() if count}
+        assert self.engine._parts is not None
+        return left_over(self.engine._parts)
 
     async def settled(self) -> None:
         """Wait until nothing of any request is left, and all of it is on disk."""

@@ -117,7 +117,16 @@ def test_choices_are_kept_apart_and_in_order() -> None:
     assembly.finish({0: "length", 1: "length"})
     choices = assembly.response()["choices"]
     assert [choice["message"]["content"] for choice in choices] == ["a", "bB"]
-    assert [choice["finish_reason"] for choice in choices] == ["stop", "length"]
+    assert [choice["finish_reason"] for choice in choices] == ["length", "length"]
+
+
+def test_the_reason_of_a_single_choice_stands() -> None:
+    assembly = assembled(chunk({"content": "a"}), chunk({}, "stop"))
+    assembly.finish({0: "eos"})
+    assert assembly.response()["choices"][0]["finish_reason"] == "stop"
+    assembly = assembled(chunk({"content": "a"}))
+    assembly.finish({0: "stop"})
+    assert assembly.response()["choices"][0]["finish_reason"] == "stop"
 
 
 def test_thinking_blocks_are_joined_until_their_signature() -> None:

@@ -17,6 +17,7 @@ from ksi_tui.engine.providers.pool import WorkerPool
 from tests.servers.calling import BOUND_S, Events, Observer, settings, spec
 from tests.servers.misbehaving import MisbehavingServer, Seen
 from tests.servers.modes import SENTENCE, USAGE
+from tests.servers.modes_answers import ACCENTED
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -150,6 +151,27 @@ async def test_several_choices_are_all_kept(
     texts = [choice["message"]["content"].replace(" ", "") for choice in choices]
     assert texts == ["leftside", "rightside"]
     assert [choice["finish_reason"] for choice in choices] == ["stop", "stop"]
+
+
+async def test_a_stream_cut_anywhere_brings_the_same_response(
+    pool: WorkerPool, server: MisbehavingServer
+) -> None:
+    def told(result: CallResult) -> dict[str, Any]:
+        return {name: value for name, value in result.response.items() if name != "created"}
+
+    whole = told(await answer(pool, server, "chopped", Observer(), params={"n": 2}))
+    first, second = (choice["message"] for choice in whole["choices"])
+    assert first["content"] == ACCENTED
+    assert first["reasoning_content"] == "where is that?"
+    assert [(call["id"], call["function"]) for call in first["tool_calls"]] == [
+        ("call_0", {"name": "weather", "arguments": '{"city": "Łódź"}'})
+    ]
+    assert second["content"] == "Inną odpowiedź."
+    assert [choice["finish_reason"] for choice in whole["choices"]] == ["tool_calls", "stop"]
+    for seed in range(1, 21):
+        result = await answer(pool, server, f"chopped@{seed}", Observer(), params={"n": 2})
+        assert told(result) == whole
+        assert result.text == ACCENTED
 
 
 async def test_a_fast_stream_is_gathered(pool: WorkerPool, server: MisbehavingServer) -> None:

@@ -63,7 +63,7 @@ async def fault_of(stage: Stage, mode: str, stream: bool, observer: Observer) ->
         ("403", AUTH, 403, "You are not allowed to use this model."),
         ("404", ErrorKind.MODEL_NOT_FOUND, 404, "The model `m` does not exist."),
         ("408", LATE, 408, "Request timeout."),
-        ("409", BAD, 409, "Conflict."),
+        ("409", ErrorKind.TEMPORARY_FAILURE, 409, "Conflict."),
         ("413", BAD, 413, "Request too large."),
         ("422", BAD, 422, "messages: field required"),
         ("500", SICK, 500, "The server had an error"),

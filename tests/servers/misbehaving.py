@@ -18,7 +18,10 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.servers import modes_answers, modes_broken
 from tests.servers.modes import MODES, Reply
+
+__all__ = ["MODES", "MisbehavingServer", "Seen", "modes_answers", "modes_broken"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,6 +74,11 @@ class MisbehavingServer:
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
         await self._runner.cleanup()
+
+    @property
+    def open(self) -> int:
+        """How many requests are being replied to: what a client has left open counts."""
+        return sum(1 for each in self.requests if each.ended_at is None)
 
     def base(self, mode: str) -> str:
         """Return the `api_base` under which every request is treated as `mode` says."""

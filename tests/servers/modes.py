@@ -6,8 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 from aiohttp import web
@@ -179,13 +177,6 @@ async def rate_limited(reply: Reply) -> web.StreamResponse:
     return reply.error(429, "Rate limit reached for requests", "rate_limit_exceeded", **wait)
 
 
-@mode("429_date")
-async def rate_limited_until(reply: Reply) -> web.StreamResponse:
-    """Too many requests, with the wait as an HTTP date 30 s ahead."""
-    until = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    return reply.error(429, "Rate limit reached", "rate_limit_exceeded", Retry_After=until)
-
-
 @mode("429_quota")
 async def quota(reply: Reply) -> web.StreamResponse:
     """No money left."""
@@ -194,6 +185,7 @@ async def quota(reply: Reply) -> web.StreamResponse:
 
 _ERRORS: dict[str, tuple[int, str, str | None]] = {
     "400": (400, "Unknown parameter: 'colour'.", None),
+    "400_window": (400, "This model's maximum context length is 8192 tokens.", None),
     "400_context": (
         400,
         "This model's maximum context length is 8192 tokens. However, you requested 9001 tokens.",
@@ -204,14 +196,18 @@ _ERRORS: dict[str, tuple[int, str, str | None]] = {
         "Your request was rejected as a result of our safety system.",
         "content_policy_violation",
     ),
+    "400_filter": (400, "The prompt was filtered by Azure's content management policy.", None),
     "401": (401, "Incorrect API key provided.", "invalid_api_key"),
+    "402": (402, "Payment required.", None),
     "403": (403, "You are not allowed to use this model.", None),
     "404": (404, "The model `m` does not exist.", "model_not_found"),
     "408": (408, "Request timeout.", None),
     "409": (409, "Conflict.", None),
     "413": (413, "Request too large.", None),
+    "418": (418, "I'm a teapot.", None),
     "422": (422, "messages: field required", None),
     "500": (500, "The server had an error while processing your request.", None),
+    "501": (501, "Not implemented.", None),
     "502": (502, "Bad gateway.", None),
     "503": (503, "The engine is overloaded.", None),
     "504": (504, "Gateway timeout.", None),
@@ -292,18 +288,19 @@ async def cut(reply: Reply) -> web.StreamResponse:
         )
         await response.prepare(reply.request)
         await reply.send(response, b'{"id": "chatcmpl-1", "choices"')
-    _transport(reply).close()
+    transport_of(reply).close()
     return response
 
 
 @mode("reset")
 async def reset(reply: Reply) -> web.StreamResponse:
     """Resets the connection before any answer."""
-    _transport(reply).abort()
+    transport_of(reply).abort()
     return web.Response()
 
 
-def _transport(reply: Reply) -> asyncio.Transport:
+def transport_of(reply: Reply) -> asyncio.Transport:
+    """Return the connection that the request came on."""
     transport = reply.request.transport
     assert isinstance(transport, asyncio.Transport)
     return transport
@@ -454,7 +451,7 @@ async def two(reply: Reply) -> web.StreamResponse:
         ]
         return reply.whole({}, choices=choices, usage=USAGE)
     response = await reply.begin()
-    for words in zip(*(text.split() for text in texts), strict=True):
+    for words in zip(*(text.replace(" ", " |").split("|") for text in texts), strict=True):
         for index, word in enumerate(words):
             await reply.send(response, reply.chunk({"content": word}, index=index))
     for index in range(2):

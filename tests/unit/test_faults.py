@@ -34,12 +34,13 @@ def evidence(**changes: Any) -> Evidence:
     [
         (400, ErrorKind.INVALID_REQUEST),
         (401, ErrorKind.AUTH_ERROR),
-        (402, ErrorKind.INVALID_REQUEST),
+        (402, ErrorKind.QUOTA_EXCEEDED),
         (403, ErrorKind.AUTH_ERROR),
         (404, ErrorKind.MODEL_NOT_FOUND),
         (408, ErrorKind.TIMEOUT),
-        (409, ErrorKind.INVALID_REQUEST),
+        (409, ErrorKind.TEMPORARY_FAILURE),
         (413, ErrorKind.INVALID_REQUEST),
+        (418, ErrorKind.TEMPORARY_FAILURE),
         (422, ErrorKind.INVALID_REQUEST),
         (429, ErrorKind.API_RATE_LIMIT),
         (500, ErrorKind.PROVIDER_ERROR),
@@ -102,6 +103,12 @@ def test_statuses_that_mean_several_things_are_told_apart(
         ({"said_status": 500, "mid_stream": True, "broken": "x"}, ErrorKind.NETWORK_ERROR),
         ({"said_status": 400}, ErrorKind.INVALID_REQUEST),
         ({"said_status": 401}, ErrorKind.AUTH_ERROR),
+        ({"said_status": 500, "code": "429 error"}, ErrorKind.API_RATE_LIMIT),
+        ({"said_status": 500, "code": "rate_limit_error"}, ErrorKind.API_RATE_LIMIT),
+        ({"said_status": 500, "code": "insufficient_quota"}, ErrorKind.QUOTA_EXCEEDED),
+        ({"said_status": 500, "code": "401"}, ErrorKind.AUTH_ERROR),
+        ({"said_status": 500, "mid_stream": True, "code": "401"}, ErrorKind.PROVIDER_ERROR),
+        ({"names": frozenset({"APIError"})}, ErrorKind.PROVIDER_ERROR),
         ({}, ErrorKind.TEMPORARY_FAILURE),
     ],
 )
@@ -117,6 +124,18 @@ def test_a_broken_connection_speaks_for_itself() -> None:
         evidence(text="Connection error.", said_status=500, broken="Server disconnected"), now=NOW
     )
     assert fault.message == "Server disconnected"
+
+
+def test_a_refused_connection_names_no_object_of_the_program() -> None:
+    said = "Cannot connect to host localhost:9 ssl:<ssl.SSLContext object at 0x7f> [refused]"
+    fault = classify(evidence(said_status=500, broken=said), now=NOW)
+    assert fault.message == "Cannot connect to host localhost:9: [refused]"
+
+
+def test_an_answer_without_choices_is_told_without_the_sdks_words() -> None:
+    said = "LiteLLM: provider returned 'choices' that is not a list (NoneType). Raw keys: ['id']"
+    fault = classify(evidence(said_status=500, text=said), now=NOW)
+    assert fault.message == "the server's answer is no completion: it has no list of choices"
 
 
 def test_a_fault_without_any_text_still_says_something() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
@@ -27,7 +28,8 @@ class _Choice:
     role: str = "assistant"
     texts: dict[str, list[str]] = field(default_factory=dict)
     lists: dict[str, list[Any]] = field(default_factory=dict)
-    tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)
+    tool_calls: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    call_at: dict[int, int] = field(default_factory=dict)
     function: dict[str, str] | None = None
     finish_reason: str | None = None
     logprobs: dict[str, list[Any]] = field(default_factory=dict)
@@ -72,7 +74,7 @@ class Assembly:
             if values := _get(delta, name):
                 _extend(choice.lists.setdefault(name, []), values)
         for call in _get(delta, "tool_calls") or ():
-            _merge_tool_call(choice.tool_calls, call)
+            _merge_tool_call(choice, call)
             held = 1
         if (function := _get(delta, "function_call")) is not None:
             choice.function = choice.function or {"name": "", "arguments": ""}
@@ -86,9 +88,15 @@ class Assembly:
         choice.texts.setdefault("refusal", []).append(text)
 
     def finish(self, reasons: Mapping[int, str]) -> None:
-        """Give choices that ended without a reason the one that the provider sent for them."""
+        """Give each choice the reason that the provider sent for it.
+
+        litellm 1.106.2 keeps one for all choices, and that of the choice which ended first; of
+        a single choice its word stands, which is the common name of a provider's own one.
+        """
+        several = len(self._choices) > 1
         for index, choice in self._choices.items():
-            choice.finish_reason = choice.finish_reason or reasons.get(index)
+            if several or choice.finish_reason is None:
+                choice.finish_reason = reasons.get(index) or choice.finish_reason
 
     @property
     def everything(self) -> str:
@@ -97,7 +105,7 @@ class Assembly:
         for choice in self._choices.values():
             for texts in choice.texts.values():
                 parts += texts
-            for call in choice.tool_calls.values():
+            for _, call in choice.tool_calls:
                 parts += [call["function"]["name"], call["function"]["arguments"]]
             if choice.function:
                 parts += [choice.function["name"], choice.function["arguments"]]
@@ -161,7 +169,8 @@ def _choice_json(index: int, choice: _Choice) -> dict[str, Any]:
         message[name] = "".join(texts)
     message.update(choice.lists)
     if choice.tool_calls:
-        message["tool_calls"] = [call for _, call in sorted(choice.tool_calls.items())]
+        in_order = sorted(choice.tool_calls, key=itemgetter(0))
+        message["tool_calls"] = [call for _, call in in_order]
     if choice.function:
         message["function_call"] = choice.function
     whole: dict[str, Any] = {
@@ -174,19 +183,27 @@ def _choice_json(index: int, choice: _Choice) -> dict[str, Any]:
     return whole
 
 
-def _merge_tool_call(calls: dict[int, dict[str, Any]], piece: Any) -> None:
-    index = _get(piece, "index") or 0
-    call = calls.setdefault(
-        index, {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
-    )
-    call["id"] = _get(piece, "id") or call["id"]
-    call["type"] = _get(piece, "type") or call["type"]
+def _merge_tool_call(choice: _Choice, piece: Any) -> None:
+    """Add a piece to its call: that of its index, or a new one where it has another id.
+
+    Some servers give every call the index 0, or repeat id and name with every piece.
+    """
+    index, call_id = _get(piece, "index") or 0, _get(piece, "id")
+    at = choice.call_at.get(index)
+    held = None if at is None else choice.tool_calls[at][1]
+    if held is None or (call_id and held["id"] and call_id != held["id"]):
+        choice.call_at[index] = len(choice.tool_calls)
+        held = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
+        choice.tool_calls.append((index, held))
+    held["id"] = call_id or held["id"]
+    held["type"] = _get(piece, "type") or held["type"]
     if (function := _get(piece, "function")) is not None:
-        _merge_function(call["function"], function)
+        _merge_function(held["function"], function)
 
 
 def _merge_function(function: dict[str, str], piece: Any) -> None:
-    function["name"] += _get(piece, "name") or ""
+    if (name := _get(piece, "name") or "") != function["name"]:
+        function["name"] += name
     function["arguments"] += _get(piece, "arguments") or ""
 
 

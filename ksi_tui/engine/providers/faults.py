@@ -71,18 +71,22 @@ BROKEN_CAUSES = frozenset(
 _TIMEOUT_CAUSES = frozenset({"Timeout", "TimeoutError", "TimeoutException"})
 _BY_STATUS = {
     401: ErrorKind.AUTH_ERROR,
+    402: ErrorKind.QUOTA_EXCEEDED,
     403: ErrorKind.AUTH_ERROR,
     404: ErrorKind.MODEL_NOT_FOUND,
     408: ErrorKind.TIMEOUT,
     429: ErrorKind.API_RATE_LIMIT,
     504: ErrorKind.TIMEOUT,
 }
+_CALLERS_OWN = (400, 413, 422)
+"""The statuses of the caller's own errors; any other 4xx is not recognised."""
 _QUOTA = re.compile(
     r"insufficient_quota|exceeded your current quota|billing_(?:hard_limit|not_active)"
     r"|credit balance is too low|insufficient (?:credits|balance|funds)",
     re.IGNORECASE,
 )
 _LIMITED = re.compile(r"\b429\b|rate_limit", re.IGNORECASE)
+_STATUS_WORD = re.compile(r"\b[45]\d\d\b")
 _WINDOW = re.compile(
     r"context_length_exceeded|context window|maximum context length|prompt is too long"
     r"|input is too long|exceeds? the (?:model'?s )?(?:maximum )?(?:context|number of tokens)",
@@ -108,7 +112,7 @@ def classify(evidence: Evidence, *, now: float) -> Fault:
 
 def _message(kind: ErrorKind, evidence: Evidence) -> str:
     if kind is ErrorKind.NETWORK_ERROR and evidence.broken:
-        return clean_message(evidence.broken)
+        return clean_message(_SSL_OBJECT.sub(":", evidence.broken))
     message = clean_message(evidence.text)
     if kind is ErrorKind.PROVIDER_ERROR and message.startswith(_JSON_COMPLAINTS):
         return f"the server's answer is not valid JSON: {message}"
@@ -122,12 +126,17 @@ def _kind(evidence: Evidence) -> ErrorKind:
         return ErrorKind.TIMEOUT
     if evidence.broken is not None:
         return ErrorKind.NETWORK_ERROR
-    if evidence.said_status is None:
-        return ErrorKind.TEMPORARY_FAILURE
-    if not evidence.mid_stream:
+    code = evidence.code or ""  # that of an error which came with status 200
+    if evidence.said_status == 429 or _LIMITED.search(code) or _QUOTA.search(code):
+        return _kind_of_status(429, evidence)
+    if evidence.mid_stream:
+        return ErrorKind.PROVIDER_ERROR
+    if (status := _STATUS_WORD.search(code)) is not None:
+        return _kind_of_status(int(status[0]), evidence)
+    if evidence.said_status is not None:
         return _kind_of_status(evidence.said_status, evidence)
-    limited = evidence.said_status == 429 or _LIMITED.search(evidence.code or "")
-    return _kind_of_status(429, evidence) if limited else ErrorKind.PROVIDER_ERROR
+    told = "APIError" in evidence.names
+    return ErrorKind.PROVIDER_ERROR if told else ErrorKind.TEMPORARY_FAILURE
 
 
 def _kind_of_status(status: int, evidence: Evidence) -> ErrorKind:
@@ -144,7 +153,7 @@ def _kind_of_status(status: int, evidence: Evidence) -> ErrorKind:
         return ErrorKind.CONTEXT_WINDOW
     if "ContentPolicyViolationError" in evidence.names or _POLICY.search(words):
         return ErrorKind.CONTENT_POLICY
-    return ErrorKind.INVALID_REQUEST
+    return ErrorKind.INVALID_REQUEST if status in _CALLERS_OWN else ErrorKind.TEMPORARY_FAILURE
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -194,6 +203,8 @@ _NOT_AN_ANSWER = re.compile(
     r".*?(?:Received|Original Response): (?P<body>.*)",
     re.DOTALL,
 )
+_NO_CHOICES = "provider returned 'choices' that is not a list"
+_SSL_OBJECT = re.compile(r" ssl:(?:<[^>]*>|\w+)")
 _PAGE = re.compile(r"<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<(title|h1)\b[^>]*>(?P<title>.*?)</\1", re.IGNORECASE | re.DOTALL)
 _JSON_COMPLAINTS = ("Expecting ", "Extra data", "Unterminated string", "Invalid control char")
@@ -213,6 +224,8 @@ def clean_message(text: str) -> str:
         text += f": {_shortened(title['title'], _LONGEST_QUOTE)}" if title else ""
     elif strange := _NOT_AN_ANSWER.search(text):
         text = f"the server's answer is no completion: {strange['body'][:_LONGEST_QUOTE]}"
+    elif _NO_CHOICES in text:
+        text = "the server's answer is no completion: it has no list of choices"
     else:
         text = _inner_message(text) or _TAIL.sub("", text)
     return _shortened(text, LONGEST_MESSAGE)
