@@ -207,9 +207,6 @@ class Outlooks:
         if work is None or work.ticket.request_id in seen or len(seen) > FOLLOWED:
             return own
         busy = work.ticket
-        if work.certain and busy.run is not None:  # its lock is renewed while it runs
-            text = f"it goes on when {busy.request_id} has ended and given the lock back"
-            return _through(self._of(busy, now, seen), busy, text)
         if busy.run is not None:
             return own
         sooner = self._of(busy, now, seen)
