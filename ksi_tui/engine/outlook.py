@@ -20,7 +20,7 @@ from ksi_tui.engine.provider_manager import Hopeless
 from ksi_tui.engine.retry_manager import Fail, RetryPolicy
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import estimate
-from ksi_tui.engine.views import Next, Outlook
+from ksi_tui.engine.views import Chain, Next, Outlook
 
 FOLLOWED = 20
 """Over how many requests a wait is followed to the clock that moves first."""
@@ -55,6 +55,24 @@ class Outlooks:
     def outlook(self, ticket: Ticket, now: float) -> Outlook:
         """Return what moves an unfinished request first, when, and what follows."""
         return self._of(ticket, now, frozenset())
+
+    def moves(self, chain: Chain, now: float) -> tuple[Outlook, ...]:
+        """Return what moves by itself along a chain, soonest first, and whose that is.
+
+        One for each link that waits for more than the link after it; undated ones last.
+        """
+        seen = frozenset(link.request_id for link in chain.links)
+        found = [
+            (ticket, self._of(ticket, now, seen))
+            for link in chain.links
+            if link.cause.kind is not CauseKind.BEHIND
+            and (ticket := self._core.tickets.get(link.request_id)) is not None
+        ]
+        named = [
+            replace(outlook, request_id=outlook.request_id or ticket.request_id)
+            for ticket, outlook in found
+        ]
+        return tuple(sorted(named, key=lambda each: (each.at is None, each.at or 0.0)))
 
     def _of(self, ticket: Ticket, now: float, seen: frozenset[str]) -> Outlook:
         run = ticket.run

@@ -23,7 +23,7 @@ from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
 from ksi_tui.engine.store.base import StoredRequest, UsageQuery, UsageTotals
 from ksi_tui.engine.ticket import Ticket
-from ksi_tui.engine.why_report import cause_reply, left_behind, why_reply
+from ksi_tui.engine.why_report import cause_reply, left_behind, outlook_reply, why_reply
 
 STATUS_SESSIONS = 100
 """How many sessions `completion:status` lists, deepest first (contract section 2)."""
@@ -104,8 +104,10 @@ class Replies:
             report |= left_behind()
         if ticket is not None and not ticket.state.final:
             now = core.clock()
+            chain = self._chains.chain(ticket, now)
             report |= {
-                **why_reply(self._chains.chain(ticket, now), self._outlooks.outlook(ticket, now)),
+                **why_reply(chain, self._outlooks.outlook(ticket, now)),
+                "moves": [outlook_reply(each) for each in self._outlooks.moves(chain, now)],
                 "position": core.queue.position(ticket),
                 "deadline_left_s": round(ticket.timeout_s - ticket.deadline_spent(now), 1),
             }

@@ -42,6 +42,7 @@ def request_report(stored: StoredRequest, ticket: Ticket | None) -> dict[str, An
         "root": None,
         "cycle": False,
         "chain_text": None,
+        "moves": [],
         "priority": str(spec.priority),
         "requested_model": spec.model,
         "model": live.model if live else stored.answered_model or stored.model,

@@ -131,6 +131,7 @@ class Snapshots:
         call = ticket.run.call if ticket.run is not None else None
         text = call.text if call else ""
         outlook = self._outlooks.outlook(ticket, now)
+        causes = self._chains.chain(ticket, now)
         final = ticket.state.final
         return Live(
             request_id=request_id,
@@ -147,7 +148,8 @@ class Snapshots:
             text_length=len(text),
             if_nobody_acts=None if final else outlook.text,
             outlook=None if final else outlook,
-            chain=None if final else self._chains.chain(ticket, now),
+            chain=None if final else causes,
+            moves=() if final else self._outlooks.moves(causes, now),
         )
 
     # --- sessions ----------------------------------------------------------------------------

@@ -286,6 +286,7 @@ class Live:
     if_nobody_acts: str | None
     outlook: Outlook | None = None
     chain: Chain | None = None
+    moves: tuple[Outlook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ def why_reply(chain: Chain, outlook: Outlook) -> dict[str, Any]:
         "cycle": chain.cycle,
         "chain_text": chain.text,
         "if_nobody_acts": outlook.text,
-        "outlook": _outlook(outlook),
+        "outlook": outlook_reply(outlook),
     }
 
 
@@ -33,7 +33,7 @@ def left_behind() -> dict[str, Any]:
     return {
         "why": "left by an earlier run; goes on when an engine resumes it",
         "if_nobody_acts": text,
-        "outlook": _outlook(Outlook(what=Next.NEXT_START, at=None, text=text)),
+        "outlook": outlook_reply(Outlook(what=Next.NEXT_START, at=None, text=text)),
     }
 
 
@@ -75,7 +75,8 @@ def _root(root: Root) -> dict[str, Any]:
     }
 
 
-def _outlook(outlook: Outlook) -> dict[str, Any]:
+def outlook_reply(outlook: Outlook) -> dict[str, Any]:
+    """Return an outlook as the replies give it."""
     return {
         "what": str(outlook.what),
         "at": iso(outlook.at),

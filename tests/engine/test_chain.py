@@ -97,6 +97,10 @@ async def test_behind_one_that_waits_for_a_lock_whose_holder_waits_for_a_probe(
         assert status["outlook"]["what"] == "probe"
         assert status["outlook"]["at"] == status["root"]["until"]
         assert status["outlook"]["request_id"] == busy
+        assert [(m["what"], m["request_id"], m["text"]) for m in status["moves"]] == [
+            ("probe", busy, "in 20 s a probe may go to p"),
+            ("lock_expires", waits, "in 5 min the lock of a7 expires and it goes on"),
+        ]
 
 
 async def test_each_kind_of_root_ends_a_chain_of_one(tmp_path: Path) -> None:
