@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from ksi_tui.engine.chain import MAX_LINKS, SHOWN_OF_A_SESSION
+from ksi_tui.engine.causes import Causes
+from ksi_tui.engine.chain import MAX_LINKS, SHOWN_OF_A_SESSION, Chains
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.lock_holder import work_of
-from ksi_tui.engine.models import State
-from ksi_tui.engine.views import Chain, Phase, SnapshotQuery
+from ksi_tui.engine.models import Cause, CauseKind, State
+from ksi_tui.engine.outlook import Outlooks
+from ksi_tui.engine.views import Chain, Next, Phase, SnapshotQuery
 from tests.engine.engine_fixtures import (
     HandClock,
     Rig,
@@ -330,3 +332,60 @@ async def test_what_has_ended_has_no_chain(tmp_path: Path) -> None:
         status = await rig.status(request_id)
         assert (status["chain"], status["root"], status["cycle"]) == ([], None, False)
         assert (status["outlook"], status["chain_text"]) == (None, None)
+
+
+# --- causes of every kind ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CauseKind if kind is not CauseKind.BEHIND])
+@pytest.mark.parametrize("dated", [True, False])
+async def test_any_other_cause_of_a_head_is_a_root_with_an_outlook(
+    tmp_path: Path, kind: CauseKind, dated: bool
+) -> None:
+    clock = HandClock()
+    async with running(config(tmp_path), clock=clock) as rig:
+        await lock(rig, "s", "a7", 60)
+        ticket = rig.ticket(await rig.submit(session_id="s"))
+        until_s = clock.now + 8 if dated else None
+        cause = Cause(kind=kind, target="session:s", until=until_s, text="paused by op1: deploy")
+        causes = Causes(rig.core, lambda _, at: cause if at < clock.now + 8 else None)
+        chain = Chains(rig.core, causes).chain(ticket, clock.now)
+        assert len(chain.links) == 1
+        assert chain.root is not None
+        assert (chain.root.kind, chain.root.target, chain.root.until) == (
+            kind,
+            "session:s",
+            until_s,
+        )
+        outlook = Outlooks(rig.core, causes).outlook(ticket, clock.now)
+        assert outlook.text
+        timed = (CauseKind.SLOT, CauseKind.ENGINE, CauseKind.NEXT)
+        if dated and kind not in timed:
+            assert outlook.at == until_s
+            assert outlook.text.startswith("in 8 s ")
+        if kind is CauseKind.PAUSE:
+            assert outlook.what is Next.PAUSE_LIFTED
+            assert chain.root.text == "paused by op1: deploy"
+
+
+async def test_a_disk_that_cannot_be_written_is_a_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(tmp_path, engine={"max_concurrency": 1})
+    async with running(settings, clock=HandClock(), scripts={"p": held}) as rig:
+        await rig.submit("runs")
+        await rig.calls(1)
+        request_id = await rig.submit("waits")
+        monkeypatch.setattr(type(rig.core.store), "fault", "the disk is full")
+        chain = chain_of(rig, request_id)
+        assert chain.text == f"{request_id}: database: the disk is full"
+        assert chain.root is not None
+        assert chain.root.occupied_by is None
+        live = rig.engine.snapshot(SnapshotQuery(request_id=request_id)).live
+        assert live is not None
+        assert live.outlook is not None
+        assert (live.outlook.what, live.outlook.at) == (Next.DISK_WRITABLE, None)
+        monkeypatch.undo()
+        root = chain_of(rig, request_id).root
+        assert root is not None
+        assert root.text.startswith("engine at 1 of 1")
