@@ -110,7 +110,8 @@ class Interventions:
             ]
         retried = [answer for answer, _ in again]
         await asyncio.gather(*[asyncio.shield(written) for _, written in again])
-        for request_id in going:
+        reopened = {answer["request_id"] for answer in retried}
+        for request_id in (each for each in going if each not in reopened):
             with suppress(Conflict):  # of a session, those are retried that can be
                 retried.append(await self._retry_one(request_id, data))
         return retried

@@ -219,6 +219,20 @@ async def test_a_circuit_that_was_forced_open_is_closed_by_nobody(tmp_path: Path
         await rig.ended(request_id)
 
 
+async def test_a_circuit_that_was_forced_open_for_a_while_is_probed_after_it(
+    tmp_path: Path,
+) -> None:
+    clock = HandClock()
+    async with running(config(tmp_path), clock=clock, scripts={"p": held}) as rig:
+        entry = rig.core.providers.get("p")
+        assert entry is not None
+        entry.circuit.force_open(clock.now, reason="maintenance", by="op1", for_s=20)
+        request_id = await rig.submit()
+        told = foretold(rig, request_id)
+        assert (told.what, told.at) == (Next.PROBE, T0 + 20)
+        await comes_true(rig, told.at, lambda: len(rig.p.calls) == 1)
+
+
 async def test_a_slot_frees(tmp_path: Path) -> None:
     settings = config(
         tmp_path,
