@@ -127,6 +127,8 @@ class Walker:
                 upstream = True
                 result = await entry.provider.call(call, live)
         except ProviderFault as fault:
+            if run.stopped is not None:
+                raise self._fenced(live, fault.usage, fault) from None
             raise self._failed(live, fault, closing=False) from None
         except TimeoutError:
             expired = live.timer is not None and live.timer.expired()
@@ -138,6 +140,8 @@ class Walker:
             log.exception("provider raised", extra={"provider": entry.name})
             unknown = ProviderFault(ErrorKind.TEMPORARY_FAILURE, f"{entry.name}: {error!r}")
             raise self._failed(live, unknown, closing=False) from error
+        if run.stopped is not None:
+            raise self._fenced(live, result.usage, result)
         self._answered(live, result)
         return Answer(live, result)
 
@@ -233,6 +237,23 @@ class Walker:
         record = self._record(live, outcome, now, **told)
         self.providers.gave_up(live.entry, live.permit, now)
         self._end(live, record, closing=closing)
+
+    def _fenced(
+        self, live: LiveCall, usage: Usage | None, end: CallResult | ProviderFault
+    ) -> asyncio.CancelledError:
+        """Book a call that was told to stop and came to an end of its own all the same.
+
+        Whatever it brings is too late: it is waste, and neutral to the circuit.
+        """
+        now = self.clock()
+        cost, version = end.cost, end.price_version
+        if usage is not None:
+            cost, version = self.tokens.price(live.model, usage, cost, version)
+        outcome = live.run.stopped or Outcome.INTERRUPTED
+        record = self._record(live, outcome, now, usage=usage, cost=cost, price_version=version)
+        self.providers.gave_up(live.entry, live.permit, now)
+        self._end(live, record, closing=False)
+        return asyncio.CancelledError()
 
     def _end(self, live: LiveCall, record: CallRecord, *, closing: bool) -> None:
         """Book a call that did not answer: now, or when its upstream is closed."""

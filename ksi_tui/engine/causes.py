@@ -1,7 +1,8 @@
-"""Why a request is where it is, and what happens if nobody acts.
+"""Why a request is where it is.
 
 Computed when somebody asks, from the parts as they are: so it is true at that moment
-and costs nothing while nobody looks.
+and costs nothing while nobody looks. Only the nearest cause of one request: where that
+leads is `chain`'s, what comes of it `outlook`'s.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from dataclasses import replace
 
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.live_call import LiveCall
-from ksi_tui.engine.models import Cause, CauseKind, State
+from ksi_tui.engine.models import Cause, CauseKind, Outcome, State
 from ksi_tui.engine.provider_manager import Hopeless
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.views import Phase
 
 SILENT_S = 10.0
 """A stream without a token for this long is shown as such (contract section 11)."""
+
+DATABASE, ENDING = "database", "ending"
+NOT_A_SLOT = (DATABASE, ENDING)
+"""Targets of an `engine` cause that is not about its slots."""
 
 GateQuestion = Callable[[Ticket, float], Cause | None]
 
@@ -41,6 +46,10 @@ class Causes:
 
     def cause(self, ticket: Ticket, now: float) -> Cause:
         """Return the nearest cause of an unfinished request's state."""
+        if ticket.state.final:
+            return self._stopped() or Cause(
+                kind=CauseKind.NEXT, text="its end is being written to disk"
+            )
         if ticket.run is not None:
             return self._running(ticket, now)
         ahead = self._core.queue.ahead(ticket) if self._core.queue.lane(ticket.session_id) else None
@@ -50,22 +59,34 @@ class Causes:
                 target=ahead.request_id,
                 text=f"behind {ahead.request_id} in its session",
             )
-        held = self._gate(ticket, now)
-        if held is not None:
-            return _dated(held, now)
-        return self._head(ticket, now)
+        return self.holds(ticket, now) or self._stopped() or self._head(ticket, now)
+
+    def holds(self, ticket: Ticket, at: float) -> Cause | None:
+        """Return what keeps a session's head back at a moment, now or to come, as of now."""
+        held = self._gate(ticket, at)
+        return None if held is None else _dated(held, at)
+
+    def obstructs(self, ticket: Ticket, at: float) -> Cause | Hopeless | None:
+        """Return why no provider can be called at a moment, now or to come, as of now."""
+        obstacle = self._core.providers.check(ticket.route, at)
+        return _dated(obstacle, at) if isinstance(obstacle, Cause) else obstacle
+
+    def _stopped(self) -> Cause | None:
+        """Return what keeps the whole engine from beginning anything."""
+        core = self._core
+        if core.store.fault is not None:
+            text = f"database: {core.store.fault}"
+            return Cause(kind=CauseKind.ENGINE, target=DATABASE, text=text)
+        if core.draining:
+            text = "the engine is ending; goes on at its next start"
+            return Cause(kind=CauseKind.ENGINE, target=ENDING, text=text)
+        return None
 
     def _head(self, ticket: Ticket, now: float) -> Cause:
         core = self._core
-        if core.store.fault is not None:
-            return Cause(kind=CauseKind.ENGINE, text=f"database: {core.store.fault}")
-        if core.draining:
-            return Cause(
-                kind=CauseKind.ENGINE, text="the engine is ending; goes on at its next start"
-            )
-        obstacle = core.providers.check(ticket.route, now)
+        obstacle = self.obstructs(ticket, now)
         if isinstance(obstacle, Cause):
-            return _dated(obstacle, now)
+            return obstacle
         if isinstance(obstacle, Hopeless):
             return Cause(kind=CauseKind.NEXT, text=obstacle.message)
         limit = core.config.engine.max_concurrency
@@ -77,6 +98,10 @@ class Causes:
     def _running(self, ticket: Ticket, now: float) -> Cause:
         run = ticket.run
         call = run.call if run is not None else None
+        if run is not None and run.stopped is not None:
+            elsewhere = run.stopped is Outcome.SENT_ELSEWHERE
+            text = "its call is being stopped" + (", goes on elsewhere" if elsewhere else "")
+            return Cause(kind=CauseKind.NEXT, text=text)
         if call is None:
             return Cause(kind=CauseKind.NEXT, text="starting")
         name, until = call.entry.name, call.idle_at
@@ -85,7 +110,7 @@ class Causes:
             return Cause(kind=CauseKind.RUNNING, target=name, until=until, text=text)
         silent_s = now - (call.last_token_at or now)
         if silent_s >= SILENT_S:
-            text = f"no token for {silent_s:.0f} s"
+            text = f"no token for {seconds(silent_s)}"
             return Cause(kind=CauseKind.NO_TOKEN, target=name, until=until, text=text)
         text = f"{name} answers"
         if call.model != call.asked_model:
@@ -111,51 +136,16 @@ class Causes:
         silent_s = now - (call.last_token_at or now)
         return Phase.NO_TOKEN if silent_s >= SILENT_S else Phase.STREAMING
 
-    def if_nobody_acts(self, ticket: Ticket, now: float) -> str:
-        """Return what the nearest of the request's clocks will do, and when."""
-        run = ticket.run
-        if run is not None and run.call is not None and run.call.idle_at is not None:
-            call = run.call
-            left = seconds((call.idle_at or now) - now)
-            if call.clock_name == "deadline":
-                return f"in {left} the deadline ends it as failed"
-            spent = ticket.attempts + 1
-            then = (
-                f"attempt {spent + 1} of {ticket.max_attempts} may follow, from the beginning"
-                if spent < ticket.max_attempts
-                else "no attempt is left after this one"
-            )
-            waste = f"; {call.tokens} tokens become waste" if call.tokens else ""
-            clock = f"the {call.clock_name} clock ends this call in {left} unless text comes"
-            return f"{clock}; {then}{waste}"
-        return self._if_nobody_acts_waiting(ticket, now)
 
-    def _if_nobody_acts_waiting(self, ticket: Ticket, now: float) -> str:
-        cause = self.cause(ticket, now)
-        match cause.kind:
-            case CauseKind.BEHIND:
-                return f"it goes on when {cause.target} has ended"
-            case CauseKind.ENGINE | CauseKind.SLOT:
-                return "it goes on when a running request ends"
-            case CauseKind.NEXT:
-                return "it goes on at once"
-            case CauseKind.PAUSE:
-                return f"it waits until {cause.target} is resumed"
-            case CauseKind.WORKER:
-                return "it goes on when a provider worker is ready"
-        deadline = ticket.deadline_at()
-        if deadline is not None and (cause.until is None or deadline < cause.until):
-            return f"in {seconds(deadline - now)} its deadline ends it as failed"
-        if cause.until is None:
-            return "it goes on when that changes"
-        what = {
-            CauseKind.LOCK: f"the lock of {cause.target} expires and it goes on",
-            CauseKind.BACKOFF: f"attempt {ticket.attempts + 1} of {ticket.max_attempts} begins",
-            CauseKind.CIRCUIT: f"a probe may go to {cause.target}",
-            CauseKind.COOLDOWN: f"{cause.target} may be called again",
-            CauseKind.RATE: f"{cause.target} may be called again",
-        }.get(cause.kind, "it goes on")
-        return f"in {seconds(cause.until - now)} {what}"
+def open_calls(core: Core, provider: str | None = None) -> list[LiveCall]:
+    """Return the calls that run now, of one provider or of all."""
+    runs = [lane.running.run for lane in core.queue.running_lanes() if lane.running is not None]
+    calls = [run.call for run in runs if run is not None]
+    return [
+        call
+        for call in calls
+        if call is not None and call.pending is None and provider in (None, call.entry.name)
+    ]
 
 
 def _awaited(call: LiveCall, now: float) -> str:

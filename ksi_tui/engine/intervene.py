@@ -19,6 +19,10 @@ from ksi_tui.engine.ticket import Route, Ticket
 
 SESSION_LIMIT = 100_000
 """How many requests of one session one action reaches."""
+_GO_AGAIN = (State.FAILED, State.CANCELLED)
+
+_Again = tuple[dict[str, Any], "asyncio.Future[None]"]
+"""What is answered for a request that goes again, and when that is on disk."""
 
 
 class Interventions:
@@ -91,15 +95,40 @@ class Interventions:
         if data.request_id is not None:
             changed = [await self._retry_one(data.request_id, data)]
             return {"retried": changed, **changed[0], "status": await self._status(data.request_id)}
-        session_id = data.session_id or ""
-        stored = await self._core.store.session_requests(session_id, SESSION_LIMIT)
+        return {"retried": await self._retry_session(data.session_id or "", data)}
+
+    async def _retry_session(self, session_id: str, data: Retry) -> list[dict[str, Any]]:
+        """Retry what can be retried; what had ended comes back at once, before any of it runs."""
+        going = [ticket.request_id for ticket in self._of_session(session_id)]
+        async with self._core.removing:
+            stored = await self._ended_of(session_id)
+            again = [
+                self._again(request, data)
+                for request in stored
+                if request.state in _GO_AGAIN and request.spec.request_id not in self._core.tickets
+            ]
+        retried = [answer for answer, _ in again]
+        await asyncio.gather(*[asyncio.shield(written) for _, written in again])
+        reopened = {answer["request_id"] for answer in retried}
+        for request_id in (each for each in going if each not in reopened):
+            with suppress(Conflict):  # of a session, those are retried that can be
+                retried.append(await self._retry_one(request_id, data))
+        return retried
+
+    async def _ended_of(self, session_id: str) -> Sequence[StoredRequest]:
+        """Return a session's requests, once the ends of all of it that have ended are on disk."""
+        core = self._core
+        finishing = [
+            future
+            for request_id, future in core.finishing.items()
+            if core.tickets[request_id].session_id == session_id
+        ]
+        if finishing:
+            await asyncio.wait(finishing)
+        stored = await core.store.session_requests(session_id, SESSION_LIMIT)
         if not stored:
             raise NotFound(f"no session {session_id!r}")
-        retried = []
-        for request in stored:
-            with suppress(Conflict):  # of a session, those are retried that can be
-                retried.append(await self._retry_one(request.spec.request_id, data))
-        return {"retried": retried}
+        return stored
 
     def _check_targets(self, data: Retry) -> None:
         names = self._core.providers.names
@@ -123,36 +152,45 @@ class Interventions:
             await asyncio.wait([finishing])
         ticket = self._core.tickets.get(request_id)
         if ticket is None:
-            async with self._core.removing:
-                return await self._again(await self._ended(request_id), data)
+            answer, written = await self._reopen(request_id, data)
+            await asyncio.shield(written)
+            return answer
         if data.avoid or data.model:
             return await self._elsewhere(ticket, data)
         if ticket.state is State.RETRYING:
             return await self._now(ticket, data)
+        if data.in_place:
+            raise Conflict(f"{request_id} already goes again: it is {ticket.state}")
         raise Conflict(
             f"{request_id} is {ticket.state}; it can be sent elsewhere with avoid or model, "
             "or retried once it has failed or been cancelled"
         )
 
-    async def _ended(self, request_id: str) -> StoredRequest:
-        """Return a request that can go again; raises NotFound or Conflict."""
-        stored = await self._core.store.request(request_id)
-        if stored is None:
-            raise NotFound(f"no request {request_id!r}")
-        if stored.state not in (State.FAILED, State.CANCELLED):
-            raise Conflict(
-                f"{request_id} is {stored.state}; only failed or cancelled ones go again"
-            )
-        return stored
+    async def _reopen(self, request_id: str, data: Retry) -> _Again:
+        # One at a time: of two that read the same end, the second would undo what followed.
+        async with self._core.removing:
+            if request_id in self._core.tickets:
+                raise Conflict(f"{request_id} already goes again")
+            stored = await self._core.store.request(request_id)
+            if stored is None:
+                raise NotFound(f"no request {request_id!r}")
+            if stored.state not in _GO_AGAIN:
+                raise Conflict(
+                    f"{request_id} is {stored.state}; only failed or cancelled ones go again"
+                )
+            return self._again(stored, data)
 
-    async def _again(self, stored: StoredRequest, data: Retry) -> dict[str, Any]:
-        """Let a failed or cancelled request join the queue anew, under its id."""
+    def _again(self, stored: StoredRequest, data: Retry) -> _Again:
+        """Let a failed or cancelled request join the queue anew, under its id.
+
+        In place it is as if it had never ended: it stands where it stood, has waited since
+        then, and keeps away from whom it was sent away from.
+        """
         core, spec = self._core, stored.spec
-        if spec.request_id in core.tickets:
-            raise Conflict(f"{spec.request_id} already goes again")
         now = core.clock()
         place = stored.place if data.in_place else core.take_place()
-        avoid = frozenset(data.avoid or ())
+        queued_at = stored.queued_at if data.in_place else now
+        avoid = frozenset(data.avoid or ()) | frozenset(stored.avoid if data.in_place else ())
         model = data.model or stored.model
         ticket = Ticket(
             request_id=spec.request_id,
@@ -162,7 +200,7 @@ class Interventions:
             rank=spec.priority.rank,
             level=spec.priority.level,
             place=place,
-            queued_at=now,
+            queued_at=queued_at,
             timeout_s=spec.timeout_s,
             max_attempts=spec.max_attempts,
             lock=spec.lock,
@@ -179,16 +217,15 @@ class Interventions:
             model=model,
             max_attempts=spec.max_attempts,
             avoid=tuple(sorted(avoid)),
-            queued_at=now,
+            queued_at=queued_at,
         )
         action = self.record("retry", spec.request_id, data.by, data.reason, _detail(data))
         written = core.store.write(moved, action)
         core.sessions.seen(spec.session_id, spec.agent_id, now)
         core.queue.add(ticket, now)
         core.recent_without(spec.request_id)
-        await asyncio.shield(written)
         core.poke()
-        return {"request_id": spec.request_id, "was": str(stored.state), "changed": True}
+        return {"request_id": spec.request_id, "was": str(stored.state), "changed": True}, written
 
     async def _elsewhere(self, ticket: Ticket, data: Retry) -> dict[str, Any]:
         """Stop the call of an unfinished request and let the next attempt begin elsewhere."""

@@ -10,11 +10,13 @@ from heapq import nlargest
 from typing import Any
 
 from ksi_tui.engine.causes import Causes
+from ksi_tui.engine.chain import Chains
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.control_replies import circuit_reply, pause_reply, paused_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import NotFound
-from ksi_tui.engine.models import Cause, CauseKind, State
+from ksi_tui.engine.models import CauseKind, State
+from ksi_tui.engine.outlook import Outlooks
 from ksi_tui.engine.payloads import Results, TokenUsage
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
@@ -22,6 +24,7 @@ from ksi_tui.engine.response_writer import unfiled_count
 from ksi_tui.engine.store.base import StoredRequest
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.usage_report import usage_report
+from ksi_tui.engine.why_report import cause_reply, left_behind, outlook_reply, why_reply
 
 STATUS_SESSIONS = 100
 """How many sessions `completion:status` lists, deepest first (contract section 2)."""
@@ -35,6 +38,8 @@ class Replies:
     def __init__(self, core: Core, causes: Causes) -> None:
         self._core = core
         self._causes = causes
+        self._chains = Chains(core, causes)
+        self._outlooks = Outlooks(core, causes)
 
     # --- everything --------------------------------------------------------------------------
 
@@ -135,14 +140,13 @@ class Replies:
             raise NotFound(f"no request {request_id!r}")
         report = request_report(stored, ticket)
         if ticket is None and not stored.state.final:
-            report["why"] = "left by an earlier run; goes on when an engine resumes it"
+            report |= left_behind()
         if ticket is not None and not ticket.state.final:
             now = core.clock()
-            cause = self._causes.cause(ticket, now)
+            chain = self._chains.chain(ticket, now)
             report |= {
-                "why": cause.text,
-                "cause": _cause(cause),
-                "if_nobody_acts": self._causes.if_nobody_acts(ticket, now),
+                **why_reply(chain, self._outlooks.outlook(ticket, now)),
+                "moves": [outlook_reply(each) for each in self._outlooks.moves(chain, now)],
                 "position": core.queue.position(ticket),
                 "deadline_left_s": round(ticket.timeout_s - ticket.deadline_spent(now), 1),
             }
@@ -195,7 +199,7 @@ class Replies:
         why, cause = stored.error_message, None
         if ticket is not None and not ticket.state.final:
             found = self._causes.cause(ticket, self._core.clock())
-            why, cause = found.text, _cause(found)
+            why, cause = found.text, cause_reply(found)
         return {
             "request_id": stored.spec.request_id,
             "status": str(ticket.state if ticket else stored.state),
@@ -319,13 +323,3 @@ def _limits(entry: Entry, now: float) -> dict[str, Any] | None:
     calls, tokens = entry.limit.used(now)
     limit = entry.limit
     return {"rpm": limit.rpm, "rpm_used": calls, "tpm": limit.tpm, "tpm_used": tokens}
-
-
-def _cause(cause: Cause) -> dict[str, Any]:
-    return {
-        "kind": str(cause.kind),
-        "target": cause.target,
-        "until": iso(cause.until),
-        "certain": cause.certain,
-        "text": cause.text,
-    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from ksi_tui.engine.models import Lock
 
@@ -59,9 +60,9 @@ class SessionManager:
         session.agents.add(agent_id)
         self._of_agent.setdefault(agent_id, set()).add(session.session_id)
 
-    def sessions_of(self, agent_id: str) -> frozenset[str]:
-        """Return the live sessions an agent has sent requests to."""
-        return frozenset(self._of_agent.get(agent_id, ()))
+    def sessions_of(self, agent_id: str, limit: int | None = None) -> frozenset[str]:
+        """Return the live sessions an agent has sent requests to; any `limit` of them."""
+        return frozenset(islice(self._of_agent.get(agent_id, ()), limit))
 
     @property
     def agent_count(self) -> int:

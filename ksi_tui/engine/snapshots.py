@@ -9,9 +9,12 @@ from __future__ import annotations
 from itertools import chain, islice
 
 from ksi_tui.engine.causes import Causes, seconds
+from ksi_tui.engine.chain import Chains
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.lock_holder import work_of
 from ksi_tui.engine.models import Lock, Pause, PauseScope, State
+from ksi_tui.engine.outlook import Outlooks
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.queue_manager import Lane
@@ -50,6 +53,8 @@ class Snapshots:
     def __init__(self, core: Core, causes: Causes) -> None:
         self._core = core
         self._causes = causes
+        self._chains = Chains(core, causes)
+        self._outlooks = Outlooks(core, causes)
         self._lanes: list[Lane] = []
         self._ordered_at = 0.0
         self._ordered_count = -1
@@ -147,6 +152,8 @@ class Snapshots:
         view = self._active_view(ticket, now)
         call = ticket.run.call if ticket.run is not None else None
         text = call.text if call else ""
+        outlook = self._outlooks.outlook(ticket, now)
+        causes = self._chains.chain(ticket, now)
         final = ticket.state.final
         return Live(
             request_id=request_id,
@@ -161,7 +168,10 @@ class Snapshots:
             tokens_per_s=view.tokens_per_s,
             text=text,
             text_length=len(text),
-            if_nobody_acts=None if final else self._causes.if_nobody_acts(ticket, now),
+            if_nobody_acts=None if final else outlook.text,
+            outlook=None if final else outlook,
+            chain=None if final else causes,
+            moves=() if final else self._outlooks.moves(causes, now),
         )
 
     # --- sessions ----------------------------------------------------------------------------
@@ -192,7 +202,7 @@ class Snapshots:
     def _lock(self, lock: Lock, now: float) -> LockView:
         lane = self._core.queue.lane(lock.session_id)
         waiting = sum(t.agent_id != lock.holder for t in lane.waiting) if lane else 0
-        doing, phase = self._holder_does(lock, lane, now)
+        doing, phase = self._holder_does(lock, now)
         return LockView(
             session_id=lock.session_id,
             holder=lock.holder,
@@ -219,16 +229,12 @@ class Snapshots:
             waiting=waiting,
         )
 
-    def _holder_does(self, lock: Lock, lane: Lane | None, now: float) -> tuple[str, Phase | None]:
-        running = lane.running if lane else None
-        if running is not None and running.agent_id == lock.holder and not running.state.final:
-            return f"{running.request_id} runs", self._causes.phase(running, now)
-        for session_id in sorted(self._core.sessions.sessions_of(lock.holder))[:20]:
-            other = self._core.queue.lane(session_id)
-            ticket = (other.running or other.head) if other else None
-            if ticket is not None and ticket.agent_id == lock.holder:
-                phase = self._causes.phase(ticket, now)
-                return f"{ticket.request_id} {'runs' if phase.running else 'waits'}", phase
+    def _holder_does(self, lock: Lock, now: float) -> tuple[str, Phase | None]:
+        work = work_of(self._core, lock)
+        if work is not None and not work.ticket.state.final:
+            phase = self._causes.phase(work.ticket, now)
+            does = "runs" if work.ticket.run is not None else "waits"
+            return f"{work.ticket.request_id} {does}", phase
         return "", None
 
     # --- providers ---------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ksi_tui.engine.models import Cause
+
 
 class Phase(StrEnum):
     """What a request is doing, in the words of the screen."""
@@ -188,6 +190,99 @@ class Totals:
     unpriced_today: int
 
 
+class Next(StrEnum):
+    """What moves a request first if nobody acts."""
+
+    FIRST_TOKEN_CLOCK = "first_token_clock"
+    IDLE_CLOCK = "idle_clock"
+    REPLY_CLOCK = "reply_clock"
+    DEADLINE = "deadline"
+    BACKOFF_ENDS = "backoff_ends"
+    LOCK_EXPIRES = "lock_expires"
+    PROBE = "probe"
+    CIRCUIT_CLOSED = "circuit_closed"  # by hand: nothing else ends a forced state
+    COOLDOWN_ENDS = "cooldown_ends"
+    RATE_ALLOWS = "rate_allows"  # a limit of requests or tokens a minute
+    SLOT_FREES = "slot_frees"
+    PAUSE_LIFTED = "pause_lifted"
+    WORKER_READY = "worker_ready"
+    DISPATCHED = "dispatched"
+    WAIT_ENDS = "wait_ends"  # of any other kind
+    DISK_WRITABLE = "disk_writable"
+    NEXT_START = "next_start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What happens to an unfinished request if nobody acts.
+
+    `what` moves first, at `at` (None: nobody can tell, or it does not come by itself);
+    `text` says both and what follows. `request_id` is whose clock that is, where it is
+    another request's that this one waits for.
+    """
+
+    what: Next
+    at: float | None
+    text: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One request on the way from a waiting one to its root cause.
+
+    `cause` is its own. `via` says how the link before leads here (empty for the first),
+    `certain` is False where that is inferred. `omitted` requests of the session lie
+    between the link before and this one and are not listed.
+    """
+
+    request_id: str
+    session_id: str
+    agent_id: str | None
+    status: str
+    phase: Phase
+    cause: Cause
+    queued_s: float
+    via: str = ""
+    certain: bool = True
+    omitted: int = 0
+
+    @property
+    def why(self) -> str:
+        """Why it is where it is, in words."""
+        return self.cause.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """What a chain ends in.
+
+    `kind`, `target` and `until` as a `Cause`'s; `occupied_by` is the request that has held
+    a full slot longest, which is then inferred to be in the way (`certain` is False).
+    """
+
+    kind: str
+    target: str | None
+    until: float | None
+    certain: bool
+    text: str
+    occupied_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """Why a request waits, link by link, and the root cause; `text` is that in a sentence.
+
+    `cycle`: the last link waits for one of the links before; `root` is then the lock whose
+    expiry ends it. `root` None: the chain is longer than what is followed.
+    """
+
+    links: tuple[Link, ...]
+    root: Root | None
+    cycle: bool
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HousekeepingView:
     """What the engine has tidied since it started, and how many results are in no file yet."""
@@ -216,6 +311,9 @@ class Live:
     text: str
     text_length: int
     if_nobody_acts: str | None
+    outlook: Outlook | None = None
+    chain: Chain | None = None
+    moves: tuple[Outlook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,13 +121,16 @@ async def test_the_why_changes_when_its_cause_does(tmp_path: Path) -> None:
 
 async def test_a_full_engine_is_a_why(tmp_path: Path) -> None:
     settings = config(tmp_path, engine={"max_concurrency": 1})
-    async with running(settings, scripts={"p": held}) as rig:
-        await rig.submit("runs")
+    async with running(settings, clock=HandClock(), scripts={"p": held}) as rig:
+        runs = await rig.submit("runs")
         await rig.calls(1)
         waiting = await rig.submit("waits")
         status = await rig.status(waiting)
         assert (status["why"], status["cause"]["kind"]) == ("engine at 1 of 1", "engine")
-        assert status["if_nobody_acts"] == "it goes on when a running request ends"
+        assert status["if_nobody_acts"] == (
+            "it goes on when a running request ends, "
+            f"the nearest {runs} in 60 s at its first token clock unless text comes"
+        )
 
 
 async def test_what_happens_if_nobody_acts(tmp_path: Path) -> None:
@@ -146,14 +149,16 @@ async def test_what_happens_if_nobody_acts(tmp_path: Path) -> None:
             "the first token clock ends this call in 55 s unless text comes; "
             "attempt 2 of 3 may follow, from the beginning"
         )
-        assert await nobody(hurried) == "in 15 s the deadline ends it as failed"
+        assert await nobody(hurried) == "in 15 s the deadline ends it as failed (deadline_exceeded)"
         rig.p.of("patient").say("text", 12)
         assert await nobody(patient) == (
             "the idle clock ends this call in 30 s unless text comes; "
             "attempt 2 of 3 may follow, from the beginning; 12 tokens become waste"
         )
         behind = await rig.submit("behind", session_id=patient)
-        assert await nobody(behind) == f"it goes on when {patient} has ended"
+        assert (await nobody(behind)).startswith(
+            f"it goes on when {patient} has ended; {patient}: the idle clock ends this call in 30 s"
+        )
 
 
 async def test_the_last_attempt_says_that_it_is_the_last(tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ async def test_it_ends_a_wait_for_a_probe(tmp_path: Path) -> None:
         await until(lambda: rig.core.alarms.count("backoff") == 0)
         assert await rig.why(request_id) == "p open, probe in 98 s"
         nobody = (await rig.status(request_id))["if_nobody_acts"]
-        assert nobody == "in 48 s its deadline ends it as failed"
+        assert nobody == "in 48 s its deadline ends it as failed (deadline_exceeded)"
         rig.advance(48)
         told = await rig.event("completion:error", request_id)
         assert told["kind"] == "deadline_exceeded"

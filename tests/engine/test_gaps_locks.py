@@ -74,7 +74,7 @@ async def test_a_deadline_that_ends_before_the_wait_is_what_happens_next(tmp_pat
         assert later == "in 8 s attempt 2 of 3 begins"
         rig.ticket(request_id).retry_at = T0 + 100
         sooner = (await rig.status(request_id))["if_nobody_acts"]
-        assert sooner == "in 60 s its deadline ends it as failed"
+        assert sooner == "in 60 s its deadline ends it as failed (deadline_exceeded)"
 
 
 async def test_what_waits_while_the_engine_ends_is_told_so(tmp_path: Path) -> None:

@@ -157,6 +157,10 @@ class World:
             status = await rig.status(request_id)
             assert status["why"]
             assert status["if_nobody_acts"]
+            assert status["outlook"]["text"] == status["if_nobody_acts"]
+            assert status["chain"][0]["why"] == status["why"]
+            assert all(link["why"] for link in status["chain"])
+            assert status["root"]["text"]
             if lock is not None and head:
                 assert status["cause"]["kind"] == "lock"
         if core.queue.running_count < core.config.engine.max_concurrency:

@@ -17,7 +17,8 @@ from typing import Any
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.assembly import Parts
-from ksi_tui.engine.circuit_memory import CircuitState, Settled
+from ksi_tui.engine.circuit import Settled
+from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.events import WORKER_STARTED
 from ksi_tui.engine.providers.factory import build_provider
 from ksi_tui.engine.providers.litellm import LitellmProvider

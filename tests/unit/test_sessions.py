@@ -158,3 +158,13 @@ def test_never_two_holders_and_never_a_holder_after_its_expiry(
         for who in AGENTS:
             others = any(until > now for holder, until in mine.items() if holder != who)
             assert (locks.blocks("s", who, now) is not None) == others
+
+
+def test_as_many_sessions_of_an_agent_as_are_asked_for() -> None:
+    sessions = SessionManager()
+    for number in range(5):
+        sessions.seen(f"s{number}", "a1", 0)
+    assert len(sessions.sessions_of("a1", 3)) == 3
+    assert (
+        sessions.sessions_of("a1", 3) < sessions.sessions_of("a1", 9) == sessions.sessions_of("a1")
+    )
