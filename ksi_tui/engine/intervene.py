@@ -108,12 +108,19 @@ class Interventions:
                 if request.state in _GO_AGAIN and request.spec.request_id not in self._core.tickets
             ]
         retried = [answer for answer, _ in again]
-        await asyncio.gather(*[asyncio.shield(written) for _, written in again])
+        await self._on_disk(*[written for _, written in again])
         reopened = {answer["request_id"] for answer in retried}
         for request_id in (each for each in going if each not in reopened):
             with suppress(Conflict):  # of a session, those are retried that can be
                 retried.append(await self._retry_one(request_id, data))
         return retried
+
+    async def _on_disk(self, *written: asyncio.Future[None]) -> None:
+        """Wait until what goes again is on disk, then let it run, whoever still waits."""
+        try:
+            await asyncio.gather(*[asyncio.shield(each) for each in written])
+        finally:
+            self._core.poke()
 
     async def _ended_of(self, session_id: str) -> Sequence[StoredRequest]:
         """Return a session's requests, once the ends of all of it that have ended are on disk."""
@@ -153,7 +160,7 @@ class Interventions:
         ticket = self._core.tickets.get(request_id)
         if ticket is None:
             answer, written = await self._reopen(request_id, data)
-            await asyncio.shield(written)
+            await self._on_disk(written)
             return answer
         if data.avoid or data.model:
             return await self._elsewhere(ticket, data)
@@ -224,7 +231,6 @@ class Interventions:
         core.sessions.seen(spec.session_id, spec.agent_id, now)
         core.queue.add(ticket, now)
         core.recent_without(spec.request_id)
-        core.poke()
         return {"request_id": spec.request_id, "was": str(stored.state), "changed": True}, written
 
     async def _elsewhere(self, ticket: Ticket, data: Retry) -> dict[str, Any]:
