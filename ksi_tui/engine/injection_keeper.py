@@ -107,23 +107,14 @@ class InjectionKeeper:
         await table.all_arrived(ticket.session_id)
         held = table.bound_to(ticket.request_id)
         if not held and ticket.attempts == 0 and ticket.interruptions == 0:
-            held = self._bind(ticket, core.clock())
+            held = table.bind(ticket.session_id, ticket.request_id)
+            for each in held:
+                core.alarms.clear(("injection", each.injection_id))
         if not held:
             return spec
         await asyncio.shield(core.store.write(*self._moves(held, ticket.request_id)))
         found = await core.store.injections([each.injection_id for each in held])
         return replace(spec, prompt=compose(spec.prompt, found))
-
-    def _bind(self, ticket: Ticket, now: float) -> tuple[Held, ...]:
-        table = self.core.injections
-        for injection_id in table.ids(ticket.session_id):
-            waiting = table.waiting(injection_id)
-            if waiting is not None and waiting.expired(now):
-                self.expire(injection_id, now)
-        held = table.bind(ticket.session_id, ticket.request_id)
-        for each in held:
-            self.core.alarms.clear(("injection", each.injection_id))
-        return held
 
     def _moves(self, held: Sequence[Held], request_id: str) -> list[Write]:
         now = self.core.clock()

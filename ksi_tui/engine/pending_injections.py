@@ -29,10 +29,6 @@ class Held:
     serial: int
     expires_at: float | None = None
 
-    def expired(self, now: float) -> bool:
-        """Whether its time is over."""
-        return self.expires_at is not None and self.expires_at <= now
-
 
 @dataclass(slots=True, kw_only=True)
 class InjectionCounts:

@@ -289,6 +289,18 @@ async def test_what_is_part_of_a_prompt_does_not_expire_before_it_ends(tmp_path:
         assert rig.core.alarms.count("injection") == 0
 
 
+async def test_what_was_given_back_expires_on_time_too(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with running(config(tmp_path), clock=clock) as rig:
+        await inject_into(rig, "to", ttl_s=10)
+        rig.p.script = fails(ErrorKind.INVALID_REQUEST)
+        await rig.ended(await rig.submit("ask", session_id="to"))
+        assert rig.core.injections.pending == 1
+        rig.advance(11)
+        await until(lambda: rig.core.injections.counts.expired == 1)
+        assert rig.core.injections.pending == 0
+
+
 async def test_expired_while_no_engine_ran(tmp_path: Path) -> None:
     clock = HandClock()
     async with running(config(tmp_path), clock=clock) as rig:

@@ -12,8 +12,8 @@ import pytest
 
 from ksi_tui.engine import injector
 from ksi_tui.engine.errors import NotReady
-from ksi_tui.engine.injection import Injection, id_of_result
-from ksi_tui.engine.injector import Injector
+from ksi_tui.engine.injection import Injection, Source, id_of_result
+from ksi_tui.engine.injector import Delivery, Injector
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.models import State
 from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec
@@ -72,6 +72,7 @@ async def test_a_kill_between_result_and_injection(
             told = rig.events("injection:stored") + rig.events("injection:queued")
             assert len(told) == (0 if life else 2)
             await rig.settled()
+            assert (await rig.core.store.load()).injection_terms == {}
             if mode == "direct" and not life:
                 await rig.ended(*(id_of_result("src", session) for session in "ab"))
                 assert rig.p.prompts == ["re: find", "re: find"]
@@ -131,6 +132,53 @@ async def test_a_kill_under_a_prompt_sends_the_same_text_again(tmp_path: Path) -
         behind = await rig.submit("next", session_id="a")
         (await rig.calls(2))[-1].go.set()
         assert await prompt_of(rig, behind) == "one\n\ntwo\n\nnext"
+
+
+async def test_a_prompt_that_was_sent_without_any_is_sent_again_without(tmp_path: Path) -> None:
+    async with running(config(tmp_path), scripts={"p": held}) as rig:
+        asked = await rig.submit("ask", session_id="a")
+        await rig.calls(1)
+        await rig.emit("injection:inject", session_id="a", content="late")
+    async with running(config(tmp_path)) as rig:
+        assert await prompt_of(rig, asked) == "ask"
+        behind = await rig.submit("next", session_id="a", history="none")
+        assert await prompt_of(rig, behind) == "late\n\nnext"
+
+
+async def test_the_end_of_the_engine_waits_for_what_is_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inject, begun = Injector.inject, asyncio.Event()
+
+    async def slow(self: Injector, source: Source) -> Delivery:
+        begun.set()
+        await asyncio.sleep(0.05)
+        return await inject(self, source)
+
+    monkeypatch.setattr(Injector, "inject", slow)
+    async with running(config(tmp_path)) as rig:
+        await rig.submit("find", request_id="src", injection_config=BOTH)
+        await begun.wait()
+    async with running(config(tmp_path)) as rig:
+        status = await rig.emit("injection:status")
+        assert (status["pending"], status["owed"]) == (2, 0)
+
+
+async def test_what_cannot_go_now_goes_on_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refusing(self: Intake, specs: object, writes: object) -> None:
+        raise NotReady("nothing was accepted: the disk is full")
+
+    async with running(config(tmp_path)) as rig:
+        (one,) = (await rig.emit("injection:inject", session_id="a", content="x"))["injection_ids"]
+        with monkeypatch.context() as patch:
+            patch.setattr(Intake, "own", refusing)
+            reply = await rig.emit("injection:execute", injection_id=one)
+        assert reply["code"] == "not_ready"
+        assert rig.core.injections.ids("a") == [one]
+        asked = await rig.submit("ask", session_id="a")
+        assert await prompt_of(rig, asked) == "x\n\nask"
 
 
 async def test_what_waits_and_what_is_queued_survives_in_its_order(tmp_path: Path) -> None:
