@@ -24,20 +24,12 @@ from ksi_tui.engine.errors import (
 )
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
-from ksi_tui.engine.models import Message, Outcome, RequestSpec, State, VerdictKind
+from ksi_tui.engine.models import Message, Outcome, RequestSpec, State
 from ksi_tui.engine.provider_manager import Hopeless
 from ksi_tui.engine.recently_ended import ended
 from ksi_tui.engine.retry_manager import MAX_INTERRUPTIONS, Retry
 from ksi_tui.engine.store.base import AttemptBooked, CallBooked, Finished, Moved, Write
 from ksi_tui.engine.ticket import Ticket
-
-_WAITED_FOR = (
-    VerdictKind.OPEN,
-    VerdictKind.COOLING,
-    VerdictKind.FULL,
-    VerdictKind.PAUSED,
-    VerdictKind.WORKER,
-)
 
 
 class Conclusions:
@@ -178,7 +170,7 @@ class Conclusions:
         """Whether a candidate that was only busy or sick may still answer this request."""
         return all(
             POLICY[f.kind].fails_over and not POLICY[f.kind].retried for f in run.faults
-        ) and any(verdict.kind in _WAITED_FOR for verdict in run.verdicts)
+        ) and any(verdict.kind.passes for verdict in run.verdicts)
 
     def _leave_out_failed(self, run: Run) -> None:
         failed = {live.entry.name for live in run.calls}

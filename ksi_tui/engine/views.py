@@ -100,7 +100,10 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderView:
-    """A provider's health. `per_minute`: calls ended in each of the last 15 min, oldest first."""
+    """A provider's health. `per_minute`: calls ended in each of the last 15 min, oldest first.
+
+    `forced`: a person holds the circuit in its state. `paused`: a person has paused it.
+    """
 
     name: str
     kind: str
@@ -117,6 +120,8 @@ class ProviderView:
     cost_per_h: float | None
     unpriced: bool
     now: str
+    forced: bool = False
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
