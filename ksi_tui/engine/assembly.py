@@ -162,16 +162,21 @@ async def assemble(
     if parts.pool is not None:
         parts.pool.start()
     parts.responses.start()
+    parts.wires.live = True
     parts.dispatcher.poke()
     return parts
 
 
 class Wires:
-    """What the parts tell each other. They need each other, so what they call is made first."""
+    """What the parts tell each other. They need each other, so what they call is made first.
+
+    `live`: the engine has started, so workers that are needed now start now.
+    """
 
     core: Core
     dispatcher: Dispatcher
     pool: WorkerPool | None = None
+    live = False
 
     def __init__(self, workers: int, router: Router, store: Store) -> None:
         self._workers = workers
@@ -183,6 +188,8 @@ class Wires:
         """Return the provider that the settings describe, with workers where it needs them."""
         if self.pool is None and needs_pool((settings,)):
             self.pool = WorkerPool(self._workers, on_event=self.on_worker)
+            if self.live:
+                self.pool.start()
         return build_provider(settings, self.pool)
 
     def on_worker(self, name: str, data: dict[str, Any]) -> None:

@@ -208,6 +208,22 @@ class VerdictKind(StrEnum):
     UNSUITED = "unsuited"  # cannot stream, cannot run MCP
     NOT_REACHED = "not_reached"  # an earlier candidate answered
 
+    @property
+    def passes(self) -> bool:
+        """Whether the candidate may serve later: what keeps it from it is waited for."""
+        return self in _PASSING
+
+
+_PASSING = frozenset(
+    {
+        VerdictKind.OPEN,
+        VerdictKind.COOLING,
+        VerdictKind.FULL,
+        VerdictKind.PAUSED,
+        VerdictKind.WORKER,
+    }
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:

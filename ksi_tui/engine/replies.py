@@ -99,6 +99,8 @@ class Replies:
         core = self._core
         if not len(core.pauses) or core.queue.running_count or not core.queue.session_count:
             return False
+        if core.pauses.engine is not None:
+            return True
         now = core.clock()
         heads = (lane.head for lane in core.queue.lanes())
         return all(

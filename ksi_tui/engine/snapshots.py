@@ -263,6 +263,8 @@ class Snapshots:
             cost_per_h=cost,
             unpriced=unpriced,
             now=self._provider_now(entry, cooling, now),
+            forced=look.forced is not None,
+            paused=self._core.pauses.provider(entry.name) is not None,
         )
 
     def _provider_now(self, entry: Entry, cooling: float | None, now: float) -> str:
@@ -328,6 +330,11 @@ class Snapshots:
             return Verdict(level=Level.DEGRADED, cause=cause)
         if core.providers.workers.starting:
             return Verdict(level=Level.OK, cause=core.providers.workers.text)
+        forced = next((e for e in entries if e.circuit.look(now).forced is not None), None)
+        if forced is not None:
+            look = forced.circuit.look(now)
+            cause = f"{forced.name} {look.forced_text}{_left(look.forced_until, now)}"
+            return Verdict(level=Level.OK, cause=cause)
         return Verdict(level=Level.OK, cause="no circuit is open, nothing cools down")
 
     def _totals(self, now: float) -> Totals:

@@ -102,7 +102,10 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderView:
-    """A provider's health. `per_minute`: calls ended in each of the last 15 min, oldest first."""
+    """A provider's health. `per_minute`: calls ended in each of the last 15 min, oldest first.
+
+    `forced`: a person holds the circuit in its state. `paused`: a person has paused it.
+    """
 
     name: str
     kind: str
@@ -119,6 +122,8 @@ class ProviderView:
     cost_per_h: float | None
     unpriced: bool
     now: str
+    forced: bool = False
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

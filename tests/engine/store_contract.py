@@ -19,6 +19,8 @@ from ksi_tui.engine.models import (
     Message,
     OnConflict,
     Outcome,
+    Pause,
+    PauseScope,
     Priority,
     State,
     Usage,
@@ -32,11 +34,15 @@ from ksi_tui.engine.store.base import (
     CallBooked,
     LockGone,
     LockSaved,
+    PauseGone,
+    PauseSaved,
     ProviderSaved,
     SessionSeen,
     Store,
     StoredRequest,
+    TurnsForgotten,
     Unfinished,
+    Write,
 )
 from tests.engine.store_values import (
     T0,
@@ -497,6 +503,57 @@ class StoreContract:
         assert [seq for seq, _ in of_session] == [4, 6, 8]
         assert [seq for seq, _ in failed_of_session] == [1, 7]
         assert {printed["session_id"] for _, printed in of_session} == {"s-0"}
+
+    # --- pauses ---------------------------------------------------------------------------
+
+    async def test_what_is_paused_is_found_until_it_is_resumed(
+        self, store: Store, open_again: Open
+    ) -> None:
+        engine = Pause(scope=PauseScope.ENGINE, since=T0 + 2, by="op1", reason="déploy \ud800")
+        session = Pause(scope=PauseScope.SESSION, id="s-1", since=T0 + 1)
+        provider = Pause(scope=PauseScope.PROVIDER, id="s-1", since=T0, by="op2")
+        gone = Pause(scope=PauseScope.SESSION, id="s-2", since=T0)
+        await store.write(PauseSaved(pause=engine), PauseSaved(pause=session))
+        await store.write(
+            PauseSaved(pause=gone),
+            PauseGone(scope=PauseScope.SESSION, id="s-2"),
+            PauseGone(scope=PauseScope.PROVIDER, id="s-1"),
+            PauseSaved(pause=provider),
+        )
+        expected = [provider, session, replace(engine, reason="déploy ?")]
+        assert await store.pauses() == expected
+        await store.aclose()
+        again = await open_again()
+        recovery = await again.load()
+        await again.write(PauseGone(scope=PauseScope.ENGINE, id=None))
+        left = await again.pauses()
+        await again.aclose()
+        assert recovery.pauses == expected
+        assert left == [provider, session]
+
+    # --- a conversation that begins anew ---------------------------------------------------
+
+    @pytest.mark.parametrize("together", [False, True])
+    async def test_forgotten_turns_are_gone_and_later_ones_stay(
+        self, store: Store, *, together: bool
+    ) -> None:
+        before = [finished(n, n, session_id="s", turn=_pair(n)) for n in (1, 2)]
+        after = finished(3, 3, session_id="s", turn=_pair(3))
+        other = finished(4, 4, session_id="t", turn=_pair(4))
+        await store.write(*[accepted(n, session_id="st"[n == 4]) for n in (1, 2, 3, 4)])
+        writes: list[Write] = [*before, other, TurnsForgotten(session_id="s"), after]
+        for group in [writes] if together else [[write] for write in writes]:
+            await store.write(*group)
+        assert await store.turns("s", 10**6) == list(_pair(3))
+        assert await store.turns("t", 10**6) == list(_pair(4))
+        counted = [await store.session(name) for name in "st"]
+        assert [found.turn_count for found in counted if found] == [1, 1]
+        # The record stays.
+        assert len(await store.results()) == 4
+
+    async def test_forgetting_a_session_that_is_none_makes_none(self, store: Store) -> None:
+        await store.write(TurnsForgotten(session_id="s"))
+        assert await store.session("s") is None
 
     # --- the end --------------------------------------------------------------------------
 

@@ -174,3 +174,31 @@ async def test_a_killed_worker_costs_no_attempt_and_the_request_completes(
     assert status["interruptions"] == 1
     assert [a["error_kind"] for a in status["attempts"]] == ["worker_lost", None]
     assert status["attempts"][0]["calls"][0]["waste"] is True
+
+
+async def test_a_provider_added_later_brings_the_workers_it_needs(
+    server: MisbehavingServer, tmp_path: Path
+) -> None:
+    simulated = {"name": "sim", "kind": "simulated", "models": ["sim/*"], "model": "{model}"}
+    config = Config.model_validate(
+        {"engine": {"database": str(tmp_path / "ksi.db")}, "providers": [simulated]}
+    )
+    async with CompletionEngine(config) as engine:
+        assert engine._parts is not None
+        assert engine._parts.pool is None
+        assert engine.snapshot().simulated_only
+        async with engine.subscribe("*:*") as events:
+            added = await engine.emit("provider:add", _provider("late", server.base("ok"), "late"))
+            assert added["status"] == "added"
+            assert not engine.snapshot().simulated_only
+            assert engine._parts.pool is not None
+            assert engine._parts.pool.starting
+            request_id = await _submit(engine, model="late")
+            assert (await _next(events, "worker:started")).data["worker"] == 1
+            await _next(events, "completion:result", request_id=request_id)
+        pool = engine._parts.pool
+        assert pool is not None
+        pid = pool.workers[0].pid
+        assert pid is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

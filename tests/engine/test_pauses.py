@@ -283,7 +283,7 @@ async def test_a_paused_provider_is_passed_over_for_the_next(tmp_path: Path) -> 
         assert status["providers"]["p"]["paused"]["by"] == "op1"
         assert status["providers"]["q"]["paused"] is None
         (row, _) = rig.engine.snapshot().providers
-        assert row.now == WHY
+        assert (row.now, row.paused, row.forced) == (WHY, True, False)
 
 
 async def test_where_all_are_paused_it_waits_for_any(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import State
+from ksi_tui.engine.views import Level
 from tests.engine.engine_fixtures import (
     HandClock,
     Rig,
@@ -107,6 +108,21 @@ async def test_the_end_of_a_force_is_heard_without_a_nudge(tmp_path: Path) -> No
         await rig.ended(await rig.submit())
 
 
+async def test_a_forced_circuit_is_the_verdicts_cause_also_when_it_is_closed(
+    tmp_path: Path,
+) -> None:
+    async with running(config(tmp_path), clock=HandClock()) as rig:
+        await done(rig, "provider:close", provider="p", by="op1", for_s=60)
+        verdict = rig.engine.snapshot().verdict
+        assert (verdict.level, verdict.cause) == (
+            Level.OK,
+            "p forced closed by op1, 60 s left",
+        )
+        rig.advance(60)
+        assert rig.engine.snapshot().verdict.cause == "no circuit is open, nothing cools down"
+        assert not rig.engine.snapshot().providers[0].forced
+
+
 async def test_forced_open_without_end_says_so_and_waits_for_somebody(tmp_path: Path) -> None:
     async with running(config(tmp_path), clock=HandClock()) as rig:
         reply = await done(rig, "provider:open", provider="p")
@@ -121,6 +137,20 @@ async def test_forced_open_without_end_says_so_and_waits_for_somebody(tmp_path: 
         await rig.ended(request)
 
 
+async def test_what_would_not_heal_is_waited_for_once_a_person_holds_it_open(
+    tmp_path: Path,
+) -> None:
+    script = in_turn(fails(ErrorKind.AUTH_ERROR, status=401), answers)
+    async with running(config(tmp_path), scripts={"p": script}) as rig:
+        await rig.ended(await rig.submit())
+        await done(rig, "provider:open", provider="p", by="op1", reason="new key on its way")
+        request = await rig.submit()
+        assert await rig.why(request) == "p forced open by op1: new key on its way"
+        await done(rig, "provider:reset", provider="p")
+        await rig.ended(request)
+        assert (await rig.status(request))["status"] == "completed"
+
+
 async def test_forced_closed_it_stays_so_whatever_fails(tmp_path: Path) -> None:
     settings = config(tmp_path, circuit=ONE_FAILURE)
     async with running(settings, clock=HandClock(), scripts={"p": DOWN}) as rig:
@@ -131,6 +161,10 @@ async def test_forced_closed_it_stays_so_whatever_fails(tmp_path: Path) -> None:
         shown = await rig.emit("completion:provider_status", provider="p")
         assert shown["circuit_breaker"]["state"] == "closed"
         assert shown["circuit_breaker"]["forced"] == "closed"
+        snapshot = rig.engine.snapshot()
+        (row,) = snapshot.providers
+        assert (row.forced, row.paused) == (True, False)
+        assert row.now == "forced closed by op1: trust me"
         # It was closed before: told all the same, since somebody acted.
         assert rig.events("provider:circuit") == [
             {"provider": "p", "from": "closed", "to": "closed", "reason": "trust me"}
@@ -221,6 +255,33 @@ async def test_forced_states_and_statistics_outlive_the_engine(
             assert after["stats"]["last_call"] == before["stats"]["last_call"]
         assert found["providers"]["p"]["circuit_breaker"]["forced_by"] == "op1"
         assert found["providers"]["p"]["stats"]["successful_calls"] == 1
+
+
+async def test_statistics_are_written_down_as_they_come(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        await rig.ended(await rig.submit())
+        (entry,) = rig.core.providers.entries()
+        await until(lambda: not entry.dirty)
+        await rig.core.store.write()
+        left = copied(tmp_path, "left")
+    async with running(config(left)) as rig:
+        stats = (await rig.emit("completion:provider_status", provider="p"))["stats"]
+        assert (stats["total_calls"], stats["successful_calls"]) == (1, 1)
+
+
+async def test_looking_at_a_circuit_moves_nothing(tmp_path: Path) -> None:
+    settings = config(tmp_path, circuit=ONE_FAILURE)
+    async with running(settings, clock=HandClock(), scripts={"p": DOWN}) as rig:
+        await opened(rig)
+        rig.advance(1000)  # a probe may go, and nobody wants one
+        (entry,) = rig.core.providers.entries()
+        before = entry.circuit.dump()
+        for _ in range(3):
+            assert rig.engine.snapshot().providers[0].circuit == "open"
+            await rig.emit("completion:provider_status")
+            await rig.emit("completion:status")
+        assert entry.circuit.dump() == before
+        assert len(rig.events("provider:circuit")) == 1
 
 
 # --- saved states of another hand ------------------------------------------------------------

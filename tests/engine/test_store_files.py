@@ -391,3 +391,23 @@ async def test_questions_after_the_end_are_refused(database: Path) -> None:
 def test_migrations_are_numbered_without_gaps() -> None:
     numbers = [migration.number for migration in migrations.migrations()]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_a_database_from_before_the_pauses_keeps_its_data(tmp_path: Path) -> None:
+    path = tmp_path / "ksi.db"
+    first = [migration for migration in migrations.migrations() if migration.number == 1]
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        mark = f"PRAGMA application_id={migrations.APPLICATION_ID}; PRAGMA user_version=1"
+        raw.executescript(f"BEGIN; {first[0].sql}; {mark}; COMMIT")
+        raw.execute("INSERT INTO providers VALUES ('p', '{}')")
+        raw.execute(
+            'INSERT INTO turns VALUES (1, \'s\', 2, \'[{"role": "user"}, {"role": "assistant"}]\')'
+        )
+        raw.execute("UPDATE counters SET value = 7 WHERE name = 'next_place'")
+    store = await open_store(path)
+    recovery = await store.load()
+    turns = await store.turns("s", 100)
+    await store.aclose()
+    assert migrations.check(path) == migrations.latest()
+    assert (recovery.providers, recovery.next_place, recovery.pauses) == ({"p": {}}, 7, [])
+    assert list(turns) == [{"role": "user"}, {"role": "assistant"}]

@@ -528,6 +528,41 @@ def test_what_it_did_not_write_is_refused(wrong: dict[str, str]) -> None:
         circuit().restore({**circuit().dump(), **wrong}, T0)
 
 
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.sampled_from(["open", "closed", "half_open", "timeout"]),
+    st.lists(st.none(), max_size=1),
+)
+
+
+@given(
+    wrong=st.dictionaries(st.sampled_from(sorted(circuit().dump())), ANYTHING, min_size=1),
+    missing=st.sets(st.sampled_from(sorted(circuit().dump())), max_size=1),
+)
+def test_what_another_hand_wrote_is_refused_or_works(
+    wrong: dict[str, object], missing: set[str]
+) -> None:
+    state = {**opened().dump(), **wrong}
+    subject = circuit()
+    before = subject.dump()
+    try:
+        subject.restore({k: v for k, v in state.items() if k not in missing}, T0)
+    except (KeyError, TypeError, ValueError):
+        assert subject.dump() == before
+        return
+    assert not missing
+    for now in (T0, T0 + 1e6):
+        subject.look(now)
+        permit = subject.admit(now)
+        if permit is not None:
+            subject.settle(permit, COUNTS, now, kind=ErrorKind.TIMEOUT)
+    json.dumps(subject.dump(), allow_nan=False)
+
+
 def test_reading_a_new_circuit() -> None:
     look = circuit().look(T0)
     assert (look.state, look.since, look.open_until, look.failures) == (CLOSED, 0, None, 0)

@@ -188,3 +188,24 @@ def test_an_empty_memory_is_a_fresh_start() -> None:
     subject = filled(5.0)
     subject.restore({})
     assert subject.stats(T0) == ProviderHealth().stats(T0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"total": "many"},
+        {"by_kind": {"gremlins": 1}},
+        {"by_kind": [1]},
+        {"latency_sum_ms": float("nan")},
+        {"latencies": [1, "2"]},
+        {"ttfts": [float("inf")]},
+        {"minutes": [[[1, "x"]]]},
+        {"last_call": "yesterday"},
+        {"last_error": ["now", "timeout", "m"]},
+        {"last_error": [1.0, "gremlins", "m"]},
+    ],
+)
+def test_a_memory_of_another_hand_is_refused(wrong: dict[str, Any]) -> None:
+    kept = filled(5.0).dump()
+    with pytest.raises((ArithmeticError, AttributeError, LookupError, TypeError, ValueError)):
+        ProviderHealth().restore({**kept, **wrong})

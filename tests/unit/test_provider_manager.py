@@ -9,8 +9,9 @@ import pytest
 from ksi_tui.config import Config, ProviderSettings
 from ksi_tui.engine.circuit import Permit
 from ksi_tui.engine.circuit_memory import CircuitState
-from ksi_tui.engine.errors import ErrorKind, ProviderFault
-from ksi_tui.engine.models import Cause, CauseKind, Verdict, VerdictKind
+from ksi_tui.engine.errors import Conflict, ErrorKind, ProviderFault
+from ksi_tui.engine.models import Cause, CauseKind, Pause, PauseScope, Verdict, VerdictKind
+from ksi_tui.engine.pauses import PauseTable
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.provider_manager import Hopeless, ProviderManager
 from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec
@@ -40,6 +41,7 @@ class Desk:
         self.circuits: list[tuple[str, str, str]] = []
         self.freed = 0
         self.starting = False
+        self.pauses = PauseTable()
         config = Config.model_validate(
             {"providers": [{"kind": "simulated", **each} for each in providers], **sections}
         )
@@ -49,10 +51,15 @@ class Desk:
             WorkerHealth(lambda: self.starting),
             on_circuit=lambda name, before, after, _: self.circuits.append((name, before, after)),
             on_freed=self._on_freed,
+            pauses=self.pauses,
         )
 
     def _on_freed(self) -> None:
         self.freed += 1
+
+    def pause(self, name: str) -> None:
+        pause = Pause(scope=PauseScope.PROVIDER, id=name, since=NOW, by="op1", reason="deploy")
+        assert self.pauses.add(pause)
 
     def entry(self, name: str) -> Entry:
         entry = self.manager.get(name)
@@ -303,3 +310,72 @@ def test_giving_up_a_probe_gives_its_permit_back() -> None:
     desk.manager.gave_up(desk.entry("a"), permit, NOW + 11)
     assert desk.freed == freed + 1
     assert desk.admit("a", now=NOW + 11).probe
+
+
+# --- pauses and additions ------------------------------------------------------------------
+
+
+def test_a_paused_provider_is_passed_over_with_who_and_why() -> None:
+    desk = Desk(p("a"), p("b"))
+    desk.pause("a")
+    got = desk.manager.admit(desk.entry("a"), "m", NOW)
+    assert isinstance(got, Verdict)
+    assert (got.kind, got.detail, got.until) == (
+        VerdictKind.PAUSED,
+        "paused by op1: deploy",
+        None,
+    )
+    assert desk.entry("a").in_flight == 0
+    assert desk.check() is None
+
+
+def test_a_pause_is_the_last_of_the_reasons_to_wait() -> None:
+    desk = Desk(p("a"), p("b", max_concurrency=1))
+    desk.pause("a")
+    desk.admit("b")
+    assert desk.check().kind is CauseKind.SLOT
+    desk.pause("b")
+    cause = desk.check()
+    assert (cause.kind, cause.target) == (CauseKind.PAUSE, "provider:a")
+
+
+def test_a_rate_does_not_shut_the_one_beside_a_paused_one() -> None:
+    circuit = {"failure_rate": 0.5, "min_calls": 2, "fail_max": 99}
+    desk = Desk(p("a"), p("b"), circuit=circuit)
+    desk.pause("a")
+    for _ in range(4):
+        desk.fail("b", ErrorKind.PROVIDER_ERROR)
+    assert desk.entry("b").circuit.look(NOW).state is CircuitState.CLOSED
+    desk.pauses.remove(PauseScope.PROVIDER, "a")
+    desk.fail("b", ErrorKind.PROVIDER_ERROR)
+    assert desk.entry("b").circuit.look(NOW).state is CircuitState.OPEN
+
+
+def test_an_added_provider_is_a_candidate_of_routes_that_were_asked_for_before() -> None:
+    desk = Desk(p("a", "m"))
+    assert [e.name for e in desk.manager.candidates(route()).usable] == ["a"]
+    assert not desk.manager.serves("new")
+    settings = ProviderSettings(name="b", kind="simulated", models=("m", "new"), priority=0)
+    freed = desk.freed
+    desk.manager.add(settings)
+    assert [e.name for e in desk.manager.candidates(route()).usable] == ["b", "a"]
+    assert desk.manager.serves("new")
+    assert desk.freed > freed
+    with pytest.raises(Conflict, match="the name 'b' is taken; in use are: a, b"):
+        desk.manager.add(settings)
+
+
+def test_one_corrupt_part_costs_only_itself(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk(p("a"), p("gone"), circuit={"fail_max": 1})
+    desk.fail("a", ErrorKind.API_RATE_LIMIT, retry_after_s=50)
+    desk.fail("a", ErrorKind.PROVIDER_ERROR, model="other")
+    (saved,) = [state for name, state in desk.manager.dirty() if name == "a"]
+    for part in ("circuit", "health", "cooldowns"):
+        again = Desk(p("a"), circuit={"fail_max": 1})
+        again.manager.restore({"a": {**saved, part: "?"}}, NOW)
+        assert f"the saved {part} of provider a cannot be read" in caplog.text
+        entry = again.entry("a")
+        is_open = entry.circuit.look(NOW).state is CircuitState.OPEN
+        assert is_open is (part != "circuit")
+        assert entry.health.stats(NOW).failed_calls == (0 if part == "health" else 2)
+        assert bool(entry.cooldowns) is (part != "cooldowns")
