@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,11 @@ class Life:
         while held := self.held:
             for request_id in held:
                 await self.engine.emit("completion:cancel", {"request_id": request_id})
-            await until(lambda held=held: not set(held) & set(self.held), "the calls are stopped")
+            await until(partial(self._none_held, held), "the calls are stopped")
             await self.quiet()
+
+    def _none_held(self, ids: Sequence[str]) -> bool:
+        return not set(ids) & set(self.held)
 
 
 async def _submit(life: Life, requests: Sequence[Asked], number: int) -> int:
