@@ -213,6 +213,7 @@ class Interventions:
             lock=spec.lock,
             state=stored.state,
             walks=stored.walks,
+            used_tokens=sum(call.usage.total for call in stored.calls if call.usage is not None),
         )
         core.payloads.keep(ticket, spec)
         core.tickets[spec.request_id] = ticket

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ksi_tui.engine.models import CallRecord, Usage
 from ksi_tui.engine.store import migrations, usage
 from ksi_tui.engine.store.base import CallBooked, Store, UsageFolded, UsageQuery, UsageTotals
+from ksi_tui.engine.store.columns import call_row
 from ksi_tui.engine.store.folding import DROPPED_AT_ONCE_S
 from ksi_tui.engine.store.sqlite import open_store
 from ksi_tui.engine.store.usage import (
@@ -120,7 +121,7 @@ async def test_calls_and_their_fold_may_share_a_transaction(store: Store) -> Non
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> Iterator[Store]:  # type: ignore[misc]
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
     opened = await open_store(tmp_path / "ksi.db")
     yield opened
     await opened.aclose()
@@ -232,3 +233,58 @@ async def test_a_fold_killed_after_any_statement_has_not_happened(tmp_path: Path
         connection.close()
         totals = await _totals_of(left / "ksi.db")
         assert (totals.calls, totals.cost) == (6, 1.5)
+
+
+def _before(path: Path, booked: Sequence[CallRecord]) -> None:
+    """Make a database as it was before this migration: every call in three spans, no MCP."""
+    older = [each for each in migrations.migrations() if each.number < 3]
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        for migration in older:
+            raw.executescript(migration.sql)
+        raw.executescript(
+            f"PRAGMA application_id={migrations.APPLICATION_ID};"
+            f" PRAGMA user_version={older[-1].number}"
+        )
+        columns = [row[1] for row in raw.execute("PRAGMA table_info(calls)")][1:28]
+        for one in booked:
+            raw.execute(
+                f"INSERT INTO calls ({', '.join(columns)}) VALUES ({', '.join('?' * 27)})",
+                call_row(one)[:27],
+            )
+        sums = [row[1] for row in raw.execute("PRAGMA table_info(usage_spans)")][5:]
+        added = f"provider, model, agent_id, {', '.join(f'SUM({name})' for name in sums)}"
+        for span in (60, 3600, 86400):
+            start = f"CAST(finished_at AS INTEGER) / {span} * {span}"
+            raw.execute(
+                f"INSERT INTO usage_spans SELECT {span}, {start}, {added}"
+                " FROM usage_calls GROUP BY 2, 3, 4, 5"
+            )
+        raw.execute(
+            f"INSERT INTO usage_sessions SELECT session_id, {added}"
+            " FROM usage_calls GROUP BY 1, 2, 3, 4"
+        )
+
+
+@settings(max_examples=25)
+@given(
+    booked=st.lists(
+        calls.map(lambda one: replace(one, mcp=False, tool_schema_tokens=0)), max_size=8
+    ),
+    later=st.lists(calls, max_size=4),
+    asked=st.lists(questions(), min_size=3, max_size=6),
+)
+async def test_an_older_database_keeps_its_sums_and_goes_on(
+    booked: list[CallRecord], later: list[CallRecord], asked: list[UsageQuery]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ksi.db"
+        _before(path, booked)
+        store = await open_store(path)
+        await store.write(accepted(1), accepted(2))
+        await store.write(*[CallBooked(call=one) for one in later])
+        answers = [await store.usage(query) for query in asked]
+        listed = [one for _, one in await store.usage_records(UsageQuery(), 0, 1000)]
+        await store.aclose()
+    assert listed == [*booked, *later]
+    for query, answer in zip(asked, answers, strict=True):
+        assert list(answer) == _expected(_asked([*booked, *later], query), query)

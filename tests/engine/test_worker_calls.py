@@ -55,6 +55,8 @@ async def test_an_answer_brings_response_usage_and_price(
     assert result.usage == Usage(input=12, cache_read=8, output=10, reasoning=4)
     assert result.raw_usage == USAGE
     assert result.cost == pytest.approx((12 * 0.15 + 8 * 0.075 + 14 * 0.6) / 1e6)
+    assert result.cache_savings == pytest.approx(8 * (0.15 - 0.075) / 1e6)
+    assert result.tool_schema_tokens == 0
     assert result.price_version is not None
     assert result.price_version.startswith("litellm 1.")
     choice = result.response["choices"][0]
@@ -93,6 +95,46 @@ async def test_a_model_without_a_price_is_unpriced(
 ) -> None:
     result = await answer(pool, server, "ok", Observer(), model="openai/home-made")
     assert (result.cost, result.price_version) == (None, None)
+
+
+@both
+async def test_tool_schemas_are_counted_by_tokenizer(
+    pool: WorkerPool, server: MisbehavingServer, stream: bool
+) -> None:
+    def tools(words: int) -> list[dict[str, Any]]:
+        function = {"name": "see", "description": "see " * words, "parameters": {"type": "object"}}
+        return [{"type": "function", "function": function}]
+
+    counted = [
+        await answer(pool, server, "ok", Observer(), stream=stream, params={"tools": tools(words)})
+        for words in (1, 1, 101)
+    ]
+    first, again, longer = [result.tool_schema_tokens for result in counted]
+    assert first is not None
+    assert again == first > 5
+    # A hundred more words are a hundred more tokens, whatever their letters.
+    assert longer == first + 100
+    sent = server.requests[-1].body
+    assert sent["tools"] == tools(101)
+    assert not [name for name in sent if name.startswith("_")]
+
+
+async def test_cache_reads_without_a_price_save_nobody_knows_what(
+    pool: WorkerPool, server: MisbehavingServer
+) -> None:
+    result = await answer(pool, server, "ok", Observer(), model="openai/home-made")
+    assert (result.usage.cache_read, result.cache_savings) == (8, None)
+
+
+async def test_tools_of_a_call_that_breaks_are_counted_with_its_usage(
+    pool: WorkerPool, server: MisbehavingServer
+) -> None:
+    tools = [{"type": "function", "function": {"name": "see", "parameters": {"type": "object"}}}]
+    with pytest.raises(ProviderFault) as caught:
+        await answer(pool, server, "cut", Observer(), params={"tools": tools})
+    assert caught.value.usage is not None
+    assert caught.value.tool_schema_tokens is not None
+    assert 5 < caught.value.tool_schema_tokens < caught.value.usage.input
 
 
 @both
@@ -378,6 +420,7 @@ async def test_another_providers_shape_gives_the_same_buckets(
     assert result.usage.output + result.usage.reasoning == 9
     assert not result.usage.estimated
     assert result.cost == pytest.approx((5 * 3 + 60 * 0.3 + 30 * 3.75 + 9 * 15) / 1e6)
+    assert result.cache_savings == pytest.approx(60 * (3 - 0.3) / 1e6)
     message = result.response["choices"][0]["message"]
     assert message["reasoning_content"] == "six by seven"
     blocks = message["thinking_blocks"]

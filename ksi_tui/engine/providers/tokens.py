@@ -125,6 +125,7 @@ class Tokens:
         if raw is None or paid is None:
             return None
         details = {**(raw.get("prompt_tokens_details") or {}), "cached_tokens": 0}
+        details.pop("text_tokens", None)  # what was neither read from nor written to a cache
         uncached = {**raw, "prompt_tokens_details": details, "cache_read_input_tokens": 0}
         full = self.cost(model, usage, uncached)
         return None if full is None else full - paid

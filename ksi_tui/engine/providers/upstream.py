@@ -149,6 +149,9 @@ class Upstream:
             "stream": request["stream"],
             "max_retries": 0,
             "num_retries": 0,
+            # Else litellm 1.106.2 imports the package mcp for every call with tools, to see
+            # whether its own gateway is meant, and fails where that is not installed.
+            "_skip_mcp_handler": True,
         }
 
     async def _usage(self, call: _Call, raw: Mapping[str, Any] | None, text: str) -> Usage:
