@@ -19,7 +19,7 @@ from typing import Any
 
 from ksi_tui import paths
 from ksi_tui.engine.errors import ConfigError
-from ksi_tui.redaction import redacted, secrets_of
+from ksi_tui.redaction import redacted, redacted_data, secrets_of
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -68,7 +68,10 @@ class JsonLines(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return redacted(json.dumps(line, default=str), self._secrets)
+        # Before it is JSON: an escaped secret would not be found, and what is taken out of a
+        # finished line may leave one that is no JSON.
+        line = redacted_data(line, self._secrets)
+        return json.dumps(line, default=lambda value: redacted(str(value), self._secrets))
 
 
 class _PrivateFile(RotatingFileHandler):

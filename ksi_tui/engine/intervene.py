@@ -311,11 +311,11 @@ class Interventions:
                 "error": f"{held.holder} holds the lock of {data.session_id} until {until}",
                 "code": LockDenied.code,
             }
-        session = core.sessions.seen(data.session_id, data.agent_id, now)
+        session = core.sessions.joined(data.session_id, data.agent_id, now)
         seen = SessionSeen(
             session_id=data.session_id,
             created_at=session.created_at,
-            last_activity=now,
+            last_activity=session.last_activity,
             agent_id=data.agent_id,
         )
         await asyncio.shield(core.store.write(seen, self._locks.grant(lock)))

@@ -100,9 +100,11 @@ class ResponseWriter:
         return max(LOOK_EVERY_S, REST_FACTOR * (time.monotonic() - began))
 
     def _failed(self, error: Exception) -> float:
-        fault = str(error) if isinstance(error, StoreError) else f"response files: {error!r}"
+        known = isinstance(error, StoreError)
+        fault = str(error) if known else f"response files: {error!r}"
         if self._core.upkeep.response_fault is None:
-            log.error("results wait for their response files: %s", fault, exc_info=error)
+            told = None if known else error
+            log.error("results wait for their response files: %s", fault, exc_info=told)
         self._core.upkeep.response_fault = fault
         delay_s, self._delay_s = self._delay_s, min(self._delay_s * 2, LAST_DELAY_S)
         return delay_s

@@ -40,12 +40,20 @@ class SessionManager:
         return self._sessions.get(session_id)
 
     def seen(self, session_id: str, agent_id: str | None, now: float) -> Session:
-        """Return the session, created if need be, with its activity noted."""
+        """Return the session of a request, created if need be, with its activity noted."""
+        session = self.joined(session_id, agent_id, now)
+        session.last_activity = now
+        return session
+
+    def joined(self, session_id: str, agent_id: str | None, now: float) -> Session:
+        """Return the session, created if need be, with the agent in it.
+
+        That is no activity: a session ends so long after its last request (contract section 6).
+        """
         session = self._sessions.get(session_id)
         if session is None:
             session = Session(session_id=session_id, created_at=now, last_activity=now)
             self._sessions[session_id] = session
-        session.last_activity = now
         if agent_id is not None and agent_id not in session.agents:
             self._join(session, agent_id)
         return session

@@ -122,6 +122,16 @@ def test_kill_9_three_times_loses_and_doubles_nothing(machine: Machine) -> None:
     assert {record["request_id"]: record for record in printed}.items() <= {
         record["request_id"]: record for record in stored
     }.items()
+    # Each result is in its session's file, once, in the order in which it came.
+    in_files: dict[str, list[str]] = {}
+    for path in (machine.home / "state" / "ksi-tui" / "responses").iterdir():
+        of_file = [json.loads(line)["ksi"] for line in path.read_text().splitlines()]
+        (session_id,) = {each["session_id"] for each in of_file}
+        in_files[session_id] = [each["request_id"] for each in of_file]
+    expected: dict[str, list[str]] = defaultdict(list)
+    for record in stored:
+        expected[record["session_id"]].append(record["request_id"])
+    assert in_files == expected
 
 
 def test_resume_with_nothing_left(machine: Machine) -> None:

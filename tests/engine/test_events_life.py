@@ -284,3 +284,32 @@ async def test_a_final_state_is_on_disk_before_its_event_goes_out(tmp_path: Path
                     break
         assert set(seen.values()) <= {"completed"}
         assert seen
+
+
+async def test_two_starts_at_once_are_one(tmp_path: Path) -> None:
+    engine = CompletionEngine(config(tmp_path))
+    replies = await asyncio.gather(*(engine.emit("system:startup") for _ in range(3)))
+    assert [reply.get("status") for reply in replies] == ["completion_service_ready"] * 3
+    async with engine:
+        assert engine.snapshot().verdict.level is Level.OK
+
+
+async def test_a_start_that_is_given_up_leaves_the_next_one_free(tmp_path: Path) -> None:
+    engine = CompletionEngine(config(tmp_path))
+    given_up = asyncio.create_task(engine.emit("system:startup"))
+    waits = asyncio.create_task(engine.emit("system:startup"))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    assert (await waits)["status"] == "completion_service_ready"
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    await engine.emit("system:shutdown")
+
+
+async def test_a_shutdown_while_it_starts_ends_it(tmp_path: Path) -> None:
+    engine = CompletionEngine(config(tmp_path))
+    starts = asyncio.create_task(engine.emit("system:startup"))
+    await asyncio.sleep(0)
+    assert (await engine.emit("system:shutdown"))["status"] == "shutdown"
+    assert (await starts)["status"] == "completion_service_ready"
+    assert (await engine.emit("completion:status"))["code"] == "not_ready"

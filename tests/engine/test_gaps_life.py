@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from ksi_tui.engine import housekeeping
+from ksi_tui.engine import housekeeping, payload_cache
 from ksi_tui.engine.errors import ErrorKind, StoreUnavailable
 from ksi_tui.engine.models import RequestSpec, State, Usage
 from ksi_tui.engine.store.base import CallBooked, Finished, ProviderSaved, Write
@@ -25,6 +25,59 @@ from tests.engine.engine_fixtures import (
     running,
     until,
 )
+
+
+@pytest.mark.parametrize("unread", ["specs", "turns"])
+async def test_what_cannot_be_read_now_is_tried_again_and_costs_no_attempt(
+    tmp_path: Path, unread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payload_cache, "BUDGET_CHARS", 0)
+    clock = HandClock()
+    async with running(config(tmp_path), clock=clock) as rig:
+        await rig.ended(await rig.submit("earlier", session_id="s"))
+        read = getattr(rig.core.store, unread)
+        tried = 0
+
+        async def unreadable(*args: Any) -> Any:
+            nonlocal tried
+            tried += 1
+            if tried <= 2:
+                raise StoreUnavailable("cannot read the database: the disk reports an error")
+            return await read(*args)
+
+        monkeypatch.setattr(rig.core.store, unread, unreadable)
+        first = await rig.submit("1", session_id="s", max_attempts=1)
+        behind = await rig.submit("2", session_id="s")
+        for _ in range(2):
+            seen = tried
+            await rig.state(first, State.RETRYING)
+            assert tried == max(1, seen)
+            assert await rig.why(first) == "backoff 1 s (temporary_failure)"
+            assert "cannot read the database" in str(await rig.status(first))
+            rig.advance(1)
+        await rig.ended(first, behind)
+        report = await rig.status(first)
+        assert (report["status"], len(report["attempts"])) == ("completed", 1)
+        assert report["error"] is None
+        assert rig.p.prompts == ["earlier", "1", "2"]
+        await rig.settled()
+
+
+async def test_one_that_is_cancelled_while_its_payload_cannot_be_read_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payload_cache, "BUDGET_CHARS", 0)
+    async with running(config(tmp_path), clock=HandClock()) as rig:
+
+        async def unreadable(_: Any) -> Any:
+            raise StoreUnavailable("cannot read the database")
+
+        monkeypatch.setattr(rig.core.store, "specs", unreadable)
+        request_id = await rig.submit(session_id="s")
+        await rig.state(request_id, State.RETRYING)
+        await rig.emit("completion:cancel", request_id=request_id)
+        await rig.ended(request_id)
+        await rig.settled()
 
 
 async def test_a_request_began_when_it_first_ran(tmp_path: Path) -> None:

@@ -44,6 +44,13 @@ QUESTIONS: dict[str, Question] = {
     "direct_of": lambda store: store.direct_of(["r-1", "r-2"]),
     "chain": lambda store: store.chain("r-1"),
     "results of some": lambda store: store.results_of(["r-1", "r-2"]),
+    "filing": lambda store: store.filing(),
+    "unfiled": lambda store: store.unfiled(0, limit=5, max_chars=100),
+    "unfiled up to": lambda store: store.unfiled(0, upto=1, limit=5, max_chars=100),
+    "expired": lambda store: store.expired(T0, 5, 5),
+    "session ids": lambda store: store.session_ids("a", 5),
+    "deserted": lambda store: store.deserted(["s-1"], T0),
+    "old actions": lambda store: store.old_actions(0, T0, 5),
 }
 """Every question that is not about usage."""
 
@@ -108,6 +115,8 @@ def _scans(step: str, text: str) -> bool:
         "piece",
         "injection_terms",
         "admissions",
+        "g",
+        "response_marks",
     }
     return not (
         words[1] in short or "CONSTANT" in words or (words[1] == "u" and (by_session or bracketed))
@@ -122,6 +131,19 @@ async def test_the_first_call_of_a_time_is_found_by_time(tmp_path: Path) -> None
     )
     await store.aclose()
     assert ["calls_finished" in row[3] for row in plan] == [True]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [*statements.REMOVE_REQUEST, statements.REMOVE_SESSION, *statements.REMOVE_OF_SESSION],
+)
+async def test_no_removal_scans(tmp_path: Path, statement: str) -> None:
+    store = await open_store(tmp_path / "ksi.db")
+    values = [1, 1][: 2 if "?2" in statement else 1]
+    plan = await store._reads.execute_fetchall(f"EXPLAIN QUERY PLAN {statement}", values)
+    await store.aclose()
+    assert [row[3] for row in plan if row[3].startswith("SCAN")] == []
+    assert any(row[3].startswith("SEARCH") for row in plan)
 
 
 def test_a_scan_would_be_seen(tmp_path: Path) -> None:

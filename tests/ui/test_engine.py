@@ -157,6 +157,8 @@ async def test_the_demo_shows_traffic_and_stays_bounded(tmp_path: Path) -> None:
         await hand.sees("demo load stopped")
         assert hand.app._demo._load is None
         await client.emit("system:shutdown", {"grace_s": 0})
+    # What it leaves is in its own folder, which goes with it.
+    assert list((tmp_path / "responses").iterdir())
 
 
 @pytest.mark.parametrize("size", [SMALL, WIDE], ids=["80x24", "140x45"])

@@ -217,6 +217,26 @@ def test_the_log_rotates_and_stays_private(monkeypatch: pytest.MonkeyPatch) -> N
     assert modes == {0o600}
 
 
+def test_no_secret_is_in_the_log_and_a_line_stays_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = 'sk-"quoted"\\and-häh'
+    monkeypatch.setenv("SOME_API_KEY", secret)
+    logs.start("info")
+    log = logging.getLogger("x")
+    log.info(
+        "called https://u:pw@host/?api_key=abc", extra={"said": [secret], "o": Exception(secret)}
+    )
+    try:
+        raise ValueError(f"refused {secret}")
+    except ValueError:
+        log.exception("failed", extra={"after": "kept"})
+    first, second = records()
+    assert first["event"] == "called https://(hidden)@host/?api_key=(hidden)"
+    assert (first["said"], first["o"]) == (["(hidden)"], "(hidden)")
+    assert second["after"] == "kept"
+    assert "refused (hidden)" in str(second["traceback"])
+    assert "quoted" not in logs.path().read_text(encoding="utf-8")
+
+
 def test_a_second_start_replaces_the_first() -> None:
     logs.start("info")
     logs.start("error")

@@ -132,6 +132,8 @@ class ResponseFolder:
 def _check_plain(mode: int) -> None:
     if stat.S_ISLNK(mode):
         raise OSError(errno.ELOOP, "")
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, "")
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "it is no plain file; move it away")
 

@@ -11,12 +11,13 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
 
-from ksi_tui.engine.errors import ConfigError, StoreUnavailable
+from ksi_tui.engine.errors import ConfigError, StoreError, StoreUnavailable
 from ksi_tui.engine.models import Message, RequestSpec, State
 from ksi_tui.engine.store import migrations, rows, statements
 from ksi_tui.engine.store.base import Recovery, Unfinished, Write
@@ -45,7 +46,7 @@ async def open_store(path: Path) -> SqliteStore:
     Folder 0700, files 0600. Raises DatabaseOwned (it says who), NotADatabase or NewerDatabase
     (the file stays as it is), or StoreUnavailable; each says what to do.
     """
-    path, ownership = await asyncio.to_thread(_own, path)
+    path, ownership = await _owned(path)
     try:
         writes, group = await _connect_writer(path)
         try:
@@ -73,6 +74,17 @@ async def open_reader(path: Path) -> SqliteReader:
         return SqliteReader(path, await connect_reader(path))
     except sqlite3.Error as error:
         raise migrations.unavailable(path, "read", error) from None
+
+
+async def _owned(path: Path) -> tuple[Path, Ownership]:
+    """Own the database; whoever is cancelled meanwhile leaves it free."""
+    owning = asyncio.create_task(asyncio.to_thread(_own, path), name="own the database")
+    try:
+        return await asyncio.shield(owning)
+    except asyncio.CancelledError:
+        with suppress(StoreError):  # the thread goes on, and may yet come to own it
+            (await owning)[1].release()
+        raise
 
 
 def _own(path: Path) -> tuple[Path, Ownership]:
