@@ -159,10 +159,11 @@ class ProviderSettings(_Section):
                 f"model = {self.model!r}: only the placeholder {{model}}, and {{match}} for what "
                 "the * of its pattern stands for, are allowed"
             ) from None
-        for secret in ("api_key", "authorization", "password", "token"):
-            if secret in {key.lower() for key in self.params}:
+        for name, value in self.params.items():
+            secret = name.lower() in ("api_key", "authorization", "password", "token")
+            if secret and not references(value):
                 raise ValueError(
-                    f"params.{secret}: keys come from the environment only; use api_key_env"
+                    f"params.{name.lower()}: keys come from the environment only; use api_key_env"
                 )
         return self
 

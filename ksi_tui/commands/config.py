@@ -149,7 +149,8 @@ def as_toml(data: Mapping[str, Any]) -> str:
                 lines += [f"[[{name}]]", *_pairs(entry), ""]
         elif section and all(isinstance(entry, Mapping) for entry in section.values()):
             for key, entry in section.items():
-                lines += [f"[{name}.{json.dumps(key)}]", *_pairs(entry), ""]
+                if entry:
+                    lines += [f"[{name}.{_key(key)}]", *_pairs(entry), ""]
         elif section:
             lines += [f"[{name}]", *_pairs(section), ""]
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from ksi_tui.config import ENV_REFERENCE, ProviderSettings
+from ksi_tui.known_providers import KEY_VARIABLES
 from ksi_tui.litellm_config.document import Document, Path_
 from ksi_tui.redaction import looks_secret
 
@@ -148,7 +149,7 @@ def _fields(
     model = str(left.pop("model"))
     left.pop("order", None)
     fields: dict[str, Any] = {
-        "models": (_pattern(name),),
+        "models": _patterns(name, model),
         "model": _template(document, where, name, model),
         "catch_all": "*" in name,
     }
@@ -254,9 +255,16 @@ def _warn_of_no_key(document: Document, path: Path_, model: str, fields: Mapping
         )
 
 
-def _pattern(name: str) -> str:
-    """Return a model's name as a pattern of ours, in which only * stands for anything."""
-    return re.sub(r"[\[?]", lambda mark: f"[{mark[0]}]", name)
+def _patterns(name: str, model: str) -> tuple[str, ...]:
+    """Return a model's name as a pattern of ours, in which only * stands for anything.
+
+    All of a provider's models also go by their plain names, where it is clear whose they are.
+    """
+    plain = re.sub(r"[\[?]", lambda mark: f"[{mark[0]}]", name)
+    for route, _, models, _ in KEY_VARIABLES:
+        if name == model == f"{route}/*":
+            return (plain, *models)
+    return (plain,)
 
 
 def _template(document: Document, where: Path_, name: str, model: str) -> str:

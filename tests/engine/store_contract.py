@@ -30,6 +30,7 @@ from ksi_tui.engine.models import (
 from ksi_tui.engine.store.base import (
     Accepted,
     ActionTaken,
+    Admitted,
     AttemptBooked,
     CallBooked,
     LockGone,
@@ -388,6 +389,21 @@ class StoreContract:
         assert (await store.load()).providers == {
             "openai": {"open": True, "until": None},
             "azure": {},
+        }
+
+    async def test_the_last_call_of_each_number_counts_against_a_limit(self, store: Store) -> None:
+        assert (await store.load()).admissions == {}
+        first = Admitted(provider="openai", number=0, at=T0, tokens=500)
+        await store.write(first, Admitted(provider="openai", number=1, at=T0 + 1, tokens=7))
+        await store.write(
+            Admitted(provider="openai", number=0, at=T0 + 61, tokens=9),
+            Admitted(provider="openai", number=0, at=T0 + 61, tokens=3),
+            Admitted(provider="azure", number=0, at=T0 + 2, tokens=0),
+        )
+        found = (await store.load()).admissions
+        assert {provider: sorted(rows) for provider, rows in found.items()} == {
+            "openai": [(0, T0 + 61, 3), (1, T0 + 1, 7)],
+            "azure": [(0, T0 + 2, 0)],
         }
 
     async def test_turns_are_the_newest_whole_pairs_that_fit(self, store: Store) -> None:

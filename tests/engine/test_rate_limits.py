@@ -10,6 +10,7 @@ from pathlib import Path
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import State
 from ksi_tui.engine.rate_limit import DEFAULT_REPLY_TOKENS
+from ksi_tui.engine.views import Phase
 from tests.engine.engine_fixtures import (
     T0,
     HandClock,
@@ -183,3 +184,19 @@ async def test_a_limit_is_never_exceeded_by_many_at_once(tmp_path: Path) -> None
             rig.advance(60)
         await rig.ended(*requests)
         assert rig.p.prompts == [f"n{number}" for number in range(8)]
+
+
+async def test_the_screen_says_that_a_limit_is_reached(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with running(config(tmp_path, providers=[provider("p", rpm=1)]), clock=clock) as rig:
+        await rig.ended(await rig.submit("one"))
+        (view,) = rig.engine.snapshot().providers
+        assert view.now == "at 1 of 1 requests a minute; again in 60 s"
+        waiting = await rig.submit("two")
+        clock.now += 1
+        (queue,) = rig.engine.snapshot().queues
+        assert (queue.phase, queue.head_id) == (Phase.WAITING, waiting)
+        assert queue.why == "p at 1 of 1 requests a minute, 59 s left"
+        clock.now += 59
+        (view,) = rig.engine.snapshot().providers
+        assert view.now == ""

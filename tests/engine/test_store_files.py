@@ -21,6 +21,7 @@ import pytest
 from ksi_tui.engine.errors import DatabaseOwned, NewerDatabase, NotADatabase, StoreUnavailable
 from ksi_tui.engine.models import State
 from ksi_tui.engine.store import migrations
+from ksi_tui.engine.store.base import Admitted
 from ksi_tui.engine.store.sqlite import open_reader, open_store
 from tests.engine.store_values import accepted
 
@@ -411,3 +412,19 @@ async def test_a_database_from_before_the_pauses_keeps_its_data(tmp_path: Path) 
     assert migrations.check(path) == migrations.latest()
     assert (recovery.providers, recovery.next_place, recovery.pauses) == ({"p": {}}, 7, [])
     assert list(turns) == [{"role": "user"}, {"role": "assistant"}]
+
+
+async def test_a_database_from_before_the_limits_keeps_its_data(tmp_path: Path) -> None:
+    path = tmp_path / "ksi.db"
+    first = migrations.migrations()[0]
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        mark = f"PRAGMA application_id={migrations.APPLICATION_ID}; PRAGMA user_version=1"
+        raw.executescript(f"BEGIN; {first.sql}; {mark}; COMMIT")
+        raw.execute("INSERT INTO providers (provider, state) VALUES ('openai', '{\"a\": 1}')")
+    store = await open_store(path)
+    recovery = await store.load()
+    assert recovery.providers == {"openai": {"a": 1}}
+    assert recovery.admissions == {}
+    await store.write(Admitted(provider="openai", number=0, at=1.0, tokens=2))
+    assert (await store.load()).admissions == {"openai": [(0, 1.0, 2)]}
+    await store.aclose()

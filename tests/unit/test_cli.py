@@ -114,6 +114,8 @@ def test_how_to_go_on_is_typed_with_the_same_options() -> None:
     assert as_typed(options, "run --resume") == (
         "ksi-tui --config 'my settings.toml' --db x.db run --resume"
     )
+    options.litellm_config = Path("config.yaml")
+    assert as_typed(options, "run").endswith("--litellm-config config.yaml --db x.db run")
 
 
 # --- codes ---------------------------------------------------------------------------------

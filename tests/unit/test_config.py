@@ -153,6 +153,12 @@ def test_a_key_in_the_file_is_refused_and_not_repeated(tmp_path: Path, name: str
     assert "sk-very-secret" not in str(caught.value)
 
 
+def test_a_reference_to_the_environment_is_no_key() -> None:
+    params = {"token": "os.environ/A_TOKEN"}
+    config = Config.model_validate({"providers": [{"name": "a", "params": params}]})
+    assert config.providers[0].variables == ("A_TOKEN",)
+
+
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     file = tmp_path / "latin.toml"
     file.write_bytes(b"# caf\xe9")
@@ -249,3 +255,114 @@ def test_a_provider_whose_variable_is_unset_is_named() -> None:
     assert len(lines) == 1
     assert "'a'" in lines[0]
     assert "A_KEY" in lines[0]
+
+
+# --- the table of the contract -----------------------------------------------------------------
+
+DEFAULTS: dict[str, dict[str, object]] = {
+    "engine": {
+        "database": None,
+        "responses_dir": None,
+        "workers": 1,
+        "max_concurrency": 32,
+        "timeout_s": 900,
+        "first_token_timeout_s": 60,
+        "idle_timeout_s": 60,
+        "reply_timeout_s": 300,
+        "max_queue_depth": 100_000,
+        "max_session_depth": 10_000,
+        "lock_timeout_s": 300,
+        "session_idle_minutes": 60,
+        "retention_days": 30,
+        "on_broken_stream": "restart",
+        "high_usage_tokens": 10_000,
+        "shutdown_grace_s": 10,
+        "litellm_config": None,
+    },
+    "retry": {
+        "max_attempts": 3,
+        "initial_delay_s": 2,
+        "max_delay_s": 60,
+        "multiplier": 2,
+        "jitter": 0.1,
+    },
+    "circuit": {
+        "fail_max": 5,
+        "reset_timeout_s": 30,
+        "max_reset_timeout_s": 300,
+        "max_cooldown_s": 300,
+        "failure_rate": None,
+    },
+    "ui": {"theme": None, "ascii": False, "refresh_hz": 10, "text": "on_open", "alert": None},
+}
+
+
+@pytest.mark.parametrize("section", list(DEFAULTS))
+def test_the_defaults_are_those_of_the_contract(section: str) -> None:
+    settings = getattr(Config(), section).model_dump()
+    assert {key: settings[key] for key in DEFAULTS[section]} == DEFAULTS[section]
+
+
+def test_a_providers_defaults_are_those_of_the_contract() -> None:
+    settings = ProviderSettings(name="a").model_dump()
+    assert settings.pop("models") == ("gpt-*",)
+    told = {
+        "name": "a",
+        "kind": "litellm",
+        "model": "openai/{model}",
+        "priority": 1,
+        "supports_streaming": True,
+        "supports_mcp": False,
+        "params": {},
+        "catch_all": False,
+    }
+    unset = {key for key in settings if key not in told}
+    assert {key: settings[key] for key in told} == told
+    assert {key for key in unset if settings[key] is not None} == set()
+
+
+def test_what_a_wrong_table_held_is_not_repeated(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "bad.toml", '[[providers]]\nname = "a"\nmodels = { key = "sk-very-secret" }'
+    )
+    with pytest.raises(ConfigError, match=r"providers\[0\]\.models: .*; found a table") as caught:
+        load_config(file)
+    assert "sk-very-secret" not in str(caught.value)
+
+
+def test_a_circuit_of_its_own_is_shown_without_what_it_inherits() -> None:
+    data = {
+        "circuit": {"reset_timeout_s": 9},
+        "providers": [{"name": "a", "circuit": {"fail_max": 2}}],
+    }
+    config = validated(data, "x")
+    text = as_toml(shown(config))
+    assert 'circuit = { "fail_max" = 2 }' in text
+    again = validated(tomllib.loads(text), "shown")
+    assert again.circuit_of(again.providers[0]) == config.circuit_of(config.providers[0])
+    assert again.circuit_of(again.providers[0]).reset_timeout_s == 9
+
+
+def test_a_model_that_routing_names_and_nobody_serves_is_named() -> None:
+    data = {
+        "providers": [{"name": "a", "models": ["gpt-*"]}],
+        "routing": {
+            "aliases": {"fast": "gpt-4o-mini", "odd": "nobody"},
+            "fallbacks": {"gpt-4o": ["fast", "claude"]},
+            "content_policy_fallbacks": {"*": ["other"]},
+        },
+    }
+    assert validated(data, "x").warnings == (
+        "routing.aliases.odd: no provider serves nobody",
+        "routing.fallbacks.gpt-4o: no provider serves claude",
+        "routing.content_policy_fallbacks.*: no provider serves other",
+    )
+
+
+def test_a_variable_that_a_parameter_names_is_asked_for() -> None:
+    params = {"extra_headers": {"x-key": "os.environ/GATEWAY_KEY"}, "user": "plain"}
+    provider = {"name": "a", "api_base": "os.environ/BASE", "params": params}
+    config = Config.model_validate({"providers": [provider]})
+    lines = list(unset_keys(config, {"BASE": "http://x"}))
+    assert len(lines) == 1
+    assert "GATEWAY_KEY is not set" in lines[0]

@@ -353,12 +353,12 @@ def test_a_rate_does_not_shut_the_one_beside_a_paused_one() -> None:
 
 def test_an_added_provider_is_a_candidate_of_routes_that_were_asked_for_before() -> None:
     desk = Desk(p("a", "m"))
-    assert [e.name for e in desk.manager.candidates(route()).usable] == ["a"]
+    assert [e.entry.name for e in desk.manager.candidates(route()).usable] == ["a"]
     assert not desk.manager.serves("new")
     settings = ProviderSettings(name="b", kind="simulated", models=("m", "new"), priority=0)
     freed = desk.freed
     desk.manager.add(settings)
-    assert [e.name for e in desk.manager.candidates(route()).usable] == ["b", "a"]
+    assert [e.entry.name for e in desk.manager.candidates(route()).usable] == ["b", "a"]
     assert desk.manager.serves("new")
     assert desk.freed > freed
     with pytest.raises(Conflict, match="the name 'b' is taken; in use are: a, b"):

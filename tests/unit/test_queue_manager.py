@@ -269,3 +269,21 @@ def test_order_and_counts_hold_whatever_happens(steps: list[tuple[str, int, Prio
         for each in waiting:
             ahead = [t for t in waiting if t.session_id == each.session_id and t.order < each.order]
             assert made.position(each) == len(ahead) + 1
+
+
+def test_who_was_begun_without_a_call_keeps_its_place_among_the_sessions() -> None:
+    made = queue(ticket("first", "a"))
+    begun = made.take(0, everyone)
+    assert begun is not None
+    made.add(ticket("second", "b"), 1)
+    made.put_back(begun, 2, uncalled=True)
+    assert drained(made, 3) == ["first", "second"]
+
+
+def test_who_was_called_joins_the_sessions_anew() -> None:
+    made = queue(ticket("first", "a"))
+    begun = made.take(0, everyone)
+    assert begun is not None
+    made.add(ticket("second", "b"), 1)
+    made.put_back(begun, 2)
+    assert drained(made, 3) == ["second", "first"]
