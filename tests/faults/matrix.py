@@ -48,8 +48,8 @@ CONTRACT = {
 }
 ANSWERED = Rule(False, False, Effect.CLOSES)
 
-CLOCK_S = 2.5
-"""The clocks of the engine that the hanging faults are played on."""
+CLOCK_S = 4.0
+"""The clocks of the engine that the hanging faults are played on: long enough for a first word."""
 MAX_COOLDOWN_S = 2.0
 MAX_ATTEMPTS = 2
 
@@ -275,9 +275,9 @@ CLOCKS = (
         "words without end, past the deadline",
         "drip@20",
         K.DEADLINE_EXCEEDED,
-        "not answered within timeout_s = 2 s",
+        "not answered within timeout_s = 4 s",
         clock="deadline",
-        timeout_s=2.0,
+        timeout_s=4.0,
         broken="The ",
     ),
     _split(
@@ -285,15 +285,15 @@ CLOCKS = (
         "hang@deadline",
         Ends(
             kind=K.DEADLINE_EXCEEDED,
-            said="not answered within timeout_s = 2 s",
+            said="not answered within timeout_s = 4 s",
             clock="deadline",
-            timeout_s=2.0,
+            timeout_s=4.0,
         ),
         Ends(
             kind=K.DEADLINE_EXCEEDED,
-            said="not answered within timeout_s = 2 s",
+            said="not answered within timeout_s = 4 s",
             clock="deadline",
-            timeout_s=2.0,
+            timeout_s=4.0,
         ),
     ),
 )
@@ -340,6 +340,13 @@ ANSWERS_OF_NO_USE = (
         "tools_cut",
         K.PROVIDER_ERROR,
         "the stream ended without a finish reason",
+    ),
+    _streamed(
+        "a choice without a finish reason",
+        "two_cut",
+        K.PROVIDER_ERROR,
+        "the stream ended without a finish reason",
+        broken=WORDS[0],
     ),
     _both("an empty reply", "empty", K.PROVIDER_ERROR, "the reply is empty"),
     _both("an empty reply, content_filter", "filtered", K.CONTENT_POLICY, "the provider's filter"),

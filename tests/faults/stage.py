@@ -266,7 +266,7 @@ async def play_all(folder: Path, server: MisbehavingServer, pool: WorkerPool) ->
             bases,
             server.base("ok"),
             clock_s=clock_s,
-            engine={"max_concurrency": 12},
+            engine={"max_concurrency": 24 if hanging else 12},
         )
         async with staged(config, pool) as stage:
             seen |= await stage.play(played)

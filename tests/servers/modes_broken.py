@@ -165,3 +165,14 @@ async def blanks(reply: Reply) -> web.StreamResponse:
 async def cut_once(reply: Reply) -> web.StreamResponse:
     """Breaks off in the middle the first time; as it should be afterwards."""
     return await (cut if reply.turn == 1 else ok)(reply)
+
+
+@mode("two_cut")
+async def two_cut(reply: Reply) -> web.StreamResponse:
+    """Two choices, of which only the first comes to its end."""
+    response = await reply.begin()
+    for index in range(2):
+        await reply.send(response, reply.chunk({"content": WORDS[index]}, index=index))
+    await reply.send(response, reply.chunk({}, "stop", index=0))
+    await reply.send(response, b"data: [DONE]\n\n")
+    return response

@@ -93,10 +93,15 @@ class Assembly:
         litellm 1.106.2 keeps one for all choices, and that of the choice which ended first; of
         a single choice its word stands, which is the common name of a provider's own one.
         """
-        several = len(self._choices) > 1
+        several = len(self._choices) > 1 and reasons
         for index, choice in self._choices.items():
             if several or choice.finish_reason is None:
-                choice.finish_reason = reasons.get(index) or choice.finish_reason
+                choice.finish_reason = reasons.get(index)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every choice has a finish reason."""
+        return all(choice.finish_reason for choice in self._choices.values())
 
     @property
     def everything(self) -> str:

@@ -111,6 +111,8 @@ class Upstream:
             return await self._fault(call, _truncated(call.assembly))
         raw, cost = _told(stream.chunks, raw)
         call.assembly.finish(watched.finish_reasons if watched else {})
+        if not call.assembly.whole:
+            return await self._fault(call, _truncated(call.assembly))
         response = call.assembly.response(raw)
         if (empty := empty_reply(response)) is not None:
             return await self._fault(call, empty)
