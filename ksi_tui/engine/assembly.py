@@ -110,7 +110,11 @@ class Parts:
         """Let sessions end in which nothing has happened for `idle_s`; their record stays."""
         core = self.core
         for session in core.sessions.idle_since(now - idle_s):
-            busy = core.queue.lane(session.session_id) or core.locks.get(session.session_id)
+            busy = (
+                core.queue.lane(session.session_id)
+                or core.locks.get(session.session_id)
+                or core.pauses.session(session.session_id)
+            )
             if busy is None:
                 core.sessions.end(session.session_id)
                 core.store.write(

@@ -164,7 +164,7 @@ async def test_what_is_here_already_is_skipped_and_named(tmp_path: Path) -> None
         reply = await restored(rig, checkpoint)
         assert set(reply["restored"].values()) == {0}
         named = [next(iter(each.values())) for each in reply["skipped"]]
-        assert sorted(named) == sorted([mine, "s", "t"])
+        assert sorted(named) == sorted([mine, "s", "t", "t"])
         rig.p.calls[0].go.set()
         await rig.ended(mine)
         again = await restored(rig, checkpoint)
