@@ -109,6 +109,7 @@ def test_the_settings_table_names_every_key_that_has_an_effect() -> None:
         "[retry]": set(type(Config().retry).model_fields),
         "[circuit]": set(type(Config().circuit).model_fields),
         "[[providers]]": set(ProviderSettings.model_fields),
+        "[routing]": set(type(Config().routing).model_fields),
         '[prices."model"]': set(PriceSettings.model_fields),
         "[ui]": set(type(Config().ui).model_fields) - NO_EFFECT_YET,
     }
