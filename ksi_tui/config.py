@@ -317,8 +317,7 @@ class Config(_Section):
 
     def circuit_of(self, provider: ProviderSettings) -> CircuitSettings:
         """Return the common circuit settings with what the provider sets for itself."""
-        own = provider.circuit
-        if own is None:
+        if (own := provider.circuit) is None:
             return self.circuit
         return self.circuit.model_copy(
             update={key: getattr(own, key) for key in own.model_fields_set}
