@@ -126,8 +126,8 @@ def references(value: Any) -> list[str]:
 class ProviderSettings(_Section):
     """One `[[providers]]` entry. `priority` 1 is tried before 2.
 
-    `rpm` and `tpm` are calls and tokens admitted in any 60 s. The clocks replace those of
-    `[engine]`. `catch_all`: serves only models that no other provider's patterns match.
+    `rpm` and `tpm` are calls and tokens in any 60 s; a clock replaces that of `[engine]`.
+    `catch_all`: serves only models that no other provider's patterns match.
     `os.environ/NAME` in `api_base` or `params` stands for that variable's value.
     """
 
@@ -177,9 +177,8 @@ class ProviderSettings(_Section):
 class RoutingSettings(_Section):
     """`[routing]`: models that answer in place of others.
 
-    `aliases` are other names of models. `fallbacks` are tried, in their order, when nobody
-    can answer the model itself; those of `"*"` serve every model without. The last two are
-    for requests that are too long for the model, or against its policy.
+    `fallbacks` are tried in order when nobody can answer the model itself; those of `"*"`
+    serve every model without. The last two are for requests too long or against the policy.
     """
 
     aliases: dict[str, str] = Field(default_factory=dict)
@@ -323,8 +322,7 @@ class Config(_Section):
 
     def circuit_of(self, provider: ProviderSettings) -> CircuitSettings:
         """Return the common circuit settings with what the provider sets for itself."""
-        own = provider.circuit
-        if own is None:
+        if (own := provider.circuit) is None:
             return self.circuit
         return self.circuit.model_copy(
             update={key: getattr(own, key) for key in own.model_fields_set}
@@ -355,9 +353,8 @@ def config_file(explicit: Path | None = None) -> Path | None:
 def load_config(path: Path | str | None = None, litellm_config: Path | str | None = None) -> Config:
     """Read and validate the settings file that applies (`config_file`); without one, the defaults.
 
-    `litellm_config` names a file of LiteLLM in place of `engine.litellm_config`. Raises
-    ConfigError that names the file, the line or key, what was found and what is allowed.
-    What cannot be done is in `Config.warnings`, and logged.
+    `litellm_config` takes the place of `engine.litellm_config`. What cannot be done is logged.
+    Raises ConfigError that names the file, the line or key, what was found and what is allowed.
     """
     file = config_file(Path(path) if path is not None else None)
     data = {} if file is None else _toml(file)

@@ -64,14 +64,19 @@ class RateLimit:
         would never find room otherwise.
         """
         self._slide(now)
+        reached = [r for r in (self._requests(), self._room(tokens)) if r is not None]
+        return max(reached, key=lambda limited: limited.until, default=None)
+
+    def _requests(self) -> Limited | None:
         calls = len(self._window)
-        if self.rpm is not None and calls >= self.rpm:
-            until = self._window[calls - self.rpm].at + WINDOW_S
-            return Limited(until=until, text=f"at {calls} of {self.rpm} requests a minute")
-        if self.tpm is None or not self._window:
+        if self.rpm is None or calls < self.rpm:
             return None
+        until = self._window[calls - self.rpm].at + WINDOW_S
+        return Limited(until=until, text=f"at {calls} of {self.rpm} requests a minute")
+
+    def _room(self, tokens: int) -> Limited | None:
         needed = max(1, tokens, self._waits_for)
-        if self._tokens + needed <= self.tpm:
+        if self.tpm is None or not self._window or self._tokens + needed <= self.tpm:
             return None
         text = f"at {self._tokens} of {self.tpm} tokens a minute"
         if needed > 1:

@@ -65,7 +65,7 @@ class ActingScreen(KsiScreen):
     async def _waits_for(self, target: Target) -> str | None:
         reply = await ask(self.host, "completion:request_status", request_id=target.request_id)
         cause = reply.get("cause") or {}
-        named = cause.get("kind") in ("slot", "circuit", "cooldown", "running", "no_token")
+        named = cause.get("kind") in ("slot", "circuit", "cooldown", "rate", "running", "no_token")
         return str(cause["target"]) if named and cause.get("target") else None
 
     def action_cancel(self) -> None:

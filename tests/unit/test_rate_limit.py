@@ -124,6 +124,18 @@ def test_tokens_are_told_with_what_is_needed() -> None:
     )
 
 
+def test_of_both_limits_the_one_that_lasts_longer_is_told() -> None:
+    limit = RateLimit(2, 100)
+    limit.admit(NOW, 1)
+    limit.admit(NOW + 1, 98)
+    obstacle = limit.obstacle(NOW + 2, 50)
+    assert obstacle is not None
+    assert (obstacle.text, obstacle.until) == (
+        "at 99 of 100 tokens a minute, 50 needed",
+        NOW + 61,
+    )
+
+
 def test_a_call_larger_than_the_limit_goes_into_an_empty_window_only() -> None:
     limit = RateLimit(None, 100)
     limit.admit(NOW, 1)
