@@ -64,27 +64,60 @@ class Walker:
         self._publish = publish
         self._on_late = on_late
 
-    async def walk(self, run: Run, spec: RequestSpec, history: Sequence[Message]) -> Answer | None:
-        """Try the candidates in order; return the answer, or None with the reasons on `run`."""
+    def admit(self, run: Run) -> None:
+        """Take slot and permit of the first candidate that may be called: part of the dispatch.
+
+        Who is dispatched next then sees what is left, so that nobody begins in vain.
+        """
         route = run.ticket.route
         run.verdicts.extend(self.providers.candidates(route).passed_over)
-        order = self.providers.ordered(route)
-        for index, entry in enumerate(order):
-            got = self.providers.admit(entry, route.model, self.clock())
-            if isinstance(got, Verdict):
-                run.verdicts.append(got)
-                continue
-            run.verdicts.append(_taken(entry, route.model))
+        run.left = self.providers.ordered(route)
+        self._admit_next(run)
+
+    def _admit_next(self, run: Run) -> None:
+        model = run.ticket.route.model
+        while run.left:
+            entry = run.left.pop(0)
+            got = self.providers.admit(entry, model, self.clock())
+            if not isinstance(got, Verdict):
+                run.admitted = (entry, got)
+                return
+            run.verdicts.append(got)
+
+    def give_back(self, run: Run) -> None:
+        """Return slot and permit of a call that was not made."""
+        if run.admitted is not None:
+            self.providers.give_back(*run.admitted, self.clock())
+            run.admitted = None
+
+    async def walk(self, run: Run, spec: RequestSpec, history: Sequence[Message]) -> Answer | None:
+        """Try the candidates in order; return the answer, or None with the reasons on `run`."""
+        while (admitted := self._whom_to_call(run)) is not None:
+            entry, permit = admitted
+            run.verdicts.append(_taken(entry, run.ticket.route.model))
             try:
-                answer = await self._call(run, entry, got, spec, history)
+                answer = await self._call(run, entry, permit, spec, history)
             except ProviderFault as fault:
                 run.faults.append(fault)
-                if not run.broken_stream and POLICY[fault.kind].fails_over:
-                    continue
-                run.verdicts.extend(_not_reached(order[index + 1 :], f"after {fault.kind}"))
-                return None
-            run.verdicts.extend(_not_reached(order[index + 1 :]))
+                if run.broken_stream or not POLICY[fault.kind].fails_over:
+                    run.verdicts.extend(_not_reached(run.left, f"after {fault.kind}"))
+                    return None
+                self._admit_next(run)
+                continue
+            run.verdicts.extend(_not_reached(run.left))
             return answer
+        return None
+
+    def _whom_to_call(self, run: Run) -> tuple[Entry, Permit] | None:
+        """Return the admission to be used now; one that stands no more is asked for again."""
+        model = run.ticket.route.model
+        while (admitted := run.admitted) is not None:
+            if self.providers.stands(*admitted, model, self.clock()):
+                run.admitted = None
+                return admitted
+            self.give_back(run)
+            run.left.insert(0, admitted[0])
+            self._admit_next(run)
         return None
 
     async def _call(

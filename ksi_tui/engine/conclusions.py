@@ -110,6 +110,8 @@ class Conclusions:
         if not run.faults:
             self._called_nobody(run, now)
             return
+        if self._left_to_others(run, now):
+            return
         last = run.faults[-1]
         interrupted = POLICY[last.kind].interruption
         if interrupted:
@@ -132,11 +134,6 @@ class Conclusions:
             self.fail(ticket, last.kind, f"{last.message} (on_broken_stream: fail)", run)
         elif isinstance(decision, Retry):
             self._retry(run, decision, now)
-        elif self._somebody_left(run):
-            self._leave_out_failed(run)
-            attempt = AttemptBooked(attempt=run.record(now, spent=True))
-            calls = [CallBooked(call=record) for record in run.records]
-            self._wait_again(run, State.RETRYING, [attempt, *calls])
         else:
             blamed = next((f for f in reversed(run.faults) if f.kind is decision.kind), last)
             message = blamed.message
@@ -152,15 +149,25 @@ class Conclusions:
         state = State.RETRYING if run.ticket.walks else State.QUEUED
         self._wait_again(run, state, [])
 
-    def _somebody_left(self, run: Run) -> bool:
-        """Whether a candidate that was only busy or sick may still answer this request."""
-        return all(
-            POLICY[f.kind].fails_over and not POLICY[f.kind].retried for f in run.faults
-        ) and any(verdict.kind in _WAITED_FOR for verdict in run.verdicts)
+    def _left_to_others(self, run: Run, now: float) -> bool:
+        """Wait for candidates that were only busy or sick, if those called are out for good.
 
-    def _leave_out_failed(self, run: Run) -> None:
+        That is no attempt spent: the walk goes on when one of them can be called.
+        """
+        ticket, last = run.ticket, run.faults[-1]
+        out = all(POLICY[f.kind].fails_over and not POLICY[f.kind].retried for f in run.faults)
+        waited_for = any(verdict.kind in _WAITED_FOR for verdict in run.verdicts)
+        if run.broken_stream or not out or not waited_for:
+            return False
         failed = {live.entry.name for live in run.calls}
-        run.ticket.route = run.ticket.route._replace(avoid=run.ticket.route.avoid | failed)
+        route = ticket.route._replace(avoid=ticket.route.avoid | failed)
+        if isinstance(self.core.providers.check(route, now), Hopeless):
+            return False
+        ticket.route, ticket.error_kind, ticket.error_message = route, last.kind, last.message
+        attempt = AttemptBooked(attempt=run.record(now, spent=False))
+        calls = [CallBooked(call=record) for record in run.records]
+        self._wait_again(run, State.RETRYING, [attempt, *calls])
+        return True
 
     def _retry(self, run: Run, decision: Retry, now: float) -> None:
         ticket = run.ticket

@@ -175,6 +175,7 @@ class Dispatcher:
         core.store.write(*writes)
         run = Run(ticket=ticket, attempt=ticket.walks + 1, started_at=now)
         ticket.run = run
+        self.walker.admit(run)
         run.task = asyncio.get_running_loop().create_task(
             self._run(run), name=f"run {ticket.request_id}"
         )
@@ -183,6 +184,7 @@ class Dispatcher:
 
     def _run_ended(self, run: Run, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self.walker.give_back(run)
         if task.cancelled():  # before its first step, so that nothing in it has run
             self.conclusions.stopped(run)
 

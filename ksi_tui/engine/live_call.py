@@ -140,7 +140,11 @@ class LiveCall:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Run:
-    """One attempt of one request while it runs. `stopped` says who ended it from outside."""
+    """One attempt of one request while it runs. `stopped` says who ended it from outside.
+
+    `admitted` is the call that may be made next, with its slot and permit taken; `left`
+    are the candidates after it.
+    """
 
     ticket: Ticket
     attempt: int
@@ -150,6 +154,8 @@ class Run:
     verdicts: list[Verdict] = field(default_factory=list)
     faults: list[ProviderFault] = field(default_factory=list)
     records: list[CallRecord] = field(default_factory=list)
+    left: list[Entry] = field(default_factory=list)
+    admitted: tuple[Entry, Permit] | None = None
     broken_stream: bool = False
     stopped: Outcome | None = None
 
