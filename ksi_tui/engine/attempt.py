@@ -128,13 +128,13 @@ class Walker:
         spec: RequestSpec,
         history: Sequence[Message],
     ) -> Answer:
-        live = self._open(run, entry, permit, spec)
+        live = self._open(run, entry, permit, spec, history)
         call = CallSpec(
             request_id=spec.request_id,
             provider=entry.name,
             model=entry.upstream_model(live.asked_model),
             messages=live.messages,
-            history=history,
+            history=live.history,
             stream=live.stream,
             params=spec.params,
         )
@@ -162,7 +162,14 @@ class Walker:
         self._answered(live, result)
         return Answer(live, result)
 
-    def _open(self, run: Run, entry: Entry, permit: Permit, spec: RequestSpec) -> LiveCall:
+    def _open(
+        self,
+        run: Run,
+        entry: Entry,
+        permit: Permit,
+        spec: RequestSpec,
+        history: Sequence[Message],
+    ) -> LiveCall:
         model = run.ticket.route.model
         streams = spec.stream is not False and entry.settings.supports_streaming
         live = LiveCall(
@@ -176,6 +183,7 @@ class Walker:
             started_at=self.clock(),
             walker=self,
             messages=_messages(spec),
+            history=history,
         )
         run.calls.append(live)
         return live
@@ -284,7 +292,7 @@ class Walker:
         self.closing.discard(live)
         usage = closed.usage
         if usage is None and live.length:
-            usage = estimate(messages=live.messages, text=live.text)
+            usage = estimate(messages=[*live.history, *live.messages], text=live.text)
         cost, version = closed.cost, closed.price_version
         if usage is not None:
             cost, version = self.tokens.price(live.model, usage, cost, version)

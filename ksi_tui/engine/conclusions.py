@@ -14,11 +14,12 @@ from typing import Any
 from ksi_tui.engine import events
 from ksi_tui.engine.attempt import Answer
 from ksi_tui.engine.clock import iso
+from ksi_tui.engine.continuity import turn_of
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import POLICY, ErrorKind, StoreError, StoreUnavailable
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
-from ksi_tui.engine.models import Message, Outcome, RequestSpec, State, VerdictKind
+from ksi_tui.engine.models import Outcome, RequestSpec, State, VerdictKind
 from ksi_tui.engine.provider_manager import Hopeless
 from ksi_tui.engine.recently_ended import ended
 from ksi_tui.engine.retry_manager import MAX_INTERRUPTIONS, Retry
@@ -222,7 +223,7 @@ class Conclusions:
                 "result": envelope,
                 "text": result.text,
                 "ttft_ms": _rounded(live.ttft_ms),
-                "turn": _turn(spec, result.text),
+                "turn": turn_of(spec, result.text),
             },
             (events.RESULT, {"result": envelope}),
         )
@@ -376,14 +377,3 @@ def _interrupted_text(ticket: Ticket) -> str:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
-
-
-def _turn(spec: RequestSpec, reply: str) -> tuple[Message, Message] | None:
-    """Return the pair that continuity keeps: the last user message and the reply."""
-    asked: Any = spec.prompt
-    if spec.messages is not None:
-        users = [m for m in spec.messages if m.get("role") == "user"]
-        asked = users[-1].get("content") if users else None
-    if not asked or not reply:
-        return None
-    return {"role": "user", "content": asked}, {"role": "assistant", "content": reply}

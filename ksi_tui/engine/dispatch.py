@@ -15,6 +15,7 @@ from functools import partial
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.conclusions import Conclusions
+from ksi_tui.engine.continuity import history_for
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.live_call import Run
@@ -30,9 +31,6 @@ from ksi_tui.engine.models import (
 )
 from ksi_tui.engine.store.base import ProviderSaved, Write
 from ksi_tui.engine.ticket import Route, Ticket
-
-HISTORY_MAX_CHARS = 400_000
-"""How much of a session's transcript is read for one request; the model's window trims further."""
 
 log = logging.getLogger(__name__)
 
@@ -216,15 +214,7 @@ class Dispatcher:
         """Return a request's payload and the earlier turns that are sent along."""
         core = self.core
         spec = await core.payloads.load(ticket)
-        if spec.prompt is None or not spec.history:
-            return spec, []
-        session = core.sessions.get(ticket.session_id)
-        if session is not None and session.turn_count == 0:
-            return spec, []
-        turns = list(await core.store.turns(ticket.session_id, HISTORY_MAX_CHARS))
-        if session is not None and session.turn_count is None:
-            session.turn_count = len(turns) // 2
-        return spec, turns
+        return spec, await history_for(spec, core.sessions, core.store)
 
     def save_providers(self, *, anew: bool = False) -> None:
         """Write down what changed of circuits, cooldowns and statistics.

@@ -51,6 +51,7 @@ class LiveCall:
     started_at: float
     walker: Watcher
     messages: Sequence[Message]
+    history: Sequence[Message] = ()
     parts: list[str] = field(default_factory=list)
     length: int = 0
     tokens: int = 0
