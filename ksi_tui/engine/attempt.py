@@ -69,49 +69,87 @@ class Walker:
         self._publish = publish
         self._on_late = on_late
 
-    async def walk(self, run: Run, spec: RequestSpec, history: Sequence[Message]) -> Answer | None:
-        """Try the candidates in order; return the answer, or None with the reasons on `run`."""
+    def admit(self, run: Run) -> None:
+        """Take slot and permit of the first candidate that may be called: part of the dispatch.
+
+        Who is dispatched next then sees what is left, so that nobody begins in vain. One with
+        limits is asked later: how many tokens are needed is known once the request is read.
+        """
         route = run.ticket.route
         if not run.calls:  # else it goes on, and has told of them
             run.verdicts.extend(self.providers.candidates(route).passed_over)
-        left = deque(self.providers.ordered(route))
-        called: set[tuple[str, str]] = set()
-        while left:
-            candidate = left.popleft()
-            entry, now = candidate.entry, self.clock()
-            need = self.admissions.need(entry, spec, history)
-            got = self.providers.admit(entry, candidate.model, now, need)
-            if isinstance(got, Verdict):
-                run.verdicts.append(got)
-                continue
-            live = self._open(run, candidate, got, spec)
-            live.admission = self.admissions.reserve(entry, need, now)
+        run.left = deque(self.providers.ordered(route))
+        while run.left and run.left[0].entry.limit is None:
+            candidate = run.left.popleft()
+            got = self.providers.admit(candidate.entry, candidate.model, self.clock())
+            if not isinstance(got, Verdict):
+                run.admitted = (candidate, got)
+                return
+            run.verdicts.append(got)
+
+    def give_back(self, run: Run) -> None:
+        """Return slot and permit of a call that was not made."""
+        if run.admitted is not None:
+            candidate, permit = run.admitted
+            run.admitted = None
+            self.providers.give_back(candidate.entry, permit, self.clock())
+
+    async def walk(self, run: Run, spec: RequestSpec, history: Sequence[Message]) -> Answer | None:
+        """Try the candidates in order; return the answer, or None with the reasons on `run`."""
+        while (live := self._next_call(run, spec, history)) is not None:
             run.verdicts.append(_taken(live))
-            called.add((entry.name, candidate.model))
             try:
-                answer = await self._call(live, spec, history)
+                answer = await self._call(live, spec)
             except ProviderFault as fault:
                 run.faults.append(fault)
-                if not run.broken_stream and POLICY[fault.kind].fails_over:
-                    continue
-                run.verdicts.extend(_not_reached(left, f"after {fault.kind}"))
-                others = self.providers.after(candidate, route, fault.kind)
-                if run.broken_stream:
-                    others = []
-                left = deque(c for c in others if (c.entry.name, c.model) not in called)
+                if run.broken_stream or not POLICY[fault.kind].fails_over:
+                    run.verdicts.extend(_not_reached(run.left, f"after {fault.kind}"))
+                    run.left = self._in_its_place(live, fault.kind)
                 continue
-            run.verdicts.extend(_not_reached(left))
+            run.verdicts.extend(_not_reached(run.left))
             return answer
         return None
 
-    async def _call(self, live: LiveCall, spec: RequestSpec, history: Sequence[Message]) -> Answer:
+    def _in_its_place(self, live: LiveCall, kind: ErrorKind) -> deque[Candidate]:
+        """Return who may take a request that the model refused, and was not called yet."""
+        run = live.run
+        if run.broken_stream:
+            return deque()
+        called = {(each.entry.name, each.called_as) for each in run.calls}
+        others = self.providers.after(live.candidate, run.ticket.route, kind)
+        return deque(c for c in others if (c.entry.name, c.model) not in called)
+
+    def _next_call(
+        self, run: Run, spec: RequestSpec, history: Sequence[Message]
+    ) -> LiveCall | None:
+        """Return the call to be made now: as admitted at the dispatch, where that still stands."""
+        now = self.clock()
+        if run.admitted is not None:
+            candidate, permit = run.admitted
+            if self.providers.stands(candidate.entry, permit, candidate.model, now):
+                run.admitted = None
+                return self._open(run, candidate, permit, spec, history)
+            self.give_back(run)
+            run.left.appendleft(candidate)
+        while run.left:
+            candidate = run.left.popleft()
+            need = self.admissions.need(candidate.entry, spec, history)
+            got = self.providers.admit(candidate.entry, candidate.model, now, need)
+            if not isinstance(got, Verdict):
+                live = self._open(run, candidate, got, spec, history)
+                live.admission = self.admissions.reserve(candidate.entry, need, now)
+                return live
+            run.verdicts.append(got)
+        return None
+
+    async def _call(self, live: LiveCall, spec: RequestSpec) -> Answer:
         run, entry = live.run, live.entry
         call = CallSpec(
             request_id=spec.request_id,
             provider=entry.name,
             model=entry.upstream_model(live.called_as),
             messages=live.messages,
-            history=history,
+            history=live.history,
             stream=live.stream,
             params=spec.params,
         )
@@ -145,21 +183,28 @@ class Walker:
         self._answered(live, result)
         return Answer(live, result)
 
-    def _open(self, run: Run, candidate: Candidate, permit: Permit, spec: RequestSpec) -> LiveCall:
+    def _open(
+        self,
+        run: Run,
+        candidate: Candidate,
+        permit: Permit,
+        spec: RequestSpec,
+        history: Sequence[Message],
+    ) -> LiveCall:
         entry = candidate.entry
         streams = spec.stream is not False and entry.settings.supports_streaming
         live = LiveCall(
             run=run,
-            entry=entry,
+            candidate=candidate,
             permit=permit,
             ordinal=len(run.calls) + 1,
             model=entry.answering_model(candidate.model),
             asked_model=run.ticket.route.model,
-            called_as=candidate.model,
             stream=streams,
             started_at=self.clock(),
             walker=self,
             messages=_messages(spec),
+            history=history,
             mcp=spec.uses_mcp,
             tools=spec.params.get("tools") or (),
         )
@@ -275,7 +320,9 @@ class Walker:
         self.closing.discard(live)
         usage = closed.usage
         if usage is None and live.length:
-            usage = estimate(messages=live.messages, text=live.text, tools=live.tools)
+            usage = estimate(
+                messages=[*live.history, *live.messages], text=live.text, tools=live.tools
+            )
         record = replace(
             record,
             upstream_closed_ms=closed.after_ms if closed.confirmed else None,

@@ -167,6 +167,10 @@ class Circuit:
         self._probe_out = True
         return Permit(epoch=self._epoch, probe=True)
 
+    def stands(self, permit: Permit) -> bool:
+        """Whether nothing has changed since the permit was given."""
+        return permit.epoch == self._epoch
+
     def allow_probe(self, now: float) -> bool:
         """Let the next call through as the probe before its time.
 
@@ -215,7 +219,7 @@ class Circuit:
         A permit from before the last change of state is ignored. `last_candidate`: no
         other provider could serve the call's model, so a failure rate does not open.
         """
-        if permit.epoch != self._epoch:
+        if not self.stands(permit):
             return
         if outcome is Settled.SUCCESS:
             self._succeed(now)

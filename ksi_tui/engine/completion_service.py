@@ -40,12 +40,12 @@ from ksi_tui.engine.payloads import (
     MaybeProvider,
     Nothing,
     OneRequest,
-    OneSession,
     Payload,
     PayloadT,
     ReleaseLock,
     Results,
     Retry,
+    SessionStatus,
     Shutdown,
     TokenUsage,
     parse,
@@ -220,9 +220,7 @@ class CompletionEngine:
             "completion:request_status", OneRequest, lambda p, d: p.replies.request(d.request_id)
         )
         self._on("completion:status", Nothing, lambda p, _: p.replies.status())
-        self._on(
-            "completion:session_status", OneSession, lambda p, d: p.replies.session(d.session_id)
-        )
+        self._on("completion:session_status", SessionStatus, lambda p, d: p.replies.session(d))
         self._on("completion:provider_status", MaybeProvider, _provider_status)
         self._on("completion:retry_status", Nothing, _retry_status)
         self._on("completion:token_usage", TokenUsage, lambda p, d: p.replies.token_usage(d))

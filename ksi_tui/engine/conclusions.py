@@ -15,6 +15,7 @@ from typing import Any
 from ksi_tui.engine import events
 from ksi_tui.engine.attempt import Answer
 from ksi_tui.engine.clock import iso
+from ksi_tui.engine.continuity import turn_of
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import (
     POLICY,
@@ -27,7 +28,7 @@ from ksi_tui.engine.injection import Source
 from ksi_tui.engine.injection_keeper import InjectionKeeper
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
-from ksi_tui.engine.models import Message, Outcome, RequestSpec, State
+from ksi_tui.engine.models import Outcome, RequestSpec, State
 from ksi_tui.engine.provider_manager import Hopeless
 from ksi_tui.engine.recently_ended import ended
 from ksi_tui.engine.retry_manager import MAX_INTERRUPTIONS, Retry
@@ -258,7 +259,7 @@ class Conclusions:
                 "result": envelope,
                 "text": result.text,
                 "ttft_ms": _rounded(live.ttft_ms),
-                "turn": _turn(spec, result.text),
+                "turn": turn_of(spec, result.text),
             },
             (events.RESULT, {"result": envelope}),
             self._injections.owed(spec, result.text),
@@ -426,14 +427,3 @@ def _interrupted_text(ticket: Ticket) -> str:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
-
-
-def _turn(spec: RequestSpec, reply: str) -> tuple[Message, Message] | None:
-    """Return the pair that continuity keeps: the last user message and the reply."""
-    asked: Any = spec.prompt
-    if spec.messages is not None:
-        users = [m for m in spec.messages if m.get("role") == "user"]
-        asked = users[-1].get("content") if users else None
-    if not asked or not reply:
-        return None
-    return {"role": "user", "content": asked}, {"role": "assistant", "content": reply}

@@ -15,6 +15,7 @@ from functools import partial
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.conclusions import Conclusions
+from ksi_tui.engine.continuity import history_for
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import ErrorKind, StoreUnavailable
 from ksi_tui.engine.injection_keeper import InjectionKeeper
@@ -32,9 +33,6 @@ from ksi_tui.engine.models import (
 from ksi_tui.engine.pauses import pause_cause
 from ksi_tui.engine.store.base import ProviderSaved, Write
 from ksi_tui.engine.ticket import Route, Ticket
-
-HISTORY_MAX_CHARS = 400_000
-"""How much of a session's transcript is read for one request; the model's window trims further."""
 
 log = logging.getLogger(__name__)
 
@@ -214,6 +212,7 @@ class Dispatcher:
         core.store.write(*writes)
         run = ticket.laid_by or Run(ticket=ticket, attempt=ticket.walks + 1, started_at=now)
         ticket.run, ticket.laid_by = run, None
+        self.walker.admit(run)
         run.task = asyncio.get_running_loop().create_task(
             self._run(run), name=f"run {ticket.request_id}"
         )
@@ -222,6 +221,7 @@ class Dispatcher:
 
     def _run_ended(self, run: Run, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self.walker.give_back(run)
         if task.cancelled():  # before its first step, so that nothing in it has run
             self.conclusions.stopped(run)
 
@@ -259,15 +259,7 @@ class Dispatcher:
         spec = await core.payloads.load(ticket)
         if spec.prompt is not None:
             spec = await self._injections.attach(ticket, spec)
-        if spec.prompt is None or not spec.history:
-            return spec, []
-        session = core.sessions.get(ticket.session_id)
-        if session is not None and session.turn_count == 0:
-            return spec, []
-        turns = list(await core.store.turns(ticket.session_id, HISTORY_MAX_CHARS))
-        if session is not None and session.turn_count is None:
-            session.turn_count = len(turns) // 2
-        return spec, turns
+        return spec, await history_for(spec, core.sessions, core.store)
 
     def save_providers(self, *, anew: bool = False) -> None:
         """Write down what changed of circuits, cooldowns and statistics.

@@ -195,15 +195,18 @@ class Interventions:
         """
         core, spec = self._core, stored.spec
         now = core.clock()
-        place = stored.place if data.in_place else core.take_place()
         queued_at = stored.queued_at if data.in_place else now
         avoid = frozenset(data.avoid or ()) | frozenset(stored.avoid if data.in_place else ())
         model = data.model or stored.model
+        route = Route(model, spec.stream is True, spec.needs_mcp, avoid)
+        if avoid:
+            self._check_served(route)
+        place = stored.place if data.in_place else core.take_place()
         ticket = Ticket(
             request_id=spec.request_id,
             session_id=spec.session_id,
             agent_id=spec.agent_id,
-            route=Route(model, spec.stream is True, spec.needs_mcp, avoid),
+            route=route,
             rank=spec.priority.rank,
             level=spec.priority.level,
             place=place,
@@ -241,21 +244,16 @@ class Interventions:
             model=data.model or ticket.route.model,
             avoid=ticket.route.avoid | frozenset(data.avoid or ()),
         )
-        if not core.providers.candidates(route).usable:
-            avoided = ", ".join(sorted(route.avoid)) or "none"
-            raise Conflict(
-                f"nobody else serves {route.model}: left out are {avoided}; nothing was changed"
-            )
+        self._check_served(route)
         now = core.clock()
         action = self.record(
             "send elsewhere", ticket.request_id, data.by, data.reason, _detail(data)
         )
         if ticket.run is None:
-            core.queue.finish(ticket, now)
             ticket.route, ticket.retry_at = route, None
             core.alarms.clear(("backoff", ticket.request_id))
             written = core.store.write(action, self._rerouted(ticket, now))
-            core.queue.add(ticket, now)
+            core.queue.refresh(ticket.session_id, now)
             core.poke()
         else:
             ticket.route = route
@@ -265,6 +263,13 @@ class Interventions:
                 ticket.run.task.cancel()
         await asyncio.shield(written)
         return {"request_id": ticket.request_id, "was": str(was), "changed": True}
+
+    def _check_served(self, route: Route) -> None:
+        if not self._core.providers.candidates(route).usable:
+            avoided = ", ".join(sorted(route.avoid)) or "none"
+            raise Conflict(
+                f"nobody else serves {route.model}: left out are {avoided}; nothing was changed"
+            )
 
     def _rerouted(self, ticket: Ticket, now: float) -> Any:
         return self._conclusions.moved(

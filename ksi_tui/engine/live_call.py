@@ -6,10 +6,12 @@ State that the walk (`attempt`) moves and that causes, reports and snapshots rea
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ksi_tui.engine.candidates import Candidate
 from ksi_tui.engine.circuit import Permit
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
@@ -40,23 +42,22 @@ class Watcher(Protocol):
 class LiveCall:
     """One call while it runs. It is the call's observer and moves its clocks.
 
-    `asked_model` is the request's, `called_as` what the provider was asked for in its place,
-    `model` what answers then.
+    `asked_model` is the request's, `model` what answers.
     """
 
     run: Run
-    entry: Entry
+    candidate: Candidate
     permit: Permit
     ordinal: int
     model: str
     asked_model: str
-    called_as: str
     stream: bool
     started_at: float
     walker: Watcher
     messages: Sequence[Message]
     mcp: bool = False
     tools: Sequence[Any] = ()
+    history: Sequence[Message] = ()
     parts: list[str] = field(default_factory=list)
     length: int = 0
     tokens: int = 0
@@ -69,6 +70,16 @@ class LiveCall:
     closed: Closed | None = None
     pending: CallRecord | None = None
     admission: Admission | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """The provider that is called."""
+        return self.candidate.entry
+
+    @property
+    def called_as(self) -> str:
+        """The model that the provider is asked for."""
+        return self.candidate.model
 
     @property
     def text(self) -> str:
@@ -152,6 +163,8 @@ class Run:
     `reported` is the failure that somebody reported, for which its call is stopped.
     An attempt that has to wait for a busy candidate is laid by and goes on later;
     `earlier` counts the calls that it had made by then.
+    `admitted` is the call that may be made next, with its slot and permit taken; `left`
+    are the candidates after it.
     """
 
     ticket: Ticket
@@ -162,6 +175,8 @@ class Run:
     verdicts: list[Verdict] = field(default_factory=list)
     faults: list[ProviderFault] = field(default_factory=list)
     records: list[CallRecord] = field(default_factory=list)
+    left: deque[Candidate] = field(default_factory=deque)
+    admitted: tuple[Candidate, Permit] | None = None
     broken_stream: bool = False
     stopped: Outcome | None = None
     reported: ProviderFault | None = None

@@ -262,6 +262,12 @@ class OneSession(Payload):
     session_id: Id = Field(validation_alias=AliasChoices("session_id", "conversation_id"))
 
 
+class SessionStatus(OneSession):
+    """Data of `completion:session_status`. `history`: also what goes along with a prompt now."""
+
+    history: bool = False
+
+
 class MaybeProvider(Payload):
     """Data of `completion:provider_status`."""
 

@@ -242,6 +242,15 @@ class ProviderManager:
         entry.in_flight += 1
         return permit
 
+    def stands(self, entry: Entry, permit: Permit, model: str, now: float) -> bool:
+        """Whether a call that was admitted a moment ago may still be made."""
+        return entry.circuit.stands(permit) and entry.cooling_until(model, now) is None
+
+    def give_back(self, entry: Entry, permit: Permit, now: float) -> None:
+        """Return slot and permit of a call that was not made."""
+        entry.circuit.settle(permit, Settled.NEUTRAL, now)
+        self.slot_freed(entry)
+
     def succeeded(
         self,
         entry: Entry,

@@ -12,12 +12,13 @@ from typing import Any
 from ksi_tui.engine.causes import Causes
 from ksi_tui.engine.chain import Chains
 from ksi_tui.engine.clock import iso
+from ksi_tui.engine.continuity import history_report
 from ksi_tui.engine.control_replies import circuit_reply, pause_reply, paused_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import NotFound
 from ksi_tui.engine.models import CauseKind, State
 from ksi_tui.engine.outlook import Outlooks
-from ksi_tui.engine.payloads import Results, TokenUsage
+from ksi_tui.engine.payloads import Results, SessionStatus, TokenUsage
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
 from ksi_tui.engine.response_writer import unfiled_count
@@ -163,9 +164,9 @@ class Replies:
             if tickets.get(request_id) is ticket:
                 return stored, ticket
 
-    async def session(self, session_id: str) -> dict[str, Any]:
+    async def session(self, data: SessionStatus) -> dict[str, Any]:
         """Answer `completion:session_status`; an unknown session is no error."""
-        core = self._core
+        core, session_id = self._core, data.session_id
         known = await core.store.session(session_id) or core.sessions.get(session_id)
         stored = await core.store.session_requests(session_id, SESSION_REQUESTS)
         lane, lock = core.queue.lane(session_id), core.locks.get(session_id)
@@ -194,6 +195,7 @@ class Replies:
                 "paused": None if pause is None else pause_reply(pause),
                 "agents": sorted(known.agents) if known else [],
             },
+            **({"history": await history_report(session_id, core.store)} if data.history else {}),
         }
 
     def _completion(self, stored: StoredRequest) -> dict[str, Any]:
