@@ -299,7 +299,16 @@ class Dispatcher:
             await asyncio.wait(set(self._tasks))
         if core.finishing:
             await asyncio.wait(set(core.finishing.values()), timeout=max(grace_s, 5.0))
+        self._keep_deadlines()
         return interrupted
+
+    def _keep_deadlines(self) -> None:
+        """Write down how much of their deadlines those have spent that wait in mid-course."""
+        core = self.core
+        now = core.clock()
+        begun = core.queue.begun_heads(core.queue.session_count)
+        running = [ticket for ticket in begun if ticket.clock_from is not None]
+        core.store.write(*(self.conclusions.moved(each, each.state, now) for each in running))
 
     def hurry(self, grace_s: float) -> None:
         """Give what still runs at most `grace_s` more: somebody asked for the end again."""

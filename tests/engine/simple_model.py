@@ -279,7 +279,9 @@ class Model:
         permit = prov.circuit.let_through()
         req.call = Call(req=req, prov=prov, permit=permit, idle_from=self.now)
         req.begun, req.retry_at = True, None
-        self._moved(req, "processing")
+        if not req.tried:
+            self._moved(req, "processing")
+        self._changed()
 
     def _may_begin(self, req: Req) -> None:
         line = self.line(req.session)

@@ -294,3 +294,16 @@ async def test_an_interrupted_request_takes_its_spent_time_along(tmp_path: Path)
     async with running(config(tmp_path), clock=clock, scripts={"p": held}) as rig:
         await rig.calls(1)
         assert (await rig.status(request_id))["deadline_left_s"] == 70
+
+
+async def test_time_spent_in_a_backoff_counts_over_an_orderly_restart(tmp_path: Path) -> None:
+    clock = HandClock()
+    settings = config(tmp_path, retry={"initial_delay_s": 20, "max_attempts": 9})
+    script = fails(ErrorKind.NETWORK_ERROR)
+    async with running(settings, clock=clock, scripts={"p": script}) as rig:
+        request_id = await rig.submit("x", timeout_s=100)
+        await rig.state(request_id, State.RETRYING)
+        rig.advance(15)
+    clock.now += 1_000
+    async with running(settings, clock=clock, scripts={"p": script}) as rig:
+        assert (await rig.status(request_id))["deadline_left_s"] == 85

@@ -230,7 +230,8 @@ class World:
         model, rig = self.model, self.rig
         on_disk = await rig.core.store.states(list(model.reqs))
         states = {req.id: req.state for req in model.reqs.values()}
-        assert {request_id: str(state) for request_id, state in on_disk.items()} == states
+        found = {request_id: str(state) for request_id, state in on_disk.items()}
+        assert found == states, [req for req in model.reqs.values() if found[req.id] != req.state]
         for req in model.reqs.values():
             told = {state: self.told[req.id, state] for state in FINAL}
             assert sum(told.values()) == req.ends, (req, told)

@@ -281,6 +281,40 @@ async def test_the_oldest_pairs_are_dropped_where_the_window_asks_for_it(
     assert 3 * 4_000 + 3_000 < window < 4 * 4_000 + 3_000
 
 
+async def test_room_for_the_reply_is_left_where_the_call_sets_no_limit(
+    pool: WorkerPool, server: MisbehavingServer
+) -> None:
+    history = turns(10, 1000)  # ten pairs of about 2,000 tokens for a window of 16,385
+    model = "openai/gpt-3.5-turbo"
+    await answer(pool, server, "ok", Observer(), model=model, history=history)
+    assert server.requests[-1].body["messages"][:-1] == history[-14:]
+
+
+async def test_a_prompt_that_is_too_big_alone_goes_out_alone_and_is_refused_there(
+    pool: WorkerPool, server: MisbehavingServer
+) -> None:
+    prompt = "word " * 17_000
+    call = {"model": "openai/gpt-3.5-turbo", "history": turns(2, 1), "text": prompt}
+    with pytest.raises(ProviderFault) as caught:
+        await answer(pool, server, "400_context", Observer(), **call)
+    assert caught.value.kind is ErrorKind.CONTEXT_WINDOW
+    assert server.requests[-1].body["messages"] == [{"role": "user", "content": prompt}]
+
+
+async def test_parts_that_litellm_cannot_count_do_not_end_the_conversation(
+    pool: WorkerPool, server: MisbehavingServer
+) -> None:
+    sound = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    history = [
+        {"role": "user", "content": [{"type": "text", "text": "listen"}, sound]},
+        {"role": "assistant", "content": "a bell"},
+    ]
+    result = await answer(pool, server, "no_usage", Observer(), history=history)
+    assert server.requests[-1].body["messages"][:2] == history
+    assert result.usage.estimated
+    assert result.usage.input > 256
+
+
 async def test_the_history_of_an_unknown_model_is_sent_whole(
     pool: WorkerPool, server: MisbehavingServer
 ) -> None:

@@ -16,6 +16,10 @@ _PROBE = ({"role": "user", "content": "."},)
 """What tools are counted beside: litellm counts them with messages only."""
 _SCHEMAS_KEPT = 256
 """How many counts of tool schemas are remembered: agents send the same ones with every call."""
+_UNCOUNTED_PART = 256
+"""Tokens taken for a part of a message that litellm has no count for; about a small image."""
+_REPLY_SHARE = 8
+"""Where a call sets no limit, one part in so many of the window is left for the reply."""
 _OVERHEAD = 8
 """Tokens that a message costs beside its content; generous, since it only spares a count."""
 
@@ -38,18 +42,19 @@ class Tokens:
     ) -> int:
         """Return the tokens of messages (with tool schemas) or of a text; blocks while it counts.
 
-        Images count as litellm's default size: none is fetched.
+        Images count as litellm's default size: none is fetched. What litellm cannot count
+        (audio, video, documents) has a flat price, so that it stands in nobody's way.
         """
         if text is not None:
-            found = self._litellm.token_counter(model=model, text=text)
-        else:
-            found = self._litellm.token_counter(
-                model=model,
-                messages=[dict(message) for message in messages or ()],
-                tools=list(tools) if tools else None,
-                use_default_image_token_count=True,
-            )
-        return int(found)
+            return int(self._litellm.token_counter(model=model, text=text))
+        plain, flat = _countable(messages or ())
+        found = self._litellm.token_counter(
+            model=model,
+            messages=plain,
+            tools=list(tools) if tools else None,
+            use_default_image_token_count=True,
+        )
+        return int(found) + flat
 
     def window(self, model: str) -> int | None:
         """Return how many tokens may be sent to the model, None when nobody knows."""
@@ -71,9 +76,12 @@ class Tokens:
         """Return history and messages without the oldest turns that the model's window cannot hold.
 
         A turn is a user message with what follows it. `messages` are always kept whole,
-        and so is the history of a model whose window is unknown. Blocks while it counts.
+        and so is the history of a model whose window is unknown. Room is left for the reply:
+        `reply_tokens`, or (0) a share of the window. Blocks while it counts.
         """
         window = self.window(model) if history else None
+        if window is not None and not reply_tokens:
+            reply_tokens = window // _REPLY_SHARE
         if window is None or _certainly_fits([*history, *messages], tools, window - reply_tokens):
             return [*history, *messages]
         room = window - reply_tokens - self.count(model, messages=messages, tools=tools)
@@ -150,6 +158,32 @@ class Tokens:
     def price_version(self, cost: float | None) -> str | None:
         """Return the name of the price list behind a cost, None where there is no cost."""
         return None if cost is None else self._price_version
+
+
+def _countable(messages: Sequence[Message]) -> tuple[list[dict[str, Any]], int]:
+    """Return messages with those parts only that litellm counts, and tokens for the others."""
+    plain: list[dict[str, Any]] = []
+    flat = 0
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            parts = [part for part in content if _counted(part)]
+            flat += _UNCOUNTED_PART * (len(content) - len(parts))
+            plain.append({**message, "content": parts})
+        else:
+            plain.append(dict(message))
+    return plain, flat
+
+
+def _counted(part: Any) -> bool:
+    if not isinstance(part, Mapping):
+        return isinstance(part, str)
+    match part.get("type"):
+        case "text":
+            return isinstance(part.get("text"), str)
+        case "image_url":
+            return isinstance(part.get("image_url"), str | Mapping)
+    return False
 
 
 def _turns(history: Sequence[Message]) -> list[list[Message]]:
