@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ def watched_terminal(leave: Callable[[], object]) -> Iterator[None]:
     """Call `leave` from a thread of its own when the terminal goes; a no-op without one."""
     ended = threading.Event()
     stdin = sys.__stdin__
-    if stdin is not None and stdin.isatty():
+    if stdin is not None and _is_or_was_terminal(stdin.fileno()):
         threading.Thread(
             target=_watch, args=(stdin.fileno(), leave, ended), name="terminal-watch", daemon=True
         ).start()
@@ -34,6 +35,14 @@ def watched_terminal(leave: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         ended.set()
+
+
+def _is_or_was_terminal(file: int) -> bool:
+    """Whether it is a terminal, or the remains of one that went before anybody watched it."""
+    status = os.fstat(file)
+    nowhere = os.stat(os.devnull)
+    gone = stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) != os.major(nowhere.st_rdev)
+    return gone or os.isatty(file)
 
 
 def _watch(terminal: int, leave: Callable[[], object], ended: threading.Event) -> None:

@@ -128,6 +128,12 @@ def test_a_terminal_that_is_taken_away_ends_the_dashboard() -> None:
         assert code >= 0  # it ended by itself; what it says at its end has nowhere to go
 
 
+def test_a_terminal_that_is_gone_before_the_first_frame_ends_the_dashboard_too() -> None:
+    with terminal("plain") as term:
+        term.close()
+        assert term.process.wait(PATIENCE_S) >= 0
+
+
 def test_the_title_carries_the_verdict() -> None:
     with terminal("plain") as term:
         term.read_until("\x1b]0;● ksi-tui: nothing waits longer than usual\x07".encode())
