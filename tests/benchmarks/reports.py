@@ -51,8 +51,9 @@ WITH RECURSIVE n (row) AS (SELECT 0 UNION ALL SELECT row + 1 FROM n WHERE row < 
 INSERT INTO calls (request_id, attempt, ordinal, provider, model, agent_id, session_id, started_at,
     finished_at, outcome, asked_model, input, cache_read, cache_write, output, reasoning, estimated,
     cost, price_version, cache_savings)
-SELECT 'r-' || row, 1, 1, 'p-' || ((s + row % 2) % {MODELS} / 4),
-    'm-' || ((s + row % 2) % {MODELS}), 'agent-' || (s % {AGENTS}), 's-' || s, at - 1, at,
+SELECT 'r-' || row, 1, 1, 'p-' || ((s + row / {SESSIONS} % 2) % {MODELS} / 4),
+    'm-' || ((s + row / {SESSIONS} % 2) % {MODELS}), 'agent-' || (s % {AGENTS}),
+    's-' || s, at - 1, at,
     'answered', 'm', row * 31 % 4000, 500, 0,
     row * 17 % 900, 0, 0, CASE WHEN row % 3 THEN row % 97 / 1e4 END, 'map', 0.001
 FROM made

@@ -157,7 +157,10 @@ async def _check(life: Life) -> None:
             reply = await life.engine.emit("completion:token_usage", {selector: value})
             mine = [call for call in calls if getattr(call, selector) == value]
             assert reply == {selector: value, "usage": sums_reply(_sum(mine))}
-    _check_today(life, calls)
+    # A walk's calls go to disk together when it ends; the screen counts each at its own end.
+    running = [lane.running for lane in life.core.queue.lanes()]
+    runs = [ticket.run for ticket in running if ticket is not None and ticket.run is not None]
+    _check_today(life, [*calls, *(record for run in runs for record in run.records)])
 
 
 def _check_today(life: Life, booked: Iterable[CallRecord]) -> None:
