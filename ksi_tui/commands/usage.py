@@ -18,7 +18,8 @@ from ksi_tui.commands.output import columns, write
 from ksi_tui.commands.settings import settings
 from ksi_tui.engine.errors import InputError
 from ksi_tui.engine.models import CallRecord, Usage
-from ksi_tui.engine.store.base import Reader, UsageQuery, UsageTotals
+from ksi_tui.engine.store.base import Reader
+from ksi_tui.engine.store.records import UsageQuery, UsageTotals
 from ksi_tui.engine.store.usage import less
 from ksi_tui.engine.usage_report import savings_of, waste_cost_of
 from ksi_tui.exits import OK

@@ -47,14 +47,8 @@ from ksi_tui.engine.response_writer import ResponseWriter
 from ksi_tui.engine.retry_manager import RetryPolicy
 from ksi_tui.engine.session_manager import LockTable, Session, SessionManager
 from ksi_tui.engine.snapshots import Snapshots
-from ksi_tui.engine.store.base import (
-    CallBooked,
-    LockGone,
-    Recovery,
-    SessionSeen,
-    Store,
-    UsageQuery,
-)
+from ksi_tui.engine.store.base import CallBooked, LockGone, SessionSeen, Store
+from ksi_tui.engine.store.records import Recovery, UsageQuery
 from ksi_tui.engine.store.response_files import ResponseFolder
 from ksi_tui.engine.store.sqlite import open_store as open_sqlite
 from ksi_tui.engine.ticket import Ticket, ticket_found

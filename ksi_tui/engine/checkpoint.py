@@ -41,9 +41,9 @@ from ksi_tui.engine.store.base import (
     ProviderSaved,
     SessionSeen,
     TurnsAdded,
-    Unfinished,
     Write,
 )
+from ksi_tui.engine.store.records import Unfinished
 from ksi_tui.engine.ticket import ticket_found
 
 TRANSCRIPT_MAX_CHARS = 400_000

@@ -16,7 +16,7 @@ from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.injection import InjectionTerms
 from ksi_tui.engine.models import Lock, Pause, PauseScope, Priority, RequestSpec
 from ksi_tui.engine.payloads import Completion, Id, Note, Payload
-from ksi_tui.engine.store.base import Unfinished
+from ksi_tui.engine.store.records import Unfinished
 
 NotNegative = Annotated[int, Field(ge=0, lt=2**53)]
 NotNegativeSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

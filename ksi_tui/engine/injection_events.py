@@ -47,8 +47,8 @@ from ksi_tui.engine.injector import Delivery, Injector, blocked_event
 from ksi_tui.engine.intake import Intake, refusal
 from ksi_tui.engine.models import State
 from ksi_tui.engine.payloads import Nothing, Payload, parse
-from ksi_tui.engine.store.base import StoredRequest
 from ksi_tui.engine.store.injection_records import InjectionMoved, TermsSaved
+from ksi_tui.engine.store.records import StoredRequest
 
 LIST_LIMIT = 100
 """How many injections, and how many queued terms, `injection:list` names."""

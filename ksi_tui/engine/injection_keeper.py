@@ -21,8 +21,9 @@ from ksi_tui.engine.injection import (
 )
 from ksi_tui.engine.models import RequestSpec, State
 from ksi_tui.engine.pending_injections import Held
-from ksi_tui.engine.store.base import Recovery, Write
+from ksi_tui.engine.store.base import Write
 from ksi_tui.engine.store.injection_records import InjectionMoved, InjectionSaved, TermsSaved
+from ksi_tui.engine.store.records import Recovery
 from ksi_tui.engine.ticket import Ticket
 
 Deliver = Callable[[Source, "asyncio.Future[None]"], None]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.injection import Injection, plain
-from ksi_tui.engine.store.base import StoredRequest
+from ksi_tui.engine.store.records import StoredRequest
 
 
 def described(injection: Injection) -> dict[str, Any]:

@@ -32,8 +32,9 @@ from ksi_tui.engine.injection import (
 from ksi_tui.engine.injection_keeper import InjectionKeeper, source_of
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.models import Priority, RequestSpec, State
-from ksi_tui.engine.store.base import Recovery, Write
+from ksi_tui.engine.store.base import Write
 from ksi_tui.engine.store.injection_records import InjectionMoved, InjectionSaved, TermsGone
+from ksi_tui.engine.store.records import Recovery
 
 RETRY_S = 1.0
 """How long until a result is injected again when the disk refused it."""

@@ -14,7 +14,8 @@ from ksi_tui.engine.errors import Conflict, LockDenied, NoProvider, NotFound
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Action, Outcome, State
 from ksi_tui.engine.payloads import AcquireLock, Cancel, ReleaseLock, Retry
-from ksi_tui.engine.store.base import ActionTaken, SessionSeen, StoredRequest
+from ksi_tui.engine.store.base import ActionTaken, SessionSeen
+from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Route, Ticket
 
 SESSION_LIMIT = 100_000

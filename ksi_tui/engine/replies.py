@@ -22,7 +22,7 @@ from ksi_tui.engine.payloads import Results, SessionStatus, TokenUsage
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
 from ksi_tui.engine.response_writer import unfiled_count
-from ksi_tui.engine.store.base import StoredRequest
+from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.usage_report import usage_report
 from ksi_tui.engine.why_report import cause_reply, left_behind, outlook_reply, why_reply

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import LockTerms, OnConflict, RequestSpec, State
-from ksi_tui.engine.store.base import Unfinished
+from ksi_tui.engine.store.records import Unfinished
 
 if TYPE_CHECKING:
     from ksi_tui.engine.live_call import Run

@@ -15,7 +15,7 @@ from typing import Any
 from ksi_tui.config import PriceSettings
 from ksi_tui.engine.meter import Meter, Ring
 from ksi_tui.engine.models import CallRecord, Message, Usage
-from ksi_tui.engine.store.base import UsageTotals
+from ksi_tui.engine.store.records import UsageTotals
 from ksi_tui.engine.views import TokenRow, TokenView
 
 TREND_S = 15 * 60

@@ -11,7 +11,8 @@ from typing import Any
 
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.payloads import TokenUsage
-from ksi_tui.engine.store.base import Reader, UsageQuery, UsageTotals
+from ksi_tui.engine.store.base import Reader
+from ksi_tui.engine.store.records import UsageQuery, UsageTotals
 
 
 async def usage_report(

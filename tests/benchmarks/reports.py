@@ -9,9 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from ksi_tui.engine.store import migrations, statements
-from ksi_tui.engine.store.base import Store, UsageQuery
+from ksi_tui.engine.store import migrations, usage_statements
+from ksi_tui.engine.store.base import Store
 from ksi_tui.engine.store.folding import fold_steps
+from ksi_tui.engine.store.records import UsageQuery
 from ksi_tui.engine.store.sqlite import open_store
 
 RECORDS: Final = 1_000_000
@@ -64,8 +65,8 @@ def _fill(path: Path, records: int) -> None:
     """Make a database of so many calls, with their sums as the engine would have written them."""
     migrations.prepare(path)
     names = ", ".join(("provider", "model", "agent_id"))
-    sums = ", ".join(f"SUM({name})" for name in statements.SUMS)
-    columns = ", ".join(statements.SUMS)
+    sums = ", ".join(f"SUM({name})" for name in usage_statements.SUMS)
+    columns = ", ".join(usage_statements.SUMS)
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.executescript("PRAGMA synchronous=OFF; PRAGMA cache_size=-256000; BEGIN")
         raw.execute(_CALLS, (records,))

@@ -40,11 +40,10 @@ from ksi_tui.engine.store.base import (
     ProviderSaved,
     SessionSeen,
     Store,
-    StoredRequest,
     TurnsForgotten,
-    Unfinished,
     Write,
 )
+from ksi_tui.engine.store.records import StoredRequest, Unfinished
 from tests.engine.store_values import (
     T0,
     accepted,

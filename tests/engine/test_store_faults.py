@@ -23,7 +23,8 @@ import pytest
 from ksi_tui.engine.errors import ErrorKind, StoreError, StoreUnavailable
 from ksi_tui.engine.models import State
 from ksi_tui.engine.store import writer
-from ksi_tui.engine.store.base import CallBooked, ProviderSaved, SessionSeen, UsageQuery
+from ksi_tui.engine.store.base import CallBooked, ProviderSaved, SessionSeen
+from ksi_tui.engine.store.records import UsageQuery
 from ksi_tui.engine.store.sqlite import SqliteStore, open_reader, open_store
 from tests.engine.store_values import T0, accepted, call, finished, moved, started
 
@@ -237,7 +238,7 @@ from pathlib import Path
 from ksi_tui.engine.models import State
 from ksi_tui.engine.store.sqlite import open_store
 from tests.engine.store_values import accepted, finished, started, call
-from ksi_tui.engine.store.base import CallBooked
+from ksi_tui.engine.store.base import (CallBooked)
 
 async def main():
     store = await open_store(Path(sys.argv[1]))

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from ksi_tui.engine.models import State
-from ksi_tui.engine.store import statements
-from ksi_tui.engine.store.base import CallBooked, UsageQuery
+from ksi_tui.engine.store import statements, usage_statements
+from ksi_tui.engine.store.base import CallBooked
+from ksi_tui.engine.store.records import UsageQuery
 from ksi_tui.engine.store.sqlite import SqliteStore, open_store
 from tests.engine.store_values import T0, accepted, call, finished, started
 
@@ -127,7 +128,7 @@ async def test_the_first_call_of_a_time_is_found_by_time(tmp_path: Path) -> None
     # By row it would be found too, but through every older call.
     store = await open_store(tmp_path / "ksi.db")
     plan = await store._reads.execute_fetchall(
-        f"EXPLAIN QUERY PLAN {statements.FIRST_CALL_SINCE}", (T0,)
+        f"EXPLAIN QUERY PLAN {usage_statements.FIRST_CALL_SINCE}", (T0,)
     )
     await store.aclose()
     assert ["calls_finished" in row[3] for row in plan] == [True]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import CallRecord, Outcome, Usage
-from ksi_tui.engine.store.base import CallBooked, Store, UsageQuery, UsageTotals
+from ksi_tui.engine.store.base import CallBooked, Store
+from ksi_tui.engine.store.records import UsageQuery, UsageTotals
 from ksi_tui.engine.store.sqlite import open_store
 from tests.engine.store_values import T0, accepted, call
 

@@ -9,7 +9,8 @@ import pytest
 
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import Usage
-from ksi_tui.engine.store.base import UsageFolded, UsageQuery
+from ksi_tui.engine.store.base import UsageFolded
+from ksi_tui.engine.store.records import UsageQuery
 from tests.engine.engine_fixtures import (
     HandClock,
     Rig,

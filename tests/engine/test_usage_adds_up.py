@@ -17,7 +17,8 @@ from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import CallRecord, Usage
-from ksi_tui.engine.store.base import UsageFolded, UsageQuery
+from ksi_tui.engine.store.base import UsageFolded
+from ksi_tui.engine.store.records import UsageQuery
 from ksi_tui.engine.usage_report import sums_reply
 from tests.engine.engine_fixtures import HandClock, config, provider, until
 from tests.engine.telling import ANSWER, Step, Telling

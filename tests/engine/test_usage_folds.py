@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from ksi_tui.engine.models import CallRecord, Usage
 from ksi_tui.engine.store import migrations, usage
-from ksi_tui.engine.store.base import CallBooked, Store, UsageFolded, UsageQuery, UsageTotals
+from ksi_tui.engine.store.base import CallBooked, Store, UsageFolded
 from ksi_tui.engine.store.columns import call_row
 from ksi_tui.engine.store.folding import DROPPED_AT_ONCE_S
+from ksi_tui.engine.store.records import UsageQuery, UsageTotals
 from ksi_tui.engine.store.sqlite import open_store
 from ksi_tui.engine.store.usage import (
     DAY_S,

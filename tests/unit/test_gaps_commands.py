@@ -25,7 +25,8 @@ from ksi_tui.commands.usage import _form, _sum_cells, _sums, sums_row
 from ksi_tui.config import Config
 from ksi_tui.engine.errors import StoreUnavailable
 from ksi_tui.engine.models import Usage
-from ksi_tui.engine.store.base import Reader, UsageQuery, UsageTotals
+from ksi_tui.engine.store.base import Reader
+from ksi_tui.engine.store.records import UsageQuery, UsageTotals
 from ksi_tui.engine.store.sqlite import open_store
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK
 from ksi_tui.redaction import HIDDEN, redacted, redacted_data, secrets_of

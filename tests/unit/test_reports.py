@@ -16,7 +16,7 @@ from ksi_tui.commands.output import columns, plain_line, result_lines
 from ksi_tui.commands.usage import _as_csv, record_row, since, sums_row
 from ksi_tui.engine.errors import ErrorKind, InputError
 from ksi_tui.engine.models import CallRecord, Outcome
-from ksi_tui.engine.store.base import UsageTotals
+from ksi_tui.engine.store.records import UsageTotals
 from ksi_tui.redaction import HIDDEN, looks_secret, redacted, secrets_of
 from ksi_tui.widgets.clean import UNSAFE
 

@@ -12,7 +12,7 @@ from ksi_tui.config import PriceSettings
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.meter import Meter, Ring
 from ksi_tui.engine.models import CallRecord, Message, Outcome, Usage
-from ksi_tui.engine.store.base import UsageTotals
+from ksi_tui.engine.store.records import UsageTotals
 from ksi_tui.engine.token_tracker import TREND_S, TokenTracker, estimate
 
 T0 = 1_800_000_000.0

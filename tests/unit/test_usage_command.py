@@ -14,7 +14,8 @@ from ksi_tui import paths
 from ksi_tui.commands import usage
 from ksi_tui.commands.usage import mcp_line, sums_row
 from ksi_tui.engine.models import Outcome, Usage
-from ksi_tui.engine.store.base import CallBooked, UsageTotals
+from ksi_tui.engine.store.base import CallBooked
+from ksi_tui.engine.store.records import UsageTotals
 from ksi_tui.engine.store.sqlite import open_store
 from ksi_tui.engine.store.usage import less
 from tests.engine.store_values import call

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ksi_tui.engine.store import statements
+from ksi_tui.engine.store import usage_statements
 from ksi_tui.engine.store.usage import (
     DAY_S,
     HOUR_S,
@@ -29,16 +29,19 @@ a clock that is wrong for a while from taking more than that a round."""
 
 def fold_steps(at: float) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
     """Yield the statements of a fold at `at` (epoch seconds), with their rows, in order."""
-    yield statements.FOLD, [(span,) for span in SPANS_S]
-    for fold in statements.FOLD_FACETS:
+    yield usage_statements.FOLD, [(span,) for span in SPANS_S]
+    for fold in usage_statements.FOLD_FACETS:
         yield fold, [(span,) for span in SPANS_S]
-    yield statements.FORGET_UNFOLDED, [()]
+    yield usage_statements.FORGET_UNFOLDED, [()]
     kept = (
         ("usage_minutes_from", MINUTE_S, MINUTES_KEPT_S, HOUR_S),
         ("usage_hours_from", HOUR_S, HOURS_KEPT_S, DAY_S),
     )
     for name, span, kept_s, step in kept:
         edge = int((at - kept_s) // step) * step
-        yield statements.RAISE_EDGE, [(name, span, edge, DROPPED_AT_ONCE_S[span], step)]
-        yield statements.DROP_SPANS, [(name, span)]
-        yield statements.DROP_FACETS, [(name, span, facet) for facet in statements.FACETS]
+        yield usage_statements.RAISE_EDGE, [(name, span, edge, DROPPED_AT_ONCE_S[span], step)]
+        yield usage_statements.DROP_SPANS, [(name, span)]
+        yield (
+            usage_statements.DROP_FACETS,
+            [(name, span, facet) for facet in usage_statements.FACETS],
+        )

@@ -20,9 +20,9 @@ import aiosqlite
 from ksi_tui.engine.errors import StoreUnavailable
 from ksi_tui.engine.injection import Chain, Injection
 from ksi_tui.engine.models import CallRecord, Pause, State
-from ksi_tui.engine.store import migrations, rows, statements, usage
-from ksi_tui.engine.store.base import SessionFound, StoredRequest, UsageQuery, UsageTotals
+from ksi_tui.engine.store import migrations, rows, statements, usage, usage_statements
 from ksi_tui.engine.store.columns import to_json
+from ksi_tui.engine.store.records import SessionFound, StoredRequest, UsageQuery, UsageTotals
 from ksi_tui.engine.store.usage_queries import records_question, usage_question
 
 _CHUNK: Final = 1000
@@ -212,7 +212,7 @@ class SqliteReader:
         """
         usage_question(query, usage.Edges())  # what is wrong with it is not the database's fault
         async with self._question():
-            (edges,) = await self._rows(statements.USAGE_EDGES)
+            (edges,) = await self._rows(usage_statements.USAGE_EDGES)
             statement, parameters = usage_question(query, usage.Edges(*edges))
             rows_found = await self._rows(statement, *parameters)
         found = [(str(key), usage.totals(sums)) for key, *sums in rows_found]
@@ -226,7 +226,7 @@ class SqliteReader:
         """Return single calls with their row number, by rising number above `after`."""
         async with self._question():
             if query.since is not None and query.session_id is None and after == 0:
-                ((first,),) = await self._rows(statements.FIRST_CALL_SINCE, query.since)
+                ((first,),) = await self._rows(usage_statements.FIRST_CALL_SINCE, query.since)
                 if first is None:
                     return []
                 after = first - 1

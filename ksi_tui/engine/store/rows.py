@@ -39,9 +39,9 @@ from ksi_tui.engine.models import (
     Verdict,
     VerdictKind,
 )
-from ksi_tui.engine.store.base import SessionFound, StoredRequest, Unfinished
 from ksi_tui.engine.store.columns import content_of
 from ksi_tui.engine.store.injection_records import PendingFound
+from ksi_tui.engine.store.records import SessionFound, StoredRequest, Unfinished
 from ksi_tui.engine.store.usage import answering
 
 Row = Sequence[Any]

@@ -20,9 +20,10 @@ import aiosqlite
 from ksi_tui.engine.errors import ConfigError, StoreError, StoreUnavailable
 from ksi_tui.engine.models import Message, RequestSpec, State
 from ksi_tui.engine.store import migrations, rows, statements
-from ksi_tui.engine.store.base import Recovery, Unfinished, Write
+from ksi_tui.engine.store.base import Write
 from ksi_tui.engine.store.ownership import Ownership
 from ksi_tui.engine.store.reader import SqliteReader, connect_reader
+from ksi_tui.engine.store.records import Recovery, Unfinished
 from ksi_tui.engine.store.upkeep_reader import SqliteUpkeep
 from ksi_tui.engine.store.writer import GroupConnection, GroupWriter
 from ksi_tui.paths import private_dir

@@ -1,4 +1,4 @@
-"""Every SQL statement of the store, so that no other module holds any.
+"""Every SQL statement of the store but those about usage, which are in `usage_statements`.
 
 Text only. What a statement is for stands with the code that runs it; the schema is in
 `schema/`. Lists of values travel as one JSON array (`json_each`), so that the text of
@@ -58,11 +58,11 @@ INSERT OR REPLACE INTO attempts (request_id, started_at, attempt, finished_at, v
     retry_at, spent)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
-_CALL: Final = """request_id, attempt, ordinal, provider, model, agent_id, session_id, started_at,
-    finished_at, outcome, asked_model, first_token_at, last_token_at, error_kind, error_message,
-    status, input, cache_read, cache_write, output, reasoning, estimated, raw_usage, cost,
-    price_version, partial_text, upstream_closed_ms, mcp, tool_schema_tokens, cache_savings"""
-ADD_CALL: Final = f"INSERT INTO calls ({_CALL}) VALUES ({', '.join('?' * 30)})"
+CALL_COLUMNS: Final = """request_id, attempt, ordinal, provider, model, agent_id, session_id,
+    started_at, finished_at, outcome, asked_model, first_token_at, last_token_at, error_kind,
+    error_message, status, input, cache_read, cache_write, output, reasoning, estimated, raw_usage,
+    cost, price_version, partial_text, upstream_closed_ms, mcp, tool_schema_tokens, cache_savings"""
+ADD_CALL: Final = f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({', '.join('?' * 30)})"
 FORGET_TURNS: Final = "DELETE FROM turns WHERE session_id = ?"
 COUNT_NO_TURNS: Final = "UPDATE sessions SET turn_count = 0 WHERE session_id = ?"
 ADD_TURN: Final = "INSERT INTO turns (session_id, chars, pair) VALUES (?, ?, ?)"
@@ -169,82 +169,6 @@ OLDEST_ACTIONS: Final = """
 SELECT a.row, a.at, EXISTS (SELECT 1 FROM requests r WHERE r.request_id = a.target)
 FROM actions a WHERE a.row > ? ORDER BY a.row LIMIT ?"""
 
-SUMS: Final = (
-    "requests",
-    "calls",
-    "input",
-    "cache_read",
-    "cache_write",
-    "output",
-    "reasoning",
-    "cost",
-    "unpriced",
-    "estimated",
-    "waste_tokens",
-    "waste_cost",
-    "waste_calls",
-    "waste_s",
-    "mcp_requests",
-    "tool_schema_tokens",
-    "cache_savings",
-    "unpriced_savings",
-    "unpriced_waste",
-)
-"""The columns that are summed, in the order of `usage.Sums`."""
-
-
-def _add_sums(table: str, keys: tuple[str, ...], source: str | None = None) -> str:
-    """Return the statement that adds rows to a table of sums: one row of values, or a query's."""
-    columns = ", ".join(keys + SUMS)
-    marks = ", ".join("?" * (len(keys) + len(SUMS)))
-    adds = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
-    return (
-        f"INSERT INTO {table} ({columns}) {source or f'VALUES ({marks})'}"
-        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {adds}"
-    )
-
-
-ADD_MINUTE: Final = _add_sums("usage_unfolded", ("start", "provider", "model", "agent_id"))
-ADD_SESSION_USAGE: Final = _add_sums(
-    "usage_sessions", ("session_id", "provider", "model", "agent_id")
-)
-
-# A plain SUM keeps integers integers. WHERE 1: SQLite cannot tell ON CONFLICT from a join else.
-FOLD: Final = _add_sums(
-    "usage_spans",
-    ("span_s", "start", "provider", "model", "agent_id"),
-    f"SELECT ?1, start / ?1 * ?1 AS since, provider, model, agent_id,"
-    f" {', '.join(f'SUM({name})' for name in SUMS)}"
-    " FROM usage_unfolded WHERE 1 GROUP BY since, provider, model, agent_id",
-)
-FACETS: Final = {"all": "''", "provider": "provider", "model": "model", "agent": "agent_id"}
-"""What the rows of `usage_facets` are about, and the column of the calls that is their name."""
-FOLD_FACETS: Final = tuple(
-    _add_sums(
-        "usage_facets",
-        ("facet", "span_s", "start", "name"),
-        f"SELECT '{facet}', ?1, start / ?1 * ?1 AS since, {column} AS who,"
-        f" {', '.join(f'SUM({name})' for name in SUMS)}"
-        " FROM usage_unfolded WHERE 1 GROUP BY since, who",
-    )
-    for facet, column in FACETS.items()
-)
-FORGET_UNFOLDED: Final = "DELETE FROM usage_unfolded"
-RAISE_EDGE: Final = """
-UPDATE counters SET value = MAX(value, MIN(?3, ?4 + (
-    SELECT start FROM usage_spans WHERE span_s = ?2 ORDER BY start LIMIT 1
-) / ?5 * ?5))
-WHERE name = ?1 AND EXISTS (SELECT 1 FROM usage_spans WHERE span_s = ?2)
-"""
-DROP_SPANS: Final = """
-DELETE FROM usage_spans
-WHERE span_s = ?2 AND start < (SELECT value FROM counters WHERE name = ?1)
-"""
-DROP_FACETS: Final = """
-DELETE FROM usage_facets
-WHERE facet = ?3 AND span_s = ?2 AND start < (SELECT value FROM counters WHERE name = ?1)
-"""
-
 # --- questions ----------------------------------------------------------------------------
 
 _UNFINISHED: Final = """
@@ -298,7 +222,7 @@ ATTEMPTS_OF: Final = """
 SELECT request_id, attempt, started_at, finished_at, verdicts, error_kind, retry_at, spent
 FROM attempts WHERE request_id = ? ORDER BY started_at, attempt
 """
-CALLS_OF: Final = f"SELECT row, {_CALL} FROM calls WHERE request_id = ? ORDER BY row"
+CALLS_OF: Final = f"SELECT row, {CALL_COLUMNS} FROM calls WHERE request_id = ? ORDER BY row"
 ACTIONS_OF: Final = """
 SELECT at, name, target, by, reason, detail FROM actions WHERE target = ? ORDER BY row
 """
@@ -355,96 +279,3 @@ CALL_USAGE_OF: Final = """
 SELECT request_id, outcome, input, cache_read, cache_write, output, reasoning, estimated, cost
 FROM calls WHERE request_id IN (SELECT value FROM json_each(?)) ORDER BY row
 """
-
-_TOTAL: Final = "TOTAL(u.input + u.cache_read + u.cache_write + u.output + u.reasoning)"
-_SUM_COLUMNS: Final = ", ".join(f"TOTAL(u.{name})" for name in SUMS)
-
-USAGE_EDGES: Final = """
-SELECT (SELECT value FROM counters WHERE name = 'usage_hours_from'),
-    (SELECT value FROM counters WHERE name = 'usage_minutes_from')
-"""
-_COLUMNS: Final = ", ".join(SUMS)
-SESSIONS: Final = "usage_sessions u"
-CALLS: Final = "usage_calls u"
-CALLS_OF_SESSION: Final = "requests r CROSS JOIN usage_calls u ON u.request_id = r.request_id"
-
-
-def spans(pieces: int, selected: str) -> str:
-    """Return the source of the sums by time: so many pieces of what is folded, and the rest.
-
-    Both are narrowed by `selected`. Parameters: span, low and high of each piece, `selected`'s,
-    the edges below which only days and only hours are told apart, low and high, `selected`'s.
-    """
-    names = "provider, model, agent_id"
-    folded = f"SELECT start, {names}, {_COLUMNS} FROM {_pieces(pieces, 'usage_spans')}"
-    return f"({folded}{selected} UNION ALL {_unfolded(names, selected)}) u"
-
-
-def facets(pieces: int, facet: str, *, named: bool) -> str:
-    """Return the same as `spans` of the sums about one thing, narrowed by its name or not.
-
-    The parameters are those of `spans`.
-    """
-    column = FACETS[facet]
-    folded = f"SELECT start, name, {_COLUMNS} FROM {_pieces(pieces, 'usage_facets')}"
-    by_name, by_column = (" AND name = ?", f" AND {column} = ?") if named else ("", "")
-    unfolded = _unfolded(f"{column} AS name", by_column)
-    return f"({folded} AND facet = '{facet}'{by_name} UNION ALL {unfolded}) u"
-
-
-def _pieces(count: int, table: str) -> str:
-    values = ", ".join(["(?, ?, ?)"] * count) or "(0, 0, 0)"
-    return (
-        f"(VALUES {values}) piece CROSS JOIN {table}"
-        " WHERE span_s = piece.column1 AND start >= piece.column2 AND start < piece.column3"
-    )
-
-
-def _unfolded(names: str, selected: str) -> str:
-    """Return what is not folded yet, as coarse as what is folded is there."""
-    return f"""
-    SELECT start / w * w AS start, {names}, {_COLUMNS} FROM (
-        SELECT *, CASE WHEN start < ? THEN 86400 WHEN start < ? THEN 3600 ELSE 60 END AS w
-        FROM usage_unfolded WHERE start >= ? AND start < ?
-    ) WHERE 1{selected}
-"""
-
-
-def sums(source: str, key: str, where: str, *, largest: bool = False) -> str:
-    """Return the statement that sums the calls of `source` by `key` (a column expression).
-
-    `largest`: those with the most tokens first, and no more than a last parameter says.
-    """
-    order = f"{_TOTAL} DESC, k LIMIT ?" if largest else "k"
-    return (
-        f"SELECT {key} AS k, {_SUM_COLUMNS} FROM {source} WHERE {where} GROUP BY k ORDER BY {order}"
-    )
-
-
-def largest_sessions(where: str) -> str:
-    """Return the statement that sums by session, of no more sessions than a parameter says.
-
-    Those with the most tokens come first. They are found first, then summed: a fifth of the
-    time of summing all. Parameters: those of `where`, the number, those of `where`.
-    """
-    key = "u.session_id"
-    found = (
-        f"SELECT {key} FROM {SESSIONS} WHERE {where} GROUP BY {key} ORDER BY {_TOTAL} DESC, {key}"
-    )
-    return (
-        f"SELECT {key} AS k, {_SUM_COLUMNS} FROM {SESSIONS}"
-        f" WHERE {key} IN ({found} LIMIT ?) AND {where} GROUP BY k ORDER BY {_TOTAL} DESC, k"
-    )
-
-
-def call_records(*, of_session: bool, where: str) -> str:
-    """Return the statement that lists single calls by rising row; the limit comes last."""
-    columns = ", ".join(f"u.{name.strip()}" for name in _CALL.split(","))
-    source = "requests r CROSS JOIN calls u ON u.request_id = r.request_id"
-    return (
-        f"SELECT u.row, {columns} FROM {source if of_session else 'calls u'}"
-        f" WHERE {where} ORDER BY u.row LIMIT ?"
-    )
-
-
-FIRST_CALL_SINCE: Final = "SELECT MIN(+row) FROM calls WHERE finished_at >= ?"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
 from ksi_tui.engine.models import CallRecord, Outcome, Usage
-from ksi_tui.engine.store import statements
-from ksi_tui.engine.store.base import UsageTotals
+from ksi_tui.engine.store import usage_statements
+from ksi_tui.engine.store.records import UsageTotals
 
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
@@ -29,7 +29,7 @@ HOURS_KEPT_S: Final = 400 * DAY_S
 """How long sums by hour are kept; older times are told apart by whole days."""
 
 Sums: TypeAlias = tuple[float, ...]
-"""The 19 sums in the order of `statements.SUMS`."""
+"""The 19 sums in the order of `usage_statements.SUMS`."""
 
 _Key = TypeVar("_Key", bound=tuple[object, ...])
 _NO_USAGE: Final = Usage()
@@ -70,7 +70,7 @@ def call_sums(call: CallRecord) -> Sums:
 
 
 def totals(sums: Sequence[float]) -> UsageTotals:
-    """Return sums in the order of `statements.SUMS` as the value that a reader hands out."""
+    """Return sums in the order of `usage_statements.SUMS` as the value that a reader hands out."""
     requests, calls, *buckets, cost, unpriced, estimated = sums[:10]
     waste_tokens, waste_cost, waste_calls, waste_s = sums[10:14]
     mcp_requests, tool_schema_tokens, cache_savings, unpriced_savings, unpriced_waste = sums[14:]
@@ -112,7 +112,8 @@ def less(whole: UsageTotals, parts: Iterable[UsageTotals]) -> UsageTotals:
 
 def _sums_of(totals: UsageTotals) -> Sums:
     return tuple(
-        getattr(totals.usage if name in _BUCKETS else totals, name) for name in statements.SUMS
+        getattr(totals.usage if name in _BUCKETS else totals, name)
+        for name in usage_statements.SUMS
     )
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ksi_tui.engine.store import statements
-from ksi_tui.engine.store.base import UsageQuery
+from ksi_tui.engine.store import usage_statements
+from ksi_tui.engine.store.records import UsageQuery
 from ksi_tui.engine.store.usage import DAY_S, MINUTE_S, SPANS_S, Edges, span_for, whole
 
 Question = tuple[str, list[object]]
@@ -56,11 +56,11 @@ def _from_spans(query: UsageQuery, edges: Edges) -> Question:
     key, key_values = _key(query, "u.start")
     facet = _facet(query)
     if facet is None:
-        source = statements.spans(
+        source = usage_statements.spans(
             len(folded), "".join(f" AND {one.removeprefix('u.')}" for one in selected)
         )
     else:
-        source = statements.facets(len(folded), facet, named=bool(selected))
+        source = usage_statements.facets(len(folded), facet, named=bool(selected))
         key = "u.name" if facet == query.by else key
     parameters = [number for piece in folded for number in piece]
     unfolded = [edges.hours_from, edges.minutes_from, low, high]
@@ -78,8 +78,8 @@ def _facet(query: UsageQuery) -> str | None:
 
 def _sums(query: UsageQuery, source: str, key: str, where: str, values: list[object]) -> Question:
     if query.largest is None:
-        return statements.sums(source, key, where), values
-    return statements.sums(source, key, where, largest=True), [*values, query.largest]
+        return usage_statements.sums(source, key, where), values
+    return usage_statements.sums(source, key, where, largest=True), [*values, query.largest]
 
 
 def _from_sessions(query: UsageQuery) -> Question:
@@ -87,16 +87,16 @@ def _from_sessions(query: UsageQuery) -> Question:
     key, key_values = _key(query, _NEVER)
     where = " AND ".join(selected) or "1"
     if query.by == "session" and query.largest is not None:
-        return statements.largest_sessions(where), [*values, query.largest, *values]
-    return _sums(query, statements.SESSIONS, key, where, [*key_values, *values])
+        return usage_statements.largest_sessions(where), [*values, query.largest, *values]
+    return _sums(query, usage_statements.SESSIONS, key, where, [*key_values, *values])
 
 
 def _from_calls(query: UsageQuery) -> Question:
     low, high = whole(query.since, query.until, _step_s(query))
     selected, values = _selected(query)
-    source, column = statements.CALLS, "u.finished_at"
+    source, column = usage_statements.CALLS, "u.finished_at"
     if query.session_id is not None:
-        source, column = statements.CALLS_OF_SESSION, "+u.finished_at"
+        source, column = usage_statements.CALLS_OF_SESSION, "+u.finished_at"
         selected[0] = "r.session_id = ?"
     where = " AND ".join([*selected, f"{column} >= ? AND {column} < ?"])
     key, key_values = _key(query, "CAST(u.finished_at AS INTEGER)")
@@ -149,4 +149,6 @@ def records_question(query: UsageQuery, after: int) -> Question:
     if query.until is not None:
         conditions.append("+u.finished_at < ?")
         values.append(query.until)
-    return statements.call_records(of_session=of_session, where=" AND ".join(conditions)), values
+    return usage_statements.call_records(
+        of_session=of_session, where=" AND ".join(conditions)
+    ), values

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from ksi_tui.engine.models import Lock, Pause, PauseScope, State
-from ksi_tui.engine.store import columns, statements
+from ksi_tui.engine.store import columns, statements, usage_statements
 from ksi_tui.engine.store.base import (
     Accepted,
     ActionTaken,
@@ -146,12 +146,12 @@ class Batch:
         yield statements.DROP_PAUSE, resumed
         yield statements.SAVE_PROVIDER, list(self._providers.items())
         yield from self._injection_steps()
-        yield statements.ADD_MINUTE, list(self._usage.minute_rows())
+        yield usage_statements.ADD_MINUTE, list(self._usage.minute_rows())
         yield (
             statements.SAVE_ADMISSION,
             [(*key, *admission) for key, admission in self._admissions.items()],
         )
-        yield statements.ADD_SESSION_USAGE, list(self._usage.session_rows())
+        yield usage_statements.ADD_SESSION_USAGE, list(self._usage.session_rows())
         yield statements.ADD_TO_COUNTER, [item for item in self._deltas.items() if item[1]]
         yield statements.RAISE_COUNTER, list(self._raised.items())
         if self._fold_at is not None:
