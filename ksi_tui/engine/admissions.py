@@ -33,6 +33,11 @@ class Admissions:
         """Count a call that is admitted in this moment; None where nothing is limited."""
         return entry.limit.admit(now, tokens) if entry.limit is not None else None
 
+    def withdraw(self, entry: Entry, admission: Admission | None) -> None:
+        """Count a call no longer that was not made and is not on disk."""
+        if admission is not None and entry.limit is not None:
+            entry.limit.withdraw(admission)
+
     async def on_disk(self, entry: Entry, admission: Admission | None) -> None:
         """Return once the admission is on disk."""
         if admission is not None:

@@ -15,6 +15,7 @@ from ksi_tui.config import Config, ProviderSettings
 from ksi_tui.engine import admissions, events
 from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.attempt import Walker
+from ksi_tui.engine.bookkeeper import Bookkeeper
 from ksi_tui.engine.causes import Causes
 from ksi_tui.engine.checkpoint import Checkpoints
 from ksi_tui.engine.cleanup import CleanUp
@@ -23,6 +24,7 @@ from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
+from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.events import Router
 from ksi_tui.engine.housekeeping import Housekeeper
 from ksi_tui.engine.injection_checkpoint import InjectionCheckpoint
@@ -128,7 +130,7 @@ class Parts:
                 await entry.provider.aclose()
             if self.pool is not None:
                 await self.pool.aclose(CLOSE_WAIT_S)
-            self.walker.close_unconfirmed()
+            self.walker.books.close_unconfirmed()
             self.dispatcher.save_providers()
         finally:
             try:
@@ -219,8 +221,8 @@ class Wires:
         """Say what holds a session's head back."""
         return self.dispatcher.gate(ticket, now)
 
-    def book_late(self, record: CallRecord) -> asyncio.Future[None]:
-        """Book a call that outlived its run."""
+    def write_call(self, record: CallRecord) -> asyncio.Future[None]:
+        """Put a call on disk that did not become its request's answer."""
         return self._store.write(CallBooked(call=record))
 
 
@@ -257,17 +259,19 @@ def _build(
     )
     locks = LockKeeper(core)
     keeper = InjectionKeeper(core)
-    conclusions = Conclusions(core, locks, keeper)
+    endings = Endings(core, locks, keeper)
+    conclusions = Conclusions(core, endings)
     kept = Admissions(store.write)
-    walker = Walker(
-        config, clock, core.providers, core.tokens, kept, router.publish, wires.book_late
+    books = Bookkeeper(
+        config, clock, core.providers, core.tokens, kept, router.publish, wires.write_call
     )
-    dispatcher = Dispatcher(core, walker, conclusions, locks, keeper)
+    walker = Walker(clock, core.providers, kept, books)
+    dispatcher = Dispatcher(core, walker, conclusions, endings, locks, keeper)
     wires.core, wires.dispatcher = core, dispatcher
     core.poke = dispatcher.poke
     causes = Causes(core, dispatcher.hold)
     intake = Intake(core, conclusions)
-    interventions = Interventions(core, conclusions, locks)
+    interventions = Interventions(core, conclusions, endings, locks)
     controls = Controls(core, dispatcher)
     replies = Replies(core, causes)
     injector = Injector(core, intake, keeper)
@@ -281,9 +285,9 @@ def _build(
         interventions=interventions,
         controls=controls,
         provider_controls=ProviderControls(core, dispatcher, replies),
-        reports=Reports(core, conclusions, intake, interventions),
+        reports=Reports(core, endings, intake, interventions),
         injector=injector,
-        injections=InjectionEvents(core, intake, injector, keeper, conclusions),
+        injections=InjectionEvents(core, intake, injector, keeper, endings),
         replies=replies,
         snapshots=Snapshots(core, causes),
         checkpoints=Checkpoints(core, intake, controls, InjectionCheckpoint(core, keeper)),

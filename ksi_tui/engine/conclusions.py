@@ -1,38 +1,27 @@
-"""Draws the conclusions from each attempt: completed, again, wait, failed, cancelled.
+"""Draws the conclusions from each attempt that brought no answer: again, wait, or the end.
 
-The only place where a request that has run changes its state. A final state is handed
-to the store first; what follows from it (the session goes on, the world is told)
-happens once it is on disk.
+The only place where a request that has run changes its state but for the final ones,
+which are `endings`'.
 """
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from ksi_tui.engine import events
-from ksi_tui.engine.attempt import Answer
-from ksi_tui.engine.clock import iso
-from ksi_tui.engine.continuity import turn_of
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.errors import (
     POLICY,
     ErrorKind,
     ProviderFault,
-    StoreError,
     StoreUnavailable,
 )
-from ksi_tui.engine.injection import Source
-from ksi_tui.engine.injection_keeper import InjectionKeeper
 from ksi_tui.engine.live_call import Run
-from ksi_tui.engine.lock_keeper import LockKeeper
-from ksi_tui.engine.models import Outcome, RequestSpec, State
+from ksi_tui.engine.models import Outcome, State
 from ksi_tui.engine.provider_manager import Hopeless
-from ksi_tui.engine.recently_ended import ended
 from ksi_tui.engine.retry_manager import MAX_INTERRUPTIONS, Retry
-from ksi_tui.engine.store.base import AttemptBooked, CallBooked, Finished, Moved, Write
+from ksi_tui.engine.store.base import AttemptBooked, Moved, Write
 from ksi_tui.engine.ticket import Route, Ticket
 from ksi_tui.engine.unended import cut_short, route_to_the_rest
 
@@ -43,15 +32,9 @@ READ_AGAIN_S = 1.0
 class Conclusions:
     """Sees each request from the end of a run to what follows from it."""
 
-    def __init__(self, core: Core, locks: LockKeeper, injections: InjectionKeeper) -> None:
+    def __init__(self, core: Core, endings: Endings) -> None:
         self.core = core
-        self._locks = locks
-        self._injections = injections
-
-    def note_walk(self, run: Run) -> None:
-        """Count an attempt that called somebody."""
-        if run.calls:
-            run.ticket.walks = run.attempt
+        self._endings = endings
 
     def stopped(self, run: Run) -> None:
         """A run was ended from outside: book what it did; decide only if it is not final."""
@@ -59,21 +42,16 @@ class Conclusions:
         if run.reported is not None and not ticket.state.final:
             self._reported(run, run.reported)
             return
-        self.note_walk(run)
-        now = self.core.clock()
         if ticket.state.final:
-            self._not_the_answer(run, run.stopped or Outcome.CANCELLED)
-        spent = bool(run.calls) and run.stopped is Outcome.CANCELLED
-        writes: list[Write] = [AttemptBooked(attempt=run.record(now, spent=spent))]
-        writes += [CallBooked(call=record) for record in run.records]
-        if ticket.state.final:
-            self.core.store.write(*writes)
+            self._endings.outlived(run)
             return
+        run.note_walk()
+        attempt = AttemptBooked(attempt=run.record(self.core.clock(), spent=False))
         if run.stopped is not Outcome.SENT_ELSEWHERE and not self._survives(ticket):
-            self.core.store.write(*writes)
-            self.fail(ticket, ErrorKind.DAEMON_RESTART, _interrupted_text(ticket))
+            self.core.store.write(attempt)
+            self._endings.fail(ticket, ErrorKind.DAEMON_RESTART, _interrupted_text(ticket))
             return
-        self._wait_again(run, State.QUEUED, writes)
+        self._wait_again(run, State.QUEUED, [attempt])
 
     def _reported(self, run: Run, fault: ProviderFault) -> None:
         """Somebody reported that this attempt failed, and its call was stopped for that."""
@@ -81,9 +59,9 @@ class Conclusions:
         if POLICY[fault.kind].retried:
             self.unanswered(run)
             return
-        self.note_walk(run)
+        run.note_walk()
         run.ticket.attempts += 1
-        self.fail(run.ticket, fault.kind, fault.message, run)
+        self._endings.fail(run.ticket, fault.kind, fault.message, run)
 
     def unread(self, run: Run, error: StoreUnavailable) -> None:
         """What a request asked cannot be read now: it waits and is tried again, at no attempt."""
@@ -103,7 +81,7 @@ class Conclusions:
         if self._survives(ticket):
             self.core.store.write(self.moved(ticket, State.QUEUED, now))
         else:
-            self.fail(ticket, ErrorKind.DAEMON_RESTART, _interrupted_text(ticket))
+            self._endings.fail(ticket, ErrorKind.DAEMON_RESTART, _interrupted_text(ticket))
 
     def _survives(self, ticket: Ticket) -> bool:
         """Count an end of the engine under a running request; False when it was one too many."""
@@ -147,7 +125,7 @@ class Conclusions:
         """Nobody answered: retry, wait for somebody, or fail."""
         ticket, core = run.ticket, self.core
         now = core.clock()
-        self.note_walk(run)
+        run.note_walk()
         if len(run.calls) == run.earlier:
             self._called_nobody(run, now)
             return
@@ -169,7 +147,7 @@ class Conclusions:
             deadline_left_s=ticket.timeout_s - ticket.deadline_spent(now),
         )
         if run.broken_stream:
-            self.fail(ticket, last.kind, f"{last.message} (on_broken_stream: fail)", run)
+            self._endings.fail(ticket, last.kind, f"{last.message} (on_broken_stream: fail)", run)
         elif isinstance(decision, Retry):
             self._retry(run, decision, now)
         else:
@@ -177,7 +155,7 @@ class Conclusions:
             message = blamed.message
             if POLICY[blamed.kind].retried:
                 message = f"{message} ({decision.message})"
-            self.fail(ticket, decision.kind, message, run)
+            self._endings.fail(ticket, decision.kind, message, run)
 
     def _called_nobody(self, run: Run, now: float) -> None:
         ticket = run.ticket
@@ -187,9 +165,9 @@ class Conclusions:
         elif run.faults:  # those whom it had waited for are of no use any more
             ticket.attempts += 1
             last = run.faults[-1]
-            self.fail(ticket, last.kind, f"{last.message}; {obstacle.message}", run)
+            self._endings.fail(ticket, last.kind, f"{last.message}; {obstacle.message}", run)
         else:
-            self.fail(ticket, obstacle.kind, obstacle.message, run)
+            self._endings.fail(ticket, obstacle.kind, obstacle.message, run)
 
     def _wait_on(self, run: Run, *writes: Write) -> None:
         """Let an attempt wait for somebody to be free; it spends nothing by that."""
@@ -203,8 +181,7 @@ class Conclusions:
         ticket, last = run.ticket, run.faults[-1]
         ticket.route = route
         ticket.error_kind, ticket.error_message = last.kind, last.message
-        attempt = AttemptBooked(attempt=run.record(now, spent=False))
-        self._wait_on(run, attempt, *(CallBooked(call=record) for record in run.records))
+        self._wait_on(run, AttemptBooked(attempt=run.record(now, spent=False)))
 
     def _retry(self, run: Run, decision: Retry, now: float) -> None:
         ticket = run.ticket
@@ -213,8 +190,6 @@ class Conclusions:
         interruption = POLICY[decision.kind].interruption
         ticket.retry_at = None if interruption else now + decision.delay_s
         attempt = run.record(now, retry_at=ticket.retry_at, spent=not interruption)
-        writes: list[Write] = [AttemptBooked(attempt=attempt)]
-        writes += [CallBooked(call=record) for record in run.records]
         self.core.publish(
             events.RETRYING,
             {
@@ -227,203 +202,8 @@ class Conclusions:
                 "error": fault.message,
             },
         )
-        self._wait_again(run, State.RETRYING, writes)
-
-    def complete(self, run: Run, spec: RequestSpec, answer: Answer) -> None:
-        ticket, live, result = run.ticket, answer.live, answer.result
-        self.note_walk(run)
-        ticket.attempts += 1
-        now = self.core.clock()
-        envelope = {
-            "ksi": {
-                "provider": live.entry.name,
-                "request_id": ticket.request_id,
-                "client_id": spec.client_id,
-                "timestamp": iso(now),
-                "duration_ms": round((now - live.started_at) * 1000, 1),
-                "session_id": ticket.session_id,
-                "agent_id": ticket.agent_id,
-                "model": live.model,
-                "attempt": ticket.attempts,
-                "ttft_ms": _rounded(live.ttft_ms),
-            },
-            "response": result.response,
-        }
-        self._finish(
-            run,
-            ticket,
-            State.COMPLETED,
-            {
-                "provider": live.entry.name,
-                "answered_model": live.model,
-                "result": envelope,
-                "text": result.text,
-                "ttft_ms": _rounded(live.ttft_ms),
-                "turn": turn_of(spec, result.text),
-            },
-            (events.RESULT, {"result": envelope}),
-            self._injections.owed(spec, result.text),
-        )
-
-    def fail(self, ticket: Ticket, kind: ErrorKind, message: str, run: Run | None = None) -> None:
-        """Give a request its final state `failed`."""
-        self.core.failed_new += 1
-        ticket.attempts += ticket.laid_by is not None
-        ticket.error_kind, ticket.error_message = kind, message
-        call = run.call if run is not None else None
-        self._finish(
-            run,
-            ticket,
-            State.FAILED,
-            {
-                "error_kind": kind,
-                "error_message": message,
-                "provider": call.entry.name if call else None,
-                "text": (call.text or None) if call else None,
-            },
-            (events.ERROR, {"error": message, "kind": kind, "attempts": ticket.attempts}),
-        )
-
-    def cancel(self, ticket: Ticket, by: str | None, reason: str | None) -> asyncio.Future[None]:
-        """Give a request its final state `cancelled`, and stop its call. Done when on disk."""
-        run, was = ticket.run, ticket.state
-        text = run.call.text if run is not None and run.call is not None else ""
-        if run is not None:
-            run.stopped = Outcome.CANCELLED
-            self.note_walk(run)
-        ticket.attempts += ticket.laid_by is not None
-        future = self._finish(
-            None,
-            ticket,
-            State.CANCELLED,
-            {
-                "error_kind": ErrorKind.CANCELLED,
-                "error_message": reason or "cancelled",
-                "by": by,
-                "reason": reason,
-                "text": text or None,
-                "provider": run.call.entry.name if run and run.call else None,
-            },
-            (events.CANCELLED, {"reason": reason, "by": by, "was": was, "partial_text": text}),
-        )
-        if run is not None and run.task is not None:
-            run.task.cancel()
-        return future
-
-    def _finish(
-        self,
-        run: Run | None,
-        ticket: Ticket,
-        state: State,
-        details: dict[str, Any],
-        event: tuple[str, dict[str, Any]],
-        owed: Source | None = None,
-    ) -> asyncio.Future[None]:
-        """Write a final state; what follows from it happens once it is on disk."""
-        core = self.core
-        now = core.clock()
-        was = core.move(ticket, state)
-        core.alarms.clear(("deadline", ticket.request_id))
-        core.alarms.clear(("backoff", ticket.request_id))
-        writes: list[Write] = [
-            Finished(
-                request_id=ticket.request_id,
-                session_id=ticket.session_id,
-                was=was,
-                state=state,
-                at=now,
-                finish_seq=core.take_finish_seq(),
-                attempts=ticket.attempts,
-                walks=ticket.walks,
-                interruptions=ticket.interruptions,
-                spent_s=ticket.deadline_spent(now),
-                started_at=ticket.started_at,
-                **details,
-            )
-        ]
-        if run is not None:
-            writes.append(AttemptBooked(attempt=run.record(now, spent=_spent(run))))
-            writes += [CallBooked(call=record) for record in run.records]
-        elif ticket.laid_by is not None:
-            writes.append(AttemptBooked(attempt=ticket.laid_by.record(now, spent=True)))
-        writes += self._injections.ended(ticket, state, now)
-        if owed is not None:
-            writes.append(self._injections.owe(owed))
-        session = core.sessions.get(ticket.session_id)
-        if session is not None and session.turn_count is not None and details.get("turn"):
-            session.turn_count += 1
-        if ticket.run is None:
-            core.queue.finish(ticket, now)
-        future = core.store.write(*writes)
-        core.finishing[ticket.request_id] = future
-        core.ended(ended(ticket, now, details.get("provider"), details.get("error_message")))
-        future.add_done_callback(partial(self._on_disk, ticket, event))
-        if owed is not None:
-            self._injections.follow(owed, future)
-        return future
-
-    def _unstorable(self, ticket: Ticket, refused: BaseException | None) -> None:
-        """The answer holds what no database can: the request fails and says so.
-
-        What its calls have used is booked all the same; the refused answer is waste.
-        """
-        message = f"the answer cannot be stored: {refused}"
-        if (run := ticket.run) is not None:
-            kind = ErrorKind.PROVIDER_ERROR
-            self._not_the_answer(run, Outcome.FAILED, error_kind=kind, error_message=message)
-        self.core.move(ticket, State.PROCESSING)
-        self.core.recent_without(ticket.request_id)
-        self.fail(ticket, ErrorKind.PROVIDER_ERROR, message, run)
-
-    def _not_the_answer(self, run: Run, outcome: Outcome, **details: Any) -> None:
-        """Let no call of a run count as the answer, which its request did not get."""
-        for index, record in enumerate(run.records):
-            if not record.waste:
-                run.records[index] = replace(record, outcome=outcome, **details)
-                self.core.tokens.wasted(record)
-
-    def _on_disk(
-        self, ticket: Ticket, event: tuple[str, dict[str, Any]], future: asyncio.Future[None]
-    ) -> None:
-        """A final state is on disk: let the session go on and tell the world."""
-        core = self.core
-        refused = None if future.cancelled() else future.exception()
-        if ticket.state is State.COMPLETED and _of_the_value(refused):
-            self._unstorable(ticket, refused)
-            return
-        if core.tickets.get(ticket.request_id) is ticket:
-            del core.tickets[ticket.request_id]
-        core.finishing.pop(ticket.request_id, None)
-        core.payloads.forget(ticket)
-        ticket.run = None
-        self._locks.give_back(ticket)
-        core.queue.finish(ticket, core.clock())
-        if ticket.session_id == ticket.request_id and core.queue.lane(ticket.session_id) is None:
-            core.sessions.end(ticket.session_id)
-        if not future.cancelled() and refused is None:
-            if ticket.state is State.COMPLETED:
-                self._injections.used(ticket.request_id)
-            name, data = event
-            core.publish(
-                name, {"request_id": ticket.request_id, "session_id": ticket.session_id, **data}
-            )
-        self.core.poke()
-
-
-def _of_the_value(error: BaseException | None) -> bool:
-    """Whether a write failed for what it holds, and not for the disk."""
-    return isinstance(error, StoreError) and not isinstance(error, StoreUnavailable)
-
-
-def _spent(run: Run) -> bool:
-    """Whether an attempt counts: it called somebody, and was not merely interrupted."""
-    interrupted = bool(run.faults) and POLICY[run.faults[-1].kind].interruption
-    return bool(run.calls) and not interrupted
+        self._wait_again(run, State.RETRYING, [AttemptBooked(attempt=attempt)])
 
 
 def _interrupted_text(ticket: Ticket) -> str:
     return f"interrupted {ticket.interruptions} times"
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)

@@ -1,6 +1,6 @@
 """Runs requests: takes them from the queue when limits allow, and stops them at the end.
 
-What an attempt means for its request is drawn in `conclusions`; who goes next is
+What an attempt means for its request is drawn in `conclusions` and `endings`; who goes next is
 decided by `queue_manager`.
 """
 
@@ -17,6 +17,7 @@ from ksi_tui.engine.clock import iso
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.continuity import history_for
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.errors import ErrorKind, StoreUnavailable
 from ksi_tui.engine.injection_keeper import InjectionKeeper
 from ksi_tui.engine.live_call import Run
@@ -45,12 +46,14 @@ class Dispatcher:
         core: Core,
         walker: Walker,
         conclusions: Conclusions,
+        endings: Endings,
         locks: LockKeeper,
         injections: InjectionKeeper,
     ) -> None:
         self.core = core
         self.walker = walker
         self.conclusions = conclusions
+        self.endings = endings
         self._locks = locks
         self._injections = injections
         self._tasks: set[asyncio.Task[None]] = set()
@@ -187,7 +190,7 @@ class Dispatcher:
         text = f"not answered within timeout_s = {ticket.timeout_s:g} s, over all attempts"
         if ticket.error_message:
             text += f"; last: {ticket.error_message}"
-        self.conclusions.fail(ticket, ErrorKind.DEADLINE_EXCEEDED, text)
+        self.endings.fail(ticket, ErrorKind.DEADLINE_EXCEEDED, text)
 
     def _providers_over(self, _: str, __: float) -> None:
         self.core.queue.provider_freed()
@@ -201,7 +204,7 @@ class Dispatcher:
         blocking = core.locks.blocks(ticket.session_id, ticket.agent_id, now)
         if blocking is not None:
             text = f"lock held by {blocking.holder} until {iso(blocking.expires_at)}"
-            self.conclusions.fail(ticket, ErrorKind.LOCK_DENIED, text)
+            self.endings.fail(ticket, ErrorKind.LOCK_DENIED, text)
             return
         writes: list[Write] = self._locks.take_for(ticket, now)
         if ticket.started_at is None:
@@ -239,15 +242,15 @@ class Dispatcher:
         except Exception as error:  # the task's boundary: the request must not hang for ever
             log.exception("run failed", extra={"request_id": run.ticket.request_id})
             if not run.ticket.state.final:
-                self.conclusions.note_walk(run)
-                self.conclusions.fail(
+                run.note_walk()
+                self.endings.fail(
                     run.ticket, ErrorKind.TEMPORARY_FAILURE, f"engine fault: {error!r}"
                 )
             return
         if run.ticket.state.final:
             self.conclusions.stopped(run)
         elif answer is not None:
-            self.conclusions.complete(run, spec, answer)
+            self.endings.complete(run, spec, answer)
         elif run.stopped is not None:
             self.conclusions.stopped(run)
         else:

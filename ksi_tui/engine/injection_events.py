@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.errors import Conflict, EventError, InvalidRequest, NotFound, QueueFull
 from ksi_tui.engine.injection import (
     MAX_CONTENT_CHARS,
@@ -63,13 +63,13 @@ class InjectionEvents:
         intake: Intake,
         injector: Injector,
         keeper: InjectionKeeper,
-        conclusions: Conclusions,
+        endings: Endings,
     ) -> None:
         self._core = core
         self._intake = intake
         self._injector = injector
         self._keeper = keeper
-        self._conclusions = conclusions
+        self._endings = endings
 
     # --- inject -------------------------------------------------------------------------------
 
@@ -303,7 +303,7 @@ class InjectionEvents:
         for request_id in await core.store.direct_of(waiting):
             ticket = core.tickets.get(request_id)
             if ticket is not None and ticket.run is None and not ticket.state.final:
-                ends.append(self._conclusions.cancel(ticket, None, "injection cleared"))
+                ends.append(self._endings.cancel(ticket, None, "injection cleared"))
                 cancelled.append(request_id)
         await asyncio.gather(*(asyncio.shield(end) for end in ends))
         return cancelled

@@ -10,6 +10,7 @@ from typing import Any
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.errors import Conflict, LockDenied, NoProvider, NotFound
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Action, Outcome, State
@@ -29,9 +30,12 @@ _Again = tuple[dict[str, Any], "asyncio.Future[None]"]
 class Interventions:
     """Acts on what exists. Each action is recorded with who did it and why."""
 
-    def __init__(self, core: Core, conclusions: Conclusions, locks: LockKeeper) -> None:
+    def __init__(
+        self, core: Core, conclusions: Conclusions, endings: Endings, locks: LockKeeper
+    ) -> None:
         self._core = core
         self._conclusions = conclusions
+        self._endings = endings
         self._locks = locks
 
     def record(
@@ -76,7 +80,7 @@ class Interventions:
     async def _cancel(self, ticket: Ticket, data: Cancel) -> None:
         if not ticket.state.final:
             self._core.store.write(self.record("cancel", ticket.request_id, data.by, data.reason))
-            future = self._conclusions.cancel(ticket, data.by, data.reason)
+            future = self._endings.cancel(ticket, data.by, data.reason)
         else:
             future = self._core.finishing.get(ticket.request_id) or _done()
         await asyncio.shield(future)

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ksi_tui.engine.candidates import Candidate
 from ksi_tui.engine.circuit import Permit
@@ -24,7 +24,7 @@ from ksi_tui.engine.token_tracker import TokenTracker
 
 
 class Watcher(Protocol):
-    """Who made a call and hears of its progress: the walker."""
+    """Who hears of a call's progress: the bookkeeper."""
 
     clock: Clock
     tokens: TokenTracker
@@ -53,7 +53,7 @@ class LiveCall:
     asked_model: str
     stream: bool
     started_at: float
-    walker: Watcher
+    watcher: Watcher
     messages: Sequence[Message]
     mcp: bool = False
     tools: Sequence[Any] = ()
@@ -99,18 +99,18 @@ class LiveCall:
         """Take a piece of the answer and set the idle clock anew."""
         if self.run.stopped or self.pending is not None or self._clock_is_over:
             return
-        now = self.walker.clock()
+        now = self.watcher.clock()
         self.parts.append(text)
         self.length += len(text)
         self.tokens += tokens
         self.last_token_at = now
         if self.first_token_at is None:
             self.first_token_at = now
-            self.walker.progress(self, "first_token")
+            self.watcher.progress(self, "first_token")
         elif not self.streaming:
             self.streaming = True
-            self.walker.progress(self, "streaming")
-        self.walker.tokens.stream(tokens, now)
+            self.watcher.progress(self, "streaming")
+        self.watcher.tokens.stream(tokens, now)
         self.entry.health.stream(tokens, now)
         self.arm("idle", self.entry.clocks.idle_timeout_s, now)
 
@@ -124,7 +124,7 @@ class LiveCall:
             return
         self.closed = closed
         if self.pending is not None:
-            self.walker.close(self)
+            self.watcher.close(self)
 
     def arm(self, name: str, limit_s: float, now: float) -> None:
         """Let the named clock end the call in `limit_s`, or the deadline where that is sooner."""
@@ -156,15 +156,23 @@ class LiveCall:
         return ProviderFault(ErrorKind.TIMEOUT, text)
 
 
+class Admitted(NamedTuple):
+    """Leave to make the next call: slot and permit are taken, its place in the limits too."""
+
+    candidate: Candidate
+    permit: Permit
+    admission: Admission | None
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Run:
     """One attempt of one request while it runs. `stopped` says who ended it from outside.
 
+    `answer` is the call that answered, which is written down with the request's end.
     `reported` is the failure that somebody reported, for which its call is stopped.
     An attempt that has to wait for a busy candidate is laid by and goes on later;
     `earlier` counts the calls that it had made by then.
-    `admitted` is the call that may be made next, with its slot and permit taken; `left`
-    are the candidates after it.
+    `admitted` is the call that may be made next; `left` are the candidates after it.
     """
 
     ticket: Ticket
@@ -174,9 +182,9 @@ class Run:
     calls: list[LiveCall] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     faults: list[ProviderFault] = field(default_factory=list)
-    records: list[CallRecord] = field(default_factory=list)
+    answer: CallRecord | None = None
     left: deque[Candidate] = field(default_factory=deque)
-    admitted: tuple[Candidate, Permit] | None = None
+    admitted: Admitted | None = None
     broken_stream: bool = False
     stopped: Outcome | None = None
     reported: ProviderFault | None = None
@@ -187,10 +195,14 @@ class Run:
         """The call that runs now, or the last one since the attempt began or went on."""
         return self.calls[-1] if len(self.calls) > self.earlier else None
 
+    def note_walk(self) -> None:
+        """Count an attempt that called somebody."""
+        if self.calls:
+            self.ticket.walks = self.attempt
+
     def lay_by(self) -> None:
         """Let the attempt wait: its calls so far are booked."""
         self.task = None
-        self.records = []
         self.earlier = len(self.calls)
 
     def report(self, kind: ErrorKind, message: str) -> None:

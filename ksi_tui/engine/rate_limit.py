@@ -108,6 +108,12 @@ class RateLimit:
         self._tokens += tokens
         return admission
 
+    def withdraw(self, admission: Admission) -> None:
+        """Take a call out of the window that was admitted and not made."""
+        if admission.current:
+            self._window.remove(admission)
+            self._leaves(admission)
+
     @property
     def _newest(self) -> float:
         return self._window[-1].at if self._window else 0.0
@@ -123,12 +129,14 @@ class RateLimit:
 
     def _slide(self, now: float) -> None:
         while self._window and self._window[0].at + WINDOW_S <= now:
-            gone = self._window.popleft()
-            gone.current = False
-            self._tokens -= gone.tokens
-            self._free.append(gone.number)
+            self._leaves(self._window.popleft())
         if not self._window:
             self._waits_for = 0
+
+    def _leaves(self, admission: Admission) -> None:
+        admission.current = False
+        self._tokens -= admission.tokens
+        self._free.append(admission.number)
 
     def restore(self, found: Iterable[tuple[int, float, int]], now: float) -> None:
         """Bring back number, time and tokens of admissions; times of a clock ahead become now."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.control_payloads import ReportedFailure
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.errors import POLICY, Conflict
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
@@ -32,10 +32,10 @@ class Reports:
     """Takes reports in. Each that changes something is recorded with its message."""
 
     def __init__(
-        self, core: Core, conclusions: Conclusions, intake: Intake, interventions: Interventions
+        self, core: Core, endings: Endings, intake: Intake, interventions: Interventions
     ) -> None:
         self._core = core
-        self._conclusions = conclusions
+        self._endings = endings
         self._intake = intake
         self._interventions = interventions
 
@@ -54,7 +54,7 @@ class Reports:
         if POLICY[data.reason].retried:
             return _reply(data, SCHEDULED, f"it is {ticket.state} and goes on by itself")
         self._record(data)
-        self._conclusions.fail(ticket, data.reason, data.message)
+        self._endings.fail(ticket, data.reason, data.message)
         await self._on_disk(request_id)
         return _reply(data, NOT_RETRYABLE, f"{data.reason} is not retried; it has failed")
 

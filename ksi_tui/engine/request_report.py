@@ -94,8 +94,8 @@ def _attempts(stored: StoredRequest, ticket: Ticket | None) -> list[dict[str, An
             started_at=run.started_at,
             verdicts=tuple(run.verdicts),
         )
-        booked = {call["ordinal"]: call for call in calls.get(run.attempt, [])}
-        booked |= {call.ordinal: _call(call) for call in run.records}
+        booked = {each.ordinal: _call(each.pending) for each in run.calls if each.pending}
+        booked |= {call["ordinal"]: call for call in calls.get(run.attempt, [])}
         live = [booked.get(each.ordinal) or _live(each) for each in run.calls]
         attempts.append(_attempt(record, live))
     return attempts

@@ -212,7 +212,7 @@ def left_over(parts: Parts) -> dict[str, int]:
         "running": core.queue.running_count,
         "begun": len(core.queue.begun_heads(100)),
         "slots": sum(abs(entry.in_flight) for entry in core.providers.entries()),
-        "closing": len(parts.walker.closing),
+        "closing": len(parts.walker.books.closing),
         "tasks": len(parts.dispatcher._tasks),
         "entering": len(core.entering),
         "unfinished": sum(n for state, n in core.counts.items() if not state.final),

@@ -134,12 +134,12 @@ class World:
         def noted(run: Run) -> None:
             admit(run)
             if run.admitted is not None:
-                self.journal.append((run.ticket.request_id, run.admitted[0].entry.name))
+                self.journal.append((run.ticket.request_id, run.admitted.candidate.entry.name))
 
         def opened(run: Run, spec: RequestSpec, history: Sequence[Message]) -> LiveCall | None:
             before = run.admitted
             live = next_call(run, spec, history)
-            if live is not None and (before is None or before[1] is not live.permit):
+            if live is not None and (before is None or before.permit is not live.permit):
                 self.journal.append((run.ticket.request_id, live.entry.name))
             return live
 

@@ -158,10 +158,10 @@ async def _check(life: Life) -> None:
             reply = await life.engine.emit("completion:token_usage", {selector: value})
             mine = [call for call in calls if getattr(call, selector) == value]
             assert reply == {selector: value, "usage": sums_reply(_sum(mine))}
-    # A walk's calls go to disk together when it ends; the screen counts each at its own end.
+    # An answer goes to disk with its request's end; the screen counts it at its own.
     running = [lane.running for lane in life.core.queue.lanes()]
     runs = [ticket.run for ticket in running if ticket is not None and ticket.run is not None]
-    _check_today(life, [*calls, *(record for run in runs for record in run.records)])
+    _check_today(life, [*calls, *(run.answer for run in runs if run.answer)])
 
 
 def _check_today(life: Life, booked: Iterable[CallRecord]) -> None:
