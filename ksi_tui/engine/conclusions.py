@@ -126,7 +126,7 @@ class Conclusions:
         ticket, core = run.ticket, self.core
         now = core.clock()
         run.note_walk()
-        if len(run.calls) == run.earlier:
+        if len(run.calls) == run.earlier and run.reported is None:
             self._called_nobody(run, now)
             return
         if (route := route_to_the_rest(run, core.providers, now)) is not None:

@@ -244,7 +244,11 @@ class ProviderManager:
 
     def stands(self, entry: Entry, permit: Permit, model: str, now: float) -> bool:
         """Whether a call that was admitted a moment ago may still be made."""
-        return entry.circuit.stands(permit) and entry.cooling_until(model, now) is None
+        return (
+            entry.circuit.stands(permit)
+            and entry.cooling_until(model, now) is None
+            and self._pauses.provider(entry.name) is None
+        )
 
     def give_back(self, entry: Entry, permit: Permit, now: float) -> None:
         """Return slot and permit of a call that was not made."""

@@ -143,7 +143,7 @@ async def test_an_engine_pause_lets_what_runs_finish_and_begins_nothing(tmp_path
             assert status["cause"]["kind"] == "pause"
             assert status["cause"]["target"] == "engine"
             assert status["cause"]["until"] is None
-            assert status["if_nobody_acts"] == "it waits until engine is resumed"
+            assert status["if_nobody_acts"] == "it goes on when somebody lifts the pause"
         snapshot = rig.engine.snapshot()
         assert snapshot.verdict.level is Level.PAUSED
         assert snapshot.verdict.cause == f"engine {WHY}"

@@ -26,6 +26,8 @@ ANSWER: dict[str, Any] = {
     "raw_usage": None,
     "cost": None,
     "price_version": None,
+    "tool_schema_tokens": None,
+    "cache_savings": None,
 }
 
 
