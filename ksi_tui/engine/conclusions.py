@@ -47,8 +47,10 @@ class Conclusions:
         self.note_walk(run)
         now = self.core.clock()
         spent = bool(run.calls) and run.stopped is Outcome.CANCELLED
-        writes: list[Write] = [AttemptBooked(attempt=run.record(now, spent=spent))]
-        writes += [CallBooked(call=record) for record in run.records]
+        writes: list[Write] = []
+        if run.calls:  # else nothing has happened, and the next attempt takes its number
+            writes.append(AttemptBooked(attempt=run.record(now, spent=spent)))
+            writes += [CallBooked(call=record) for record in run.records]
         if ticket.state.final:
             self.core.store.write(*writes)
             return
@@ -145,6 +147,7 @@ class Conclusions:
     def _called_nobody(self, run: Run, now: float) -> None:
         obstacle = self.core.providers.check(run.ticket.route, now)
         if isinstance(obstacle, Hopeless):
+            run.ticket.walks = run.attempt  # its record says why nobody was called
             self.fail(run.ticket, obstacle.kind, obstacle.message, run)
             return
         state = State.RETRYING if run.ticket.walks else State.QUEUED

@@ -166,6 +166,11 @@ class ProviderManager:
             return min(causes, key=lambda c: (c.until is None, c.until or 0.0))
         return self._why_hopeless(route, now)
 
+    def changes_at(self, route: Route, now: float) -> float | None:
+        """Return when the first candidate may be called again, also one that is not waited for."""
+        causes = [self.obstacle(entry, route.model, now) for entry in self.candidates(route).usable]
+        return min((c.until for c in causes if c is not None and c.until is not None), default=None)
+
     def _why_hopeless(self, route: Route, now: float) -> Hopeless:
         usable = self.candidates(route).usable
         if not usable:

@@ -38,7 +38,7 @@ from tests.engine.engine_fixtures import (
     running,
     until,
 )
-from tests.engine.simple_model import FINAL, Breaker, Call, Model, Prov, Req, Rules
+from tests.engine.simple_model import FINAL, RANKS, Breaker, Call, Model, Prov, Req, Rules
 
 RULES = Rules(max_concurrency=3, max_cooldown_s=50, backoff_s=(5, 10, 20), call_clock_s=60)
 SETTINGS: dict[str, Any] = {
@@ -275,7 +275,8 @@ class World:
 
     async def submit(self, given: dict[str, Any], *, inject: bool) -> None:
         name = "completion:inject" if inject else "completion:async"
-        reply = await self.rig.emit(name, prompt="x", **given)
+        sent = {k: v for k, v in given.items() if not (inject and k == "priority")}
+        reply = await self.rig.emit(name, prompt="x", **sent)
         assert "code" not in reply, reply
         lock = given.get("conversation_lock")
         self.model.submit(
@@ -359,6 +360,17 @@ class World:
             assert reply["code"] == "conflict"
         await self.rest()
 
+    @property
+    def can_pause(self) -> bool:
+        return "queue:pause" in self.rig.engine._router.names
+
+    async def pause(self, session: str, *, on: bool) -> None:
+        given = {"scope": "session", "id": session} if session else {"scope": "engine"}
+        reply = await self.rig.emit("queue:pause" if on else "queue:resume", **given)
+        assert "code" not in reply, reply
+        (self.model.pause if on else self.model.resume)(session)
+        await self.rest()
+
     async def advance(self, seconds: int) -> None:
         """Let time pass, with a halt at every moment at which something happens by itself."""
         target = self.model.now + seconds
@@ -401,6 +413,8 @@ class World:
         await self.rest()
 
     async def restart(self, away_s: int, *, crash: bool) -> None:
+        for session in sorted(self.model.pauses):
+            await self.pause(session, on=False)
         if crash:
             await self.crash()
         else:
@@ -420,6 +434,8 @@ class World:
             each.closes_at_once = True
         for up in list(self.late):
             await self.close(up)
+        for session in sorted(self.model.pauses):
+            await self.pause(session, on=False)
         for _ in range(200):
             while running_now := self.model.running():
                 call = running_now[0].call
@@ -508,7 +524,7 @@ class Interleavings(RuleBasedStateMachine):
         attempts=st.integers(1, 3),
         timeout_s=st.sampled_from([100_000, 100_000, 25, 70]),
         history=st.sampled_from(["session", "none"]),
-        inject=st.booleans(),
+        inject=st.sampled_from([False, False, True]),
     )
     def submit(self, **drawn: Any) -> None:
         given = {
@@ -524,6 +540,23 @@ class Interleavings(RuleBasedStateMachine):
             lock = {"timeout_s": 30, "on_conflict": drawn["lock"]}
             given["conversation_lock"] = lock
         self.run(self.world.submit(given, inject=drawn["inject"]))
+
+    @rule(
+        session=SESSIONS,
+        priorities=st.lists(st.sampled_from(RANKS), min_size=2, max_size=4),
+        served=st.sampled_from(["m1", "p-only"]),
+    )
+    def submit_some(self, session: str, priorities: list[str], served: str) -> None:
+        for priority in priorities:
+            given = {
+                "priority": priority,
+                "model": served,
+                "max_attempts": 2,
+                "timeout_s": 100_000,
+                "session_id": session,
+            }
+            inject = priority == "inject"
+            self.run(self.world.submit(given, inject=inject))
 
     @precondition(lambda self: self.calls)
     @rule(pick=PICK)
@@ -616,6 +649,11 @@ class Interleavings(RuleBasedStateMachine):
     def close(self, pick: int) -> None:
         late = self.world.late
         self.run(self.world.close(late[pick % len(late)]))
+
+    @precondition(lambda self: self.world.can_pause)
+    @rule(session=st.sampled_from(["", "s0", "s1"]))
+    def pause_or_resume(self, session: str) -> None:
+        self.run(self.world.pause(session, on=session not in self.model.pauses))
 
     @precondition(lambda self: self.model.unfinished())
     @rule(crash=st.booleans(), away_s=st.sampled_from([0, 0, 6, 100]))
