@@ -121,6 +121,7 @@ class Completion(Payload):
         self,
         *,
         request_id: str,
+        session_id: str,
         model: str,
         timeout_s: float,
         max_attempts: int,
@@ -136,7 +137,7 @@ class Completion(Payload):
             )
         return RequestSpec(
             request_id=request_id,
-            session_id=self.session_id or request_id,
+            session_id=session_id,
             model=model,
             prompt=self.prompt,
             messages=tuple(self.messages) if self.messages is not None else None,
