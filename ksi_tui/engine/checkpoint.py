@@ -201,8 +201,9 @@ class Checkpoints:
         model = item.data.model or settings.default_model
         if model is None:
             raise InvalidRequest(f"{item.request_id} names no model, and there is no default_model")
-        spec = item.data.model_copy(update={"session_id": session_id}).spec(
+        spec = item.data.spec(
             request_id=item.request_id,
+            session_id=session_id,
             model=model,
             timeout_s=settings.engine.timeout_s,
             max_attempts=settings.retry.max_attempts,

@@ -46,12 +46,14 @@ class Conclusions:
             self._endings.outlived(run)
             return
         run.note_walk()
-        attempt = AttemptBooked(attempt=run.record(self.core.clock(), spent=False))
+        writes: list[Write] = []
+        if run.calls:  # else nothing has happened, and the next attempt takes its number
+            writes.append(AttemptBooked(attempt=run.record(self.core.clock(), spent=False)))
         if run.stopped is not Outcome.SENT_ELSEWHERE and not self._survives(ticket):
-            self.core.store.write(attempt)
+            self.core.store.write(*writes)
             self._endings.fail(ticket, ErrorKind.DAEMON_RESTART, _interrupted_text(ticket))
             return
-        self._wait_again(run, State.QUEUED, [attempt])
+        self._wait_again(run, State.QUEUED, writes)
 
     def _reported(self, run: Run, fault: ProviderFault) -> None:
         """Somebody reported that this attempt failed, and its call was stopped for that."""
@@ -167,6 +169,7 @@ class Conclusions:
             last = run.faults[-1]
             self._endings.fail(ticket, last.kind, f"{last.message}; {obstacle.message}", run)
         else:
+            ticket.walks = run.attempt  # its record says why nobody was called
             self._endings.fail(ticket, obstacle.kind, obstacle.message, run)
 
     def _wait_on(self, run: Run, *writes: Write) -> None:

@@ -163,10 +163,11 @@ class Dispatcher:
         obstacle = self.core.providers.check(route, now)
         if not isinstance(obstacle, Cause):
             return True
-        if obstacle.until is not None:
+        changes_at = self.core.providers.changes_at(route, now)
+        if changes_at is not None:
             # A route that was denied is not asked again soon: each has its own alarm.
-            key = f"{obstacle.target} {route.model}"
-            self.core.alarms.set(("providers", key), max(obstacle.until, now + 0.001))
+            key = str(route)
+            self.core.alarms.set(("providers", key), max(changes_at, now + 0.001))
         return False
 
     def _arm(self, now: float) -> None:

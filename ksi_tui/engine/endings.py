@@ -119,9 +119,11 @@ class Endings:
 
     def outlived(self, run: Run) -> None:
         """A request got its final state while it ran: book what its run has done."""
+        if not run.calls:
+            return
         run.note_walk()
         self._not_the_answer(run, run.stopped or Outcome.CANCELLED)
-        spent = bool(run.calls) and run.stopped is Outcome.CANCELLED
+        spent = run.stopped is Outcome.CANCELLED
         attempt = AttemptBooked(attempt=run.record(self._core.clock(), spent=spent))
         self._core.store.write(attempt, *_answer_of(run))
 

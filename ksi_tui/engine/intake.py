@@ -24,7 +24,7 @@ from ksi_tui.engine.errors import (
     StoreUnavailable,
 )
 from ksi_tui.engine.models import RequestSpec, State
-from ksi_tui.engine.payloads import Completion, parse
+from ksi_tui.engine.payloads import MAX_ID_CHARS, Completion, parse
 from ksi_tui.engine.store.base import Accepted, SessionSeen, Write
 from ksi_tui.engine.ticket import Ticket, ticket_found, ticket_of
 
@@ -86,6 +86,7 @@ class Intake:
                 replies[index] = error
         known = await self.known([p.request_id for p in parsed.values() if p.request_id])
         parents = await self._parents(parsed.values())
+        taken = await self._taken(parsed.values())
         entering: dict[int, _Entering] = {}
         twins: list[int] = []
         for index, item in parsed.items():
@@ -96,7 +97,7 @@ class Intake:
                     replies[index] = duplicate
                 else:
                     self._check_parent(item, parents)
-                    entering[index] = self._enter(item, inject)
+                    entering[index] = self._enter(item, inject, taken)
             except EventError as error:
                 replies[index] = error
         if entering:
@@ -203,7 +204,7 @@ class Intake:
 
     # --- entering ----------------------------------------------------------------------------
 
-    def _enter(self, item: Completion, inject: bool) -> _Entering:
+    def _enter(self, item: Completion, inject: bool, taken: frozenset[str]) -> _Entering:
         core, settings = self._core, self._core.config.engine
         if core.draining:
             raise NotReady("the engine is ending and takes no more requests")
@@ -212,15 +213,30 @@ class Intake:
             bound, limit, found = full
             where = f" in session {item.session_id}" if bound == "max_session_depth" else ""
             raise QueueFull(f"{found} requests wait{where}, {bound} is {limit}")
+        request_id = item.request_id or self._new_id()
         spec = item.spec(
-            request_id=item.request_id or self._new_id(),
+            request_id=request_id,
+            session_id=item.session_id or self._own_session(request_id, taken),
             model=self.model(item.model),
             timeout_s=settings.timeout_s,
             max_attempts=core.config.retry.max_attempts,
             lock_timeout_s=settings.lock_timeout_s,
             inject=inject,
         )
-        return self._prepared(spec, new_session=item.request_id is item.session_id is None)
+        return self._prepared(spec, new_session=item.session_id is None)
+
+    async def _taken(self, items: Iterable[Completion]) -> frozenset[str]:
+        """Return those ids for which a session of their own may not be named."""
+        named = [i.request_id for i in items if i.request_id and i.session_id is None]
+        return await self._core.store.sessions_named(named) if named else frozenset()
+
+    def _own_session(self, request_id: str, taken: frozenset[str]) -> str:
+        """Return the name of a new session: the request's id, or a longer one if that is taken."""
+        core = self._core
+        known = request_id in self._entering_of or core.sessions.get(request_id) is not None
+        if not known and request_id not in taken:
+            return request_id
+        return f"{request_id[: MAX_ID_CHARS - 20]}~{core.next_place}"
 
     def full(self, session_id: str | None) -> tuple[str, int, int] | None:
         """Return the limit that one more request would be over: its name, itself, who waits."""

@@ -178,6 +178,7 @@ class Completion(Payload):
         self,
         *,
         request_id: str,
+        session_id: str,
         model: str,
         timeout_s: float,
         max_attempts: int,
@@ -194,7 +195,7 @@ class Completion(Payload):
         injection, breaker = self.injection_config, self.circuit_breaker_config
         return RequestSpec(
             request_id=request_id,
-            session_id=self.session_id or request_id,
+            session_id=session_id,
             model=model,
             prompt=self.prompt,
             messages=tuple(self.messages) if self.messages is not None else None,

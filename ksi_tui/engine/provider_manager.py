@@ -161,6 +161,12 @@ class ProviderManager:
             )
         return self._why_hopeless(route, now)
 
+    def changes_at(self, route: Route, now: float) -> float | None:
+        """Return when the first candidate may be called again, also one that is not waited for."""
+        usable = self.candidates(route).usable
+        causes = [self.obstacle(each.entry, each.model, now) for each in usable]
+        return min((c.until for c in causes if c is not None and c.until is not None), default=None)
+
     def _why_hopeless(self, route: Route, now: float) -> Hopeless:
         usable = self.candidates(route).usable
         if not usable:

@@ -161,6 +161,7 @@ class Model:
         self.now = 0
         self.reqs: dict[str, Req] = {}
         self.locks: dict[str, Lock] = {}
+        self.pauses: set[str] = set()  # sessions, and "" for the whole engine
         self.ready_since: dict[str, int] = {}
         self.ready_before: dict[str, int] = {}  # as it was at the last rest
         self.places = 0
@@ -192,6 +193,12 @@ class Model:
 
     def held(self, req: Req) -> str | None:
         """Return what keeps a head waiting whoever could answer it."""
+        return "pause" if "" in self.pauses else self.held_alone(req)
+
+    def held_alone(self, req: Req) -> str | None:
+        """Return what of the session's own keeps a head waiting: then it is not ready."""
+        if req.session in self.pauses:
+            return "pause"
         if self.locked_out(req) and not req.fails_on_lock:
             return "lock"
         return "backoff" if req.retry_at is not None and req.retry_at > self.now else None
@@ -410,7 +417,7 @@ class Model:
     def tick(self, seconds: int) -> None:
         """Let time pass, no further than to the next moment."""
         for req in self.unfinished():
-            waits = req.call is None and self.locked_out(req) and not req.fails_on_lock
+            waits = req.call is None and self.held(req) in ("lock", "pause")
             req.spent_s += seconds if req.begun and not waits else 0
         self.now += seconds
         for session, lock in list(self.locks.items()):
@@ -422,7 +429,7 @@ class Model:
                     del self.locks[session]
         for req in self.unfinished():
             late = req.call is None and req.begun and req.spent_s >= req.timeout_s
-            if late and self.held(req) != "lock":
+            if late and self.held(req) not in ("lock", "pause"):
                 self._end(req, "failed", ErrorKind.DEADLINE_EXCEEDED)
         self._changed()
 
@@ -441,7 +448,7 @@ class Model:
             found.append(req.retry_at or 0)
             if req.call is not None:
                 found.append(self.due(req.call)[0])
-            elif req.begun and self.held(req) != "lock":
+            elif req.begun and self.held(req) not in ("lock", "pause"):
                 found.append(self.now + req.timeout_s - req.spent_s)
         for prov in self.providers.values():
             found += [prov.circuit.until, *prov.cooling.values()]
@@ -464,6 +471,15 @@ class Model:
         del self.locks[session]
         self._changed()
         return True
+
+    def pause(self, session: str) -> None:
+        """Begin nothing of a session, or ("") of any; what runs goes on."""
+        self.pauses.add(session)
+        self._changed()
+
+    def resume(self, session: str) -> None:
+        self.pauses.discard(session)
+        self._changed()
 
     def restart(self, away_s: int, *, crash: bool) -> None:
         """The engine ends or dies and another takes over; deadlines stand still meanwhile.
@@ -506,7 +522,7 @@ class Model:
 
     def _changed(self) -> None:
         """Note since when each session is ready."""
-        ready = {r.session for r in self.heads() if self.held(r) is None and not r.tried}
+        ready = {r.session for r in self.heads() if self.held_alone(r) is None and not r.tried}
         self.ready_since = {s: self.ready_since.get(s, self.now) for s in ready}
 
     def at_rest(self) -> None:

@@ -371,6 +371,12 @@ class StoreContract:
         assert set(found) == {"s-1", "locked"}
         assert sorted(found["s-1"].agents) == ["a1", "a2"]
 
+    async def test_sessions_are_known_by_their_names(self, store: Store) -> None:
+        ended = SessionSeen(session_id="b", created_at=T0, last_activity=T0, ended_at=T0 + 1)
+        await store.write(accepted(1, session_id="a"), ended)
+        assert await store.sessions_named(["a", "b", "c"]) == {"a", "b"}
+        assert await store.sessions_named([]) == frozenset()
+
     async def test_the_last_word_on_a_lock_counts(self, store: Store) -> None:
         kept = replace(_lock("kept"), extended=2, request_id="r-9")
         await store.write(LockSaved(lock=_lock("kept")), LockSaved(lock=_lock("gone")))

@@ -317,6 +317,7 @@ def test_the_data_of_a_request_is_the_request(spec: RequestSpec) -> None:
     data = json.loads(json.dumps(data_of(spec)))
     again = Completion.model_validate(data).spec(
         request_id=data["request_id"],
+        session_id=data["session_id"],
         model=data["model"],
         timeout_s=1,
         max_attempts=1,

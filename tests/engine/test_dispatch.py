@@ -190,3 +190,26 @@ async def test_sending_elsewhere_keeps_the_turn_among_the_sessions(tmp_path: Pat
         first.go.set()
         (up,) = await rig.calls(1, "q")
         assert up.prompt == "older"
+
+
+async def test_a_circuit_that_is_not_waited_for_wakes_who_waits_for_another(
+    tmp_path: Path,
+) -> None:
+    clock = HandClock()
+    settings = config(
+        tmp_path,
+        providers=[
+            provider("p", circuit={"reset_timeout_s": 10}),
+            provider("q", priority=2, circuit={"reset_timeout_s": 50, "fail_max": 1}),
+        ],
+        retry={"max_attempts": 1},
+    )
+    async with running(settings, clock=clock) as rig:
+        rig.p.script = in_turn(fails(ErrorKind.QUOTA_EXCEEDED, "no money"), answers)
+        rig.providers["q"].script = fails(ErrorKind.PROVIDER_ERROR)
+        await rig.ended(await rig.submit("opens both"))
+        waits = await rig.submit("waits")
+        assert await rig.why(waits) == "q open, probe in 50 s"
+        rig.advance(11)
+        await rig.ended(waits)
+        assert rig.p.prompts == ["opens both", "waits"]

@@ -58,3 +58,30 @@ async def test_calls_without_a_price_are_counted_and_priced_ones_summed(tmp_path
         await rig.ended(request_id)
         report = await rig.status(request_id)
         assert (report["cost"], report["unpriced"]) == (13.0, 0)
+
+
+async def test_an_attempt_that_called_nobody_shares_its_number_with_no_other(
+    tmp_path: Path,
+) -> None:
+    refuses = fails(ErrorKind.AUTH_ERROR, "bad key", status=401)
+    async with running(config(tmp_path), clock=HandClock()) as rig:
+        rig.p.script = in_turn(refuses, answers)
+        await rig.ended(await rig.submit("opens"))
+        request_id = await rig.submit("hopeless")
+        await rig.event("completion:error", request_id)
+        rig.advance(31)
+        await rig.emit("completion:retry", request_id=request_id)
+        await rig.event("completion:result", request_id)
+        attempts = (await rig.status(request_id))["attempts"]
+        assert [(each["attempt"], len(each["calls"])) for each in attempts] == [(1, 0), (2, 1)]
+
+
+async def test_a_run_that_is_stopped_before_its_call_is_no_attempt(tmp_path: Path) -> None:
+    async with running(config(tmp_path), clock=HandClock()) as rig:
+        request_id = await rig.just_dispatched()
+        await rig.emit("completion:cancel", request_id=request_id)
+        await rig.event("completion:cancelled", request_id)
+        await rig.emit("completion:retry", request_id=request_id)
+        await rig.event("completion:result", request_id)
+        attempts = (await rig.status(request_id))["attempts"]
+        assert [(each["attempt"], len(each["calls"])) for each in attempts] == [(1, 1)]

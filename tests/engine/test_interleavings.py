@@ -12,10 +12,10 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,8 @@ from tests.engine.engine_fixtures import (
     held,
     provider,
     running,
-    until,
 )
-from tests.engine.simple_model import FINAL, Breaker, Call, Model, Prov, Req, Rules
+from tests.engine.simple_model import FINAL, RANKS, Breaker, Call, Model, Prov, Req, Rules
 
 RULES = Rules(max_concurrency=3, max_cooldown_s=50, backoff_s=(5, 10, 20), call_clock_s=60)
 SETTINGS: dict[str, Any] = {
@@ -61,7 +60,7 @@ SETTINGS: dict[str, Any] = {
     },
 }
 
-REST_S = 3.0
+REST_S = 10.0
 """How long an engine may take to come to rest; it takes milliseconds."""
 SESSIONS = st.sampled_from(["s0", "s1", "s2"])
 AGENTS = st.sampled_from(["a1", "a2"])
@@ -195,12 +194,10 @@ class World:
 
     async def until_still(self) -> None:
         """Wait for the engine to come to rest: soon, so that a fault is made small quickly."""
-        try:
-            async with asyncio.timeout(REST_S):
-                while not self.still():  # noqa: ASYNC110 - any condition, not an event of ours
-                    await asyncio.sleep(0)
-        except TimeoutError:
-            raise AssertionError(f"no rest: {self.rig.left_over()}") from None
+        end = time.monotonic() + REST_S
+        while not self.still():
+            assert time.monotonic() < end, f"no rest: {self.rig.left_over()}"
+            await asyncio.sleep(0)
 
     async def rest(self) -> None:
         """Wait until all that follows from a step has happened, and compare."""
@@ -284,7 +281,8 @@ class World:
 
     async def submit(self, given: dict[str, Any], *, inject: bool) -> None:
         name = "completion:inject" if inject else "completion:async"
-        reply = await self.rig.emit(name, prompt="x", **given)
+        sent = {k: v for k, v in given.items() if not (inject and k == "priority")}
+        reply = await self.rig.emit(name, prompt="x", **sent)
         assert "code" not in reply, reply
         lock = given.get("conversation_lock")
         self.model.submit(
@@ -368,6 +366,17 @@ class World:
             assert reply["code"] == "conflict"
         await self.rest()
 
+    @property
+    def can_pause(self) -> bool:
+        return "queue:pause" in self.rig.engine._router.names
+
+    async def pause(self, session: str, *, on: bool) -> None:
+        given = {"scope": "session", "id": session} if session else {"scope": "engine"}
+        reply = await self.rig.emit("queue:pause" if on else "queue:resume", **given)
+        assert "code" not in reply, reply
+        (self.model.pause if on else self.model.resume)(session)
+        await self.rest()
+
     async def advance(self, seconds: int) -> None:
         """Let time pass, with a halt at every moment at which something happens by itself."""
         target = self.model.now + seconds
@@ -392,12 +401,13 @@ class World:
             if at > self.model.now:
                 continue
             run = self.rig.ticket(req.id).run
-            assert run is not None
-            assert run.call is not None
-            assert run.call.timer is not None
+            live = run.call if run is not None else None
+            assert live is not None
+            assert live.timer is not None
             closes = self.closes(call)
-            run.call.timer.reschedule(asyncio.get_running_loop().time())
-            await until(partial(_over, run.call), "the clock ends the call")
+            live.timer.reschedule(asyncio.get_running_loop().time())
+            while live.pending is None:  # noqa: ASYNC110 - two turns of the loop
+                await asyncio.sleep(0)
             self.model.failed(call, kind, 0, None)
             call.prov.in_flight += not closes
             await self.rest()
@@ -410,6 +420,8 @@ class World:
         await self.rest()
 
     async def restart(self, away_s: int, *, crash: bool) -> None:
+        for session in sorted(self.model.pauses):
+            await self.pause(session, on=False)
         if crash:
             await self.crash()
         else:
@@ -429,6 +441,8 @@ class World:
             each.closes_at_once = True
         for up in list(self.late):
             await self.close(up)
+        for session in sorted(self.model.pauses):
+            await self.pause(session, on=False)
         for _ in range(200):
             while running_now := self.model.running():
                 call = running_now[0].call
@@ -438,7 +452,7 @@ class World:
                 break
             await self.advance(max(1, self.model.moments()[0] - self.model.now))
         assert not self.model.unfinished()
-        await self.rig.settled()
+        assert self.rig.left_over() == {}
         await self.books()
         counts = dict(self.rig.core.counts)
         await self.end()
@@ -466,8 +480,11 @@ class World:
         assert total >= answered * USED.total
 
 
-def _over(call: LiveCall) -> bool:
-    return call.pending is not None
+class StillLoop(asyncio.SelectorEventLoop):
+    """A loop on which no time passes: every clock of the engine is moved by the test."""
+
+    def time(self) -> float:
+        return 1_000.0
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -475,7 +492,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(loop_factory=StillLoop)
         self.world = World()
         self.broken = False
 
@@ -517,7 +534,7 @@ class Interleavings(RuleBasedStateMachine):
         attempts=st.integers(1, 3),
         timeout_s=st.sampled_from([100_000, 100_000, 25, 70]),
         history=st.sampled_from(["session", "none"]),
-        inject=st.booleans(),
+        inject=st.sampled_from([False, False, True]),
     )
     def submit(self, **drawn: Any) -> None:
         given = {
@@ -533,6 +550,23 @@ class Interleavings(RuleBasedStateMachine):
             lock = {"timeout_s": 30, "on_conflict": drawn["lock"]}
             given["conversation_lock"] = lock
         self.run(self.world.submit(given, inject=drawn["inject"]))
+
+    @rule(
+        session=SESSIONS,
+        priorities=st.lists(st.sampled_from(RANKS), min_size=2, max_size=4),
+        served=st.sampled_from(["m1", "p-only"]),
+    )
+    def submit_some(self, session: str, priorities: list[str], served: str) -> None:
+        for priority in priorities:
+            given = {
+                "priority": priority,
+                "model": served,
+                "max_attempts": 2,
+                "timeout_s": 100_000,
+                "session_id": session,
+            }
+            inject = priority == "inject"
+            self.run(self.world.submit(given, inject=inject))
 
     @precondition(lambda self: self.calls)
     @rule(pick=PICK)
@@ -551,6 +585,12 @@ class Interleavings(RuleBasedStateMachine):
     def fail_plainly(self, pick: int) -> None:
         fault = (ErrorKind.PROVIDER_ERROR, 500)
         self.run(self.world.fail(self.calls[pick % len(self.calls)], fault, None))
+
+    @precondition(lambda self: self.calls)
+    @rule(pick=PICK, after_s=st.sampled_from([3, 30, 90]))
+    def fail_by_a_limit(self, pick: int, after_s: int) -> None:
+        fault = (ErrorKind.API_RATE_LIMIT, 429)
+        self.run(self.world.fail(self.calls[pick % len(self.calls)], fault, after_s))
 
     @precondition(lambda self: self.calls)
     @rule(pick=PICK)
@@ -577,6 +617,16 @@ class Interleavings(RuleBasedStateMachine):
         reqs = list(self.model.reqs.values())
         req = reqs[-1 - pick % len(reqs)]
         self.run(self.world.retry(req, in_place=in_place, avoid=avoid))
+
+    @precondition(lambda self: self.gone())
+    @rule(pick=PICK, in_place=st.booleans())
+    def retry_one_that_is_gone(self, pick: int, in_place: bool) -> None:
+        gone = self.gone()
+        self.run(self.world.retry(gone[pick % len(gone)], in_place=in_place, avoid=[]))
+
+    def gone(self) -> list[Req]:
+        """Return those that failed or were cancelled."""
+        return [req for req in self.model.reqs.values() if req.state in ("failed", "cancelled")]
 
     @rule(session=SESSIONS, agent=AGENTS, hold_s=st.sampled_from([8, 45]))
     def lock(self, session: str, agent: str, hold_s: int) -> None:
@@ -625,6 +675,11 @@ class Interleavings(RuleBasedStateMachine):
     def close(self, pick: int) -> None:
         late = self.world.late
         self.run(self.world.close(late[pick % len(late)]))
+
+    @precondition(lambda self: self.world.can_pause)
+    @rule(session=st.sampled_from(["", "s0", "s1"]))
+    def pause_or_resume(self, session: str) -> None:
+        self.run(self.world.pause(session, on=session not in self.model.pauses))
 
     @precondition(lambda self: self.model.unfinished())
     @rule(crash=st.booleans(), away_s=st.sampled_from([0, 0, 6, 100]))

@@ -213,3 +213,49 @@ async def test_counts_follow_what_the_store_holds(tmp_path: Path) -> None:
         (await rig.calls(2))[1].go.set()
         await rig.ended(first, second)
         assert dict(rig.core.counts) == dict(await rig.core.store.counts())
+
+
+# --- a session of its own ------------------------------------------------------------------
+
+
+async def test_an_id_that_is_a_sessions_name_does_not_join_that_session(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        await rig.ended(await rig.submit("theirs", session_id="x"))
+        await rig.settled()
+        mine = await rig.emit("completion:async", prompt="mine", request_id="x")
+        await rig.ended("x")
+        assert (mine["request_id"], mine["session_id"]) == ("x", "x~2")
+        assert rig.p.calls[1].spec.history == []
+        other = await rig.emit("completion:async", prompt="free", request_id="y")
+        assert (other["request_id"], other["session_id"]) == ("y", "y")
+
+
+async def test_it_does_not_join_one_that_ended_in_an_earlier_life_either(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        await rig.ended(await rig.submit("theirs", session_id="x"))
+    async with running(config(tmp_path)) as rig:
+        reply = await rig.emit("completion:async", prompt="mine", request_id="x")
+        assert reply["session_id"] != "x"
+        await rig.ended("x")
+        assert rig.p.calls[0].spec.history == []
+
+
+async def test_nor_one_that_is_on_its_way_to_disk_or_only_locked(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        both = [{"prompt": "1", "session_id": "x"}, {"prompt": "2", "request_id": "x"}]
+        first, second = (await rig.emit("completion:batch", requests=both))["accepted"]
+        assert first["session_id"] == "x" != second["session_id"]
+        await rig.emit("conversation:acquire_lock", session_id="r-7", agent_id="a1")
+        ids = [await rig.submit(f"{number}") for number in range(8)]
+        assert "r-7" in ids
+        await rig.ended(*ids)
+
+
+async def test_a_long_id_still_gets_a_session_that_can_be_asked_about(tmp_path: Path) -> None:
+    name = "n" * 200
+    async with running(config(tmp_path)) as rig:
+        await rig.ended(await rig.submit("theirs", session_id=name))
+        reply = await rig.emit("completion:async", prompt="mine", request_id=name)
+        await rig.ended(name)
+        status = await rig.emit("completion:session_status", session_id=reply["session_id"])
+        assert [each["request_id"] for each in status["completions"]] == [name]

@@ -35,6 +35,7 @@ QUESTIONS: dict[str, Question] = {
     "unfinished": lambda store: store.unfinished(["r-1", "r-2"]),
     "session": lambda store: store.session("s-1"),
     "session_requests": lambda store: store.session_requests("s-1", 5),
+    "sessions_named": lambda store: store.sessions_named(["s-1", "s-2"]),
     "turns": lambda store: store.turns("s-1", 500),
     "counts": lambda store: store.counts(),
     "pauses": lambda store: store.pauses(),

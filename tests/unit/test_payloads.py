@@ -26,8 +26,10 @@ def completion(**data: Any) -> Completion:
 
 
 def spec(*, inject: bool = False, **data: Any) -> RequestSpec:
-    return completion(**data).spec(
+    asked = completion(**data)
+    return asked.spec(
         request_id="r-1",
+        session_id=asked.session_id or "own",
         model="m",
         timeout_s=900,
         max_attempts=3,
@@ -49,7 +51,7 @@ def refused(model: type[Any], data: Any) -> str:
 def test_defaults_are_the_settings() -> None:
     plain = spec()
     assert (plain.model, plain.timeout_s, plain.max_attempts) == ("m", 900, 3)
-    assert (plain.session_id, plain.priority, plain.stream) == ("r-1", Priority.NORMAL, None)
+    assert (plain.session_id, plain.priority, plain.stream) == ("own", Priority.NORMAL, None)
     assert plain.history
     assert plain.lock is None
     assert plain.params == {}

@@ -333,6 +333,10 @@ class Store(Reader, Upkeep, Protocol):
         """Return those of the given requests that are unfinished, as `load` would."""
         ...
 
+    async def sessions_named(self, names: Sequence[str]) -> frozenset[str]:
+        """Return those of the given names that are sessions', live or ended."""
+        ...
+
     async def turns(self, session_id: str, max_chars: int) -> Sequence[Message]:
         """Return the session's newest whole pairs of turns within `max_chars`, oldest first."""
         ...

@@ -218,6 +218,11 @@ class SqliteStore(SqliteUpkeep):
         found = await self._ask_by_ids(statements.SOME_UNFINISHED, request_ids)
         return [rows.unfinished(row) for row in found]
 
+    async def sessions_named(self, names: Sequence[str]) -> frozenset[str]:
+        """Return those of the given names that are sessions', live or ended."""
+        found = await self._ask_by_ids(statements.SESSIONS_NAMED, names)
+        return frozenset(row[0] for row in found)
+
     async def turns(self, session_id: str, max_chars: int) -> Sequence[Message]:
         """Return the session's newest whole pairs of turns within `max_chars`, oldest first."""
         pairs: list[list[Message]] = []

@@ -195,6 +195,9 @@ FROM (
 """
 ONE_SESSION: Final = f"{_SESSION} FROM sessions WHERE session_id = ?"
 SESSION_AGENTS: Final = "SELECT agent_id FROM session_agents WHERE session_id = ? ORDER BY agent_id"
+SESSIONS_NAMED: Final = """
+SELECT session_id FROM sessions WHERE session_id IN (SELECT value FROM json_each(?))
+"""
 LOCKS: Final = """
 SELECT session_id, holder, granted_at, expires_at, hold_s, extended, request_id FROM locks
 """
