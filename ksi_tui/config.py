@@ -38,14 +38,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
-def _from_home(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ValueError(f"the home folder of {path.parts[0]} is not known") from None
-
-
-HomePath = Annotated[Path, AfterValidator(_from_home)]
+HomePath = Annotated[Path, AfterValidator(paths.from_home)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
 
 
@@ -277,7 +270,7 @@ class Config(_Section):
             return handler(data)
         from ksi_tui.litellm_config import read_litellm_config  # noqa: PLC0415 - only if named
 
-        found = read_litellm_config(_from_home(Path(named)))
+        found = read_litellm_config(paths.from_home(Path(named)))
         config = handler(found.under(data))
         config._warnings = found.warnings
         return config

@@ -22,6 +22,14 @@ def user_config_file() -> Path:
     return Path(_DIRS.user_config_dir) / "ksi-tui.toml"
 
 
+def from_home(path: Path) -> Path:
+    """Return a path whose `~` is the home folder; ValueError when that is not known."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"the home folder of {path.parts[0]} is not known") from None
+
+
 def private_dir(path: Path) -> Path:
     """Create a folder that only its owner can enter (0700) and return it.
 

@@ -91,6 +91,17 @@ class Usage:
         buckets = (self.input, self.cache_read, self.cache_write, self.output, self.reasoning)
         return min(buckets) >= 0 and self.total <= 10**12
 
+    def plain(self) -> dict[str, int | bool]:
+        """Return the buckets as plain JSON; `Usage(**plain)` is the same usage."""
+        return {
+            "input": self.input,
+            "cache_read": self.cache_read,
+            "cache_write": self.cache_write,
+            "output": self.output,
+            "reasoning": self.reasoning,
+            "estimated": self.estimated,
+        }
+
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             input=self.input + other.input,
@@ -207,22 +218,6 @@ class VerdictKind(StrEnum):
     AVOIDED = "avoided"
     UNSUITED = "unsuited"  # cannot stream, cannot run MCP
     NOT_REACHED = "not_reached"  # an earlier candidate answered
-
-    @property
-    def passes(self) -> bool:
-        """Whether the candidate may serve later: what keeps it from it is waited for."""
-        return self in _PASSING
-
-
-_PASSING = frozenset(
-    {
-        VerdictKind.OPEN,
-        VerdictKind.COOLING,
-        VerdictKind.FULL,
-        VerdictKind.PAUSED,
-        VerdictKind.WORKER,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,7 @@ def request_report(stored: StoredRequest, ticket: Ticket | None) -> dict[str, An
         "metadata": dict(spec.metadata),
         "text": live.text if live else stored.text,
         "result": stored.result,
-        "usage": _usage(usage),
+        "usage": usage.plain() if usage is not None else None,
         "cost": cost,
         "unpriced": unpriced,
         "by": stored.by,
@@ -147,7 +147,7 @@ def _call(call: CallRecord) -> dict[str, Any]:
         "last_token_at": iso(call.last_token_at),
         "ttft_ms": ttft_ms,
         "error": error,
-        "usage": _usage(call.usage),
+        "usage": call.usage.plain() if call.usage is not None else None,
         "raw_usage": call.raw_usage,
         "cost": call.cost,
         "price_version": call.price_version,
@@ -187,19 +187,6 @@ def _live(call: LiveCall) -> dict[str, Any]:
         "tokens_so_far": call.tokens,
         "clock": call.clock_name,
         "clock_ends_at": iso(call.idle_at),
-    }
-
-
-def _usage(usage: Usage | None) -> dict[str, Any] | None:
-    if usage is None:
-        return None
-    return {
-        "input": usage.input,
-        "cache_read": usage.cache_read,
-        "cache_write": usage.cache_write,
-        "output": usage.output,
-        "reasoning": usage.reasoning,
-        "estimated": usage.estimated,
     }
 
 

@@ -187,7 +187,7 @@ class Upstream:
             "kind": Kind.ANSWER,
             "response": response,
             "text": first_text(response),
-            "usage": usages.to_json(usage),
+            "usage": usage.plain(),
             "raw_usage": raw,
             "cost": cost,
             "price_version": self._tokens.price_version(cost),
@@ -212,7 +212,7 @@ class Upstream:
         usage = await self._usage(call, None, text)
         cost = self._tokens.cost(_priced_as(call.request), usage, None)
         return {
-            "usage": usages.to_json(usage),
+            "usage": usage.plain(),
             "cost": cost,
             "price_version": self._tokens.price_version(cost),
             "tool_schema_tokens": await self._tool_schema_tokens(call),

@@ -42,20 +42,8 @@ def said_nothing(raw: Mapping[str, Any] | None) -> bool:
     return not raw or not (_count(raw, "prompt_tokens") or _count(raw, "completion_tokens"))
 
 
-def to_json(usage: Usage) -> dict[str, Any]:
-    """Return the buckets as they travel between processes."""
-    return {
-        "input": usage.input,
-        "cache_read": usage.cache_read,
-        "cache_write": usage.cache_write,
-        "output": usage.output,
-        "reasoning": usage.reasoning,
-        "estimated": usage.estimated,
-    }
-
-
 def from_json(data: Mapping[str, Any] | None) -> Usage | None:
-    """Return what `to_json` wrote, or None."""
+    """Return what `Usage.plain` wrote, or None."""
     return None if data is None else Usage(**data)
 
 

@@ -345,7 +345,7 @@ def result(row: Row, calls: Iterable[Row]) -> Mapping[str, Any]:
         "model": row[9] if row[9] is not None else row[8],
         "requested_model": row[10],
         "attempts": row[11],
-        "usage": None if tokens is None else _usage_fields(tokens),
+        "usage": None if tokens is None else tokens.plain(),
         "cost": cost,
         "error": None if row[12] is None else {"kind": row[12], "message": row[13]},
         "queued_at": iso(queued_at),
@@ -353,15 +353,4 @@ def result(row: Row, calls: Iterable[Row]) -> Mapping[str, Any]:
         "finished_at": iso(finished_at),
         "latency_ms": round((finished_at - queued_at) * 1000, 3),
         "ttft_ms": row[17],
-    }
-
-
-def _usage_fields(usage: Usage) -> dict[str, int | bool]:
-    return {
-        "input": usage.input,
-        "cache_read": usage.cache_read,
-        "cache_write": usage.cache_write,
-        "output": usage.output,
-        "reasoning": usage.reasoning,
-        "estimated": usage.estimated,
     }
