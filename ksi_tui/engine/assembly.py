@@ -16,9 +16,7 @@ from ksi_tui.engine import admissions, events
 from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.bookkeeper import Bookkeeper
-from ksi_tui.engine.causes import Causes
 from ksi_tui.engine.checkpoint import Checkpoints
-from ksi_tui.engine.cleanup import CleanUp
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.controls import Controls
@@ -26,11 +24,10 @@ from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.events import Router
-from ksi_tui.engine.housekeeping import Housekeeper
-from ksi_tui.engine.injection_checkpoint import InjectionCheckpoint
-from ksi_tui.engine.injection_events import InjectionEvents
-from ksi_tui.engine.injection_keeper import InjectionKeeper
-from ksi_tui.engine.injector import Injector
+from ksi_tui.engine.injection.checkpoint import InjectionCheckpoint
+from ksi_tui.engine.injection.events import InjectionEvents
+from ksi_tui.engine.injection.injector import Injector
+from ksi_tui.engine.injection.keeper import InjectionKeeper
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.lock_keeper import LockKeeper
@@ -45,7 +42,6 @@ from ksi_tui.engine.providers.pool import WorkerPool
 from ksi_tui.engine.queue_manager import QueueManager
 from ksi_tui.engine.replies import Replies
 from ksi_tui.engine.reported import Reports
-from ksi_tui.engine.response_writer import ResponseWriter
 from ksi_tui.engine.retry_manager import RetryPolicy
 from ksi_tui.engine.session_manager import LockTable, Session, SessionManager
 from ksi_tui.engine.snapshots import Snapshots
@@ -55,6 +51,10 @@ from ksi_tui.engine.store.response_files import ResponseFolder
 from ksi_tui.engine.store.sqlite import open_store as open_sqlite
 from ksi_tui.engine.ticket import Ticket, ticket_found
 from ksi_tui.engine.token_tracker import SPENDING_S, TokenTracker
+from ksi_tui.engine.upkeep.cleanup import CleanUp
+from ksi_tui.engine.upkeep.housekeeping import Housekeeper
+from ksi_tui.engine.upkeep.response_writer import ResponseWriter
+from ksi_tui.engine.why.causes import Causes
 from ksi_tui.engine.worker_health import WorkerHealth
 
 log = logging.getLogger(__name__)

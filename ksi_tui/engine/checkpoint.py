@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any
 
 from ksi_tui import __version__
-from ksi_tui.engine import injection_checkpoint
 from ksi_tui.engine.checkpoint_payloads import (
     Checkpoint,
     Item,
@@ -28,7 +27,8 @@ from ksi_tui.engine.control_replies import paused_reply
 from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import InvalidRequest
-from ksi_tui.engine.injection_checkpoint import InjectionCheckpoint, Waiting
+from ksi_tui.engine.injection import checkpoint as injection_checkpoint
+from ksi_tui.engine.injection.checkpoint import InjectionCheckpoint, Waiting
 from ksi_tui.engine.intake import Intake, number_of
 from ksi_tui.engine.models import Lock, Pause, RequestSpec, State
 from ksi_tui.engine.provider_memory import unreadable

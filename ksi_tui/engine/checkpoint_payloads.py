@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import ErrorKind
-from ksi_tui.engine.injection import InjectionTerms
+from ksi_tui.engine.injection.policy import InjectionTerms
 from ksi_tui.engine.models import Lock, Pause, PauseScope, Priority, RequestSpec
 from ksi_tui.engine.payloads import Completion, Id, Note, Payload
 from ksi_tui.engine.store.records import Unfinished

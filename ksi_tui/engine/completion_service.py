@@ -29,9 +29,8 @@ from ksi_tui.engine.control_payloads import (
 )
 from ksi_tui.engine.errors import InvalidRequest, KsiError, NotReady
 from ksi_tui.engine.events import Router, Subscription
-from ksi_tui.engine.housekeeping import Housekeeper
-from ksi_tui.engine.injection_events import HANDLERS as INJECTION_HANDLERS
-from ksi_tui.engine.injection_events import Answer
+from ksi_tui.engine.injection.events import HANDLERS as INJECTION_HANDLERS
+from ksi_tui.engine.injection.events import Answer
 from ksi_tui.engine.intake import refusal
 from ksi_tui.engine.payloads import (
     AcquireLock,
@@ -52,6 +51,7 @@ from ksi_tui.engine.payloads import (
 )
 from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.store.base import Store
+from ksi_tui.engine.upkeep.housekeeping import Housekeeper
 from ksi_tui.engine.views import Level, Snapshot, SnapshotQuery, Totals, Verdict
 
 log = logging.getLogger(__name__)

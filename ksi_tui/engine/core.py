@@ -16,10 +16,10 @@ from ksi_tui.config import Config
 from ksi_tui.engine.alarms import Alarms
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.events import Router
+from ksi_tui.engine.injection.pending import PendingInjections
 from ksi_tui.engine.models import State
 from ksi_tui.engine.pauses import PauseTable
 from ksi_tui.engine.payload_cache import PayloadCache
-from ksi_tui.engine.pending_injections import PendingInjections
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.queue_manager import QueueManager
 from ksi_tui.engine.recently_ended import Ended
@@ -28,7 +28,7 @@ from ksi_tui.engine.session_manager import LockTable, SessionManager
 from ksi_tui.engine.store.base import Store
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import TokenTracker
-from ksi_tui.engine.upkeep import Upkeep
+from ksi_tui.engine.upkeep.state import Upkeep
 from ksi_tui.engine.views import Phase
 
 RECENT_ENDED = 40

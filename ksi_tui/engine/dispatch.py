@@ -19,7 +19,7 @@ from ksi_tui.engine.continuity import history_for
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.errors import ErrorKind, StoreUnavailable
-from ksi_tui.engine.injection_keeper import InjectionKeeper
+from ksi_tui.engine.injection.keeper import InjectionKeeper
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import (

@@ -17,8 +17,8 @@ from ksi_tui.engine.clock import iso
 from ksi_tui.engine.continuity import turn_of
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import POLICY, ErrorKind, StoreError, StoreUnavailable
-from ksi_tui.engine.injection import Source
-from ksi_tui.engine.injection_keeper import InjectionKeeper
+from ksi_tui.engine.injection.keeper import InjectionKeeper
+from ksi_tui.engine.injection.policy import Source
 from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Outcome, RequestSpec, State

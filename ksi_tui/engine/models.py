@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
-from ksi_tui.engine.injection import ChainBounds, InjectionTerms
+from ksi_tui.engine.injection.policy import ChainBounds, InjectionTerms
 
 Message = Mapping[str, Any]
 """One chat message as the providers' APIs take it: at least `role` and `content`."""

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from ksi_tui.engine.errors import InvalidRequest
-from ksi_tui.engine.injection import (
+from ksi_tui.engine.injection.policy import (
     MAX_TARGETS,
     ORIGINATING,
     ChainBounds,

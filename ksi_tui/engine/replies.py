@@ -9,23 +9,23 @@ from dataclasses import asdict
 from heapq import nlargest
 from typing import Any
 
-from ksi_tui.engine.causes import Causes
-from ksi_tui.engine.chain import Chains
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.continuity import history_report
 from ksi_tui.engine.control_replies import circuit_reply, pause_reply, paused_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import NotFound
 from ksi_tui.engine.models import CauseKind, State
-from ksi_tui.engine.outlook import Outlooks
 from ksi_tui.engine.payloads import Results, SessionStatus, TokenUsage
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
-from ksi_tui.engine.response_writer import unfiled_count
 from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Ticket
+from ksi_tui.engine.upkeep.response_writer import unfiled_count
 from ksi_tui.engine.usage_report import usage_report
-from ksi_tui.engine.why_report import cause_reply, left_behind, outlook_reply, why_reply
+from ksi_tui.engine.why.causes import Causes
+from ksi_tui.engine.why.chain import Chains
+from ksi_tui.engine.why.outlook import Outlooks
+from ksi_tui.engine.why.report import cause_reply, left_behind, outlook_reply, why_reply
 
 STATUS_SESSIONS = 100
 """How many sessions `completion:status` lists, deepest first (contract section 2)."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import ErrorKind
-from ksi_tui.engine.injection_report import injection_report, injection_timeline
+from ksi_tui.engine.injection.report import injection_report, injection_timeline
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import AttemptRecord, CallRecord, Outcome, Usage, Verdict
 from ksi_tui.engine.store.records import StoredRequest

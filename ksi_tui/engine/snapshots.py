@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from itertools import chain, islice
 
-from ksi_tui.engine.causes import Causes, seconds
-from ksi_tui.engine.chain import Chains
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.lock_holder import work_of
 from ksi_tui.engine.models import Lock, Pause, PauseScope, State
-from ksi_tui.engine.outlook import Outlooks
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.queue_manager import Lane
-from ksi_tui.engine.response_writer import unfiled_count
 from ksi_tui.engine.ticket import Ticket
+from ksi_tui.engine.upkeep.response_writer import unfiled_count
 from ksi_tui.engine.views import (
     ActiveView,
     CircuitLook,
@@ -36,6 +32,10 @@ from ksi_tui.engine.views import (
     Totals,
     Verdict,
 )
+from ksi_tui.engine.why.causes import Causes, seconds
+from ksi_tui.engine.why.chain import Chains
+from ksi_tui.engine.why.lock_holder import work_of
+from ksi_tui.engine.why.outlook import Outlooks
 
 ORDER_EVERY_S = 1.0
 """How often the order of the session list is worked out anew."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ksi_tui.engine.causes import seconds
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import State
 from ksi_tui.engine.views import Phase, SnapshotQuery
+from ksi_tui.engine.why.causes import seconds
 from tests.engine.engine_fixtures import (
     HandClock,
     Rig,

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from ksi_tui.engine.causes import Causes
-from ksi_tui.engine.chain import MAX_LINKS, SHOWN_OF_A_SESSION, Chains
 from ksi_tui.engine.errors import ErrorKind
-from ksi_tui.engine.lock_holder import work_of
 from ksi_tui.engine.models import Cause, CauseKind, State
-from ksi_tui.engine.outlook import Outlooks
 from ksi_tui.engine.views import Chain, Next, Phase, SnapshotQuery
+from ksi_tui.engine.why.causes import Causes
+from ksi_tui.engine.why.chain import MAX_LINKS, SHOWN_OF_A_SESSION, Chains
+from ksi_tui.engine.why.lock_holder import work_of
+from ksi_tui.engine.why.outlook import Outlooks
 from tests.engine.engine_fixtures import (
     HandClock,
     Rig,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ksi_tui.config import Config
 from ksi_tui.engine.checkpoint_payloads import data_of
 from ksi_tui.engine.errors import ErrorKind
-from ksi_tui.engine.injection import ChainBounds, InjectionTerms, InjectMode, Position
+from ksi_tui.engine.injection.policy import ChainBounds, InjectionTerms, InjectMode, Position
 from ksi_tui.engine.models import LockTerms, OnConflict, Priority, RequestSpec, State
 from ksi_tui.engine.payloads import Completion
 from tests.engine.engine_fixtures import (

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from ksi_tui.engine import cleanup, housekeeping, response_writer
-from ksi_tui.engine.cleanup import CleanUp
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import State
 from ksi_tui.engine.store.base import Write
 from ksi_tui.engine.store.records import UsageQuery
 from ksi_tui.engine.store.sqlite import open_store
 from ksi_tui.engine.store.upkeep import RequestsRemoved
+from ksi_tui.engine.upkeep import cleanup, housekeeping, response_writer
+from ksi_tui.engine.upkeep.cleanup import CleanUp
 from tests.engine.engine_fixtures import (
     BOUND_S,
     HandClock,

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from ksi_tui.engine import housekeeping, payload_cache
+from ksi_tui.engine import payload_cache
 from ksi_tui.engine.errors import ErrorKind, StoreUnavailable
 from ksi_tui.engine.models import RequestSpec, State, Usage
 from ksi_tui.engine.store.base import CallBooked, Finished, ProviderSaved, Write
 from ksi_tui.engine.ticket import Ticket
+from ksi_tui.engine.upkeep import housekeeping
 from tests.engine.engine_fixtures import (
     FINAL,
     USED,

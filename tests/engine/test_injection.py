@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ksi_tui.engine.errors import ErrorKind
-from ksi_tui.engine.injection import id_of_result
+from ksi_tui.engine.injection.policy import id_of_result
 from ksi_tui.engine.models import State
 from tests.engine.engine_fixtures import (
     HandClock,
@@ -337,7 +337,7 @@ async def test_born_of_an_injection_it_does_not_inject_again(tmp_path: Path) -> 
 async def test_an_empty_result_and_a_full_session_are_blocked_with_the_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ksi_tui.engine.pending_injections.MAX_PENDING_PER_SESSION", 1)
+    monkeypatch.setattr("ksi_tui.engine.injection.pending.MAX_PENDING_PER_SESSION", 1)
     async with running(config(tmp_path)) as rig:
         await inject_into(rig, "to", request_id="one")
         await inject_into(rig, "to", "free", request_id="two")

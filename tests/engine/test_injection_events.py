@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ksi_tui.engine.injection import id_of_result
+from ksi_tui.engine.injection.policy import id_of_result
 from ksi_tui.engine.models import State
 from tests.engine.engine_fixtures import HandClock, Rig, config, held, running, until
 
@@ -133,7 +133,7 @@ async def test_inject_direct_for_a_model_that_nobody_serves(tmp_path: Path) -> N
 async def test_inject_into_many_is_all_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ksi_tui.engine.pending_injections.MAX_PENDING_PER_SESSION", 1)
+    monkeypatch.setattr("ksi_tui.engine.injection.pending.MAX_PENDING_PER_SESSION", 1)
     async with running(config(tmp_path)) as rig:
         await rig.emit("injection:inject", session_id="b", content="x")
         reply = await rig.emit(
@@ -228,7 +228,7 @@ async def test_queue_does_not_override_a_requests_own(tmp_path: Path) -> None:
 
 
 async def test_queue_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ksi_tui.engine.injection_events.MAX_QUEUED_TERMS", 1)
+    monkeypatch.setattr("ksi_tui.engine.injection.events.MAX_QUEUED_TERMS", 1)
     async with running(config(tmp_path)) as rig:
         await rig.emit("injection:queue", request_id="r", injection_config={})
         again = await rig.emit("injection:queue", request_id="r", injection_config={})

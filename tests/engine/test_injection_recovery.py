@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ksi_tui.engine import injector
 from ksi_tui.engine.errors import NotReady
-from ksi_tui.engine.injection import Injection, Source, id_of_result
-from ksi_tui.engine.injector import Delivery, Injector
+from ksi_tui.engine.injection import injector
+from ksi_tui.engine.injection.injector import Delivery, Injector
+from ksi_tui.engine.injection.policy import Injection, Source, id_of_result
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.models import State
 from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec

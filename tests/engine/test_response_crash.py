@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ksi_tui.engine import response_writer
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import StoreUnavailable
-from ksi_tui.engine.response_writer import ResponseWriter
 from ksi_tui.engine.store.response_files import ResponseFolder, file_name
 from ksi_tui.engine.store.upkeep import FilesMarked, Filing, ResultsFiled, Unfiled
-from ksi_tui.engine.upkeep import Upkeep
+from ksi_tui.engine.upkeep import response_writer
+from ksi_tui.engine.upkeep.response_writer import ResponseWriter
+from ksi_tui.engine.upkeep.state import Upkeep
 
 SESSIONS = ("a", "b", "../c")
 real_write = os.write

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from ksi_tui.engine import response_writer
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.store import migrations
 from ksi_tui.engine.store.response_files import file_name
 from ksi_tui.engine.store.sqlite import open_store
+from ksi_tui.engine.upkeep import response_writer
 from tests.engine.engine_fixtures import (
     HandClock,
     Rig,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ksi_tui.engine.injection import (
+from ksi_tui.engine.injection.policy import (
     Blocked,
     Chain,
     ChainBounds,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ksi_tui.engine.injection import (
+from ksi_tui.engine.injection.policy import (
     MAX_CONTENT_CHARS,
     ORIGINATING,
     Blocked,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ksi_tui.engine.errors import InvalidRequest
-from ksi_tui.engine.injection import ChainBounds, InjectionTerms, InjectMode, Position
+from ksi_tui.engine.injection.policy import ChainBounds, InjectionTerms, InjectMode, Position
 from ksi_tui.engine.models import OnConflict, Priority, RequestSpec
 from ksi_tui.engine.payloads import (
     AcquireLock,

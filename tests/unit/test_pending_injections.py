@@ -8,8 +8,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ksi_tui.engine import pending_injections
-from ksi_tui.engine.pending_injections import PendingInjections
+from ksi_tui.engine.injection import pending as pending_injections
+from ksi_tui.engine.injection.pending import PendingInjections
 
 SESSIONS = ("a", "b")
 

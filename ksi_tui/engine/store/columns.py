@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ksi_tui.engine.injection import Injection, plain
+from ksi_tui.engine.injection.policy import Injection, plain
 from ksi_tui.engine.models import (
     Action,
     AttemptRecord,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ksi_tui.engine.injection import Chain, Injection, InjectionState, QueuedTerms
+from ksi_tui.engine.injection.policy import Chain, Injection, InjectionState, QueuedTerms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

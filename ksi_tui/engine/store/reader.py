@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 import aiosqlite
 
 from ksi_tui.engine.errors import StoreUnavailable
-from ksi_tui.engine.injection import Chain, Injection
+from ksi_tui.engine.injection.policy import Chain, Injection
 from ksi_tui.engine.models import CallRecord, Pause, State
 from ksi_tui.engine.store import migrations, rows, statements, usage, usage_statements
 from ksi_tui.engine.store.columns import to_json

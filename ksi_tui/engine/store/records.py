@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
-from ksi_tui.engine.injection import Injection, QueuedTerms
+from ksi_tui.engine.injection.policy import Injection, QueuedTerms
 from ksi_tui.engine.models import (
     Action,
     AttemptRecord,

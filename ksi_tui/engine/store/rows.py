@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ksi_tui.engine.errors import ErrorKind
-from ksi_tui.engine.injection import (
+from ksi_tui.engine.injection.policy import (
     Blocked,
     Injection,
     InjectionState,

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ksi_tui.engine.injection import (
+from ksi_tui.engine.injection.policy import (
     MAX_PENDING,
     MAX_PENDING_CHARS,
     MAX_PENDING_PER_SESSION,

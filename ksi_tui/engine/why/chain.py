@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ksi_tui.engine.causes import NOT_A_SLOT, Causes, open_calls, seconds
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.live_call import LiveCall
-from ksi_tui.engine.lock_holder import work_of
 from ksi_tui.engine.models import Cause, CauseKind, Lock
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.views import Chain, Link, Root
+from ksi_tui.engine.why.causes import NOT_A_SLOT, Causes, open_calls, seconds
+from ksi_tui.engine.why.lock_holder import work_of
 
 MAX_LINKS = 100
 """How far a chain is followed."""

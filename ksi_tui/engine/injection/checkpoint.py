@@ -12,7 +12,8 @@ from typing import Any
 
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import InvalidRequest
-from ksi_tui.engine.injection import (
+from ksi_tui.engine.injection.keeper import InjectionKeeper
+from ksi_tui.engine.injection.policy import (
     Injection,
     InjectionState,
     QueuedTerms,
@@ -21,7 +22,6 @@ from ksi_tui.engine.injection import (
     plain,
     terms_of,
 )
-from ksi_tui.engine.injection_keeper import InjectionKeeper
 from ksi_tui.engine.store.base import Write
 from ksi_tui.engine.store.injection_records import InjectionSaved, TermsSaved
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ksi_tui.engine.clock import iso
-from ksi_tui.engine.injection import Injection, plain
+from ksi_tui.engine.injection.policy import Injection, plain
 from ksi_tui.engine.store.records import StoredRequest
 
 

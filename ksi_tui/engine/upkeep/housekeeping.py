@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from ksi_tui.engine.cleanup import CleanUp
 from ksi_tui.engine.clock import Clock
+from ksi_tui.engine.upkeep.cleanup import CleanUp
 
 LOOK_EVERY_S: Final = 0.5
 IDLE_SESSIONS_EVERY_S: Final = 60.0

@@ -1,7 +1,7 @@
 """Injection policy: how text from elsewhere joins a prompt, and how far a chain may go.
 
 Pure leaf: values, the composition of a prompt and the bounds of a chain. No I/O, no clock,
-no engine. Who waits where is in `pending_injections`; what happens when is in `injector`.
+no engine. Who waits where is in `pending`; what happens when is in `injector`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,19 @@ from typing import Any, Final
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.errors import Conflict, EventError, InvalidRequest, NotFound, QueueFull
-from ksi_tui.engine.injection import (
+from ksi_tui.engine.injection.injector import Delivery, Injector, blocked_event
+from ksi_tui.engine.injection.keeper import InjectionKeeper, source_of
+from ksi_tui.engine.injection.payloads import (
+    MAX_BATCH,
+    ClearInjections,
+    ExecuteInjection,
+    Inject,
+    InjectionBatch,
+    ListInjections,
+    ProcessResult,
+    QueueInjection,
+)
+from ksi_tui.engine.injection.policy import (
     MAX_CONTENT_CHARS,
     MAX_PENDING,
     MAX_PENDING_CHARS,
@@ -31,19 +43,7 @@ from ksi_tui.engine.injection import (
     content_fault,
     plain,
 )
-from ksi_tui.engine.injection_keeper import InjectionKeeper, source_of
-from ksi_tui.engine.injection_payloads import (
-    MAX_BATCH,
-    ClearInjections,
-    ExecuteInjection,
-    Inject,
-    InjectionBatch,
-    ListInjections,
-    ProcessResult,
-    QueueInjection,
-)
-from ksi_tui.engine.injection_report import described
-from ksi_tui.engine.injector import Delivery, Injector, blocked_event
+from ksi_tui.engine.injection.report import described
 from ksi_tui.engine.intake import Intake, refusal
 from ksi_tui.engine.models import State
 from ksi_tui.engine.payloads import Nothing, Payload, parse

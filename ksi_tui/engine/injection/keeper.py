@@ -1,6 +1,6 @@
 """Keeps injections where they belong: waiting, part of one prompt, used, expired.
 
-The rules are those of `injection` and `pending_injections`; here they meet the store, the
+The rules are those of `policy` and `pending`; here they meet the store, the
 alarms and the requests' lives. What goes where, and whether it may, is `injector`'s.
 """
 
@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.injection import (
+from ksi_tui.engine.injection.pending import Held
+from ksi_tui.engine.injection.policy import (
     ChainBounds,
     Injection,
     InjectionState,
@@ -20,7 +21,6 @@ from ksi_tui.engine.injection import (
     compose,
 )
 from ksi_tui.engine.models import RequestSpec, State
-from ksi_tui.engine.pending_injections import Held
 from ksi_tui.engine.store.base import Write
 from ksi_tui.engine.store.injection_records import InjectionMoved, InjectionSaved, TermsSaved
 from ksi_tui.engine.store.records import Recovery

@@ -9,18 +9,18 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from ksi_tui.engine.causes import DATABASE, ENDING, Causes, open_calls, seconds
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.live_call import LiveCall, Run
-from ksi_tui.engine.lock_holder import work_of
 from ksi_tui.engine.models import Cause, CauseKind, OnConflict, Outcome
 from ksi_tui.engine.provider_manager import Hopeless
 from ksi_tui.engine.retry_manager import Fail, RetryPolicy
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import estimate
 from ksi_tui.engine.views import Chain, Next, Outlook
+from ksi_tui.engine.why.causes import DATABASE, ENDING, Causes, open_calls, seconds
+from ksi_tui.engine.why.lock_holder import work_of
 
 FOLLOWED = 20
 """Over how many requests a wait is followed to the clock that moves first."""

@@ -2,7 +2,7 @@
 
 A result that is to be injected is owed from the transaction on that holds it, and until
 the one that holds its injections: whatever dies in between, the next engine goes on, and
-neither is lost and neither comes twice. What the prompts do with it is `injection_keeper`'s.
+neither is lost and neither comes twice. What the prompts do with it is `keeper`'s.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from ksi_tui.engine import events
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import Conflict, EventError, StoreError
-from ksi_tui.engine.injection import (
+from ksi_tui.engine.injection.keeper import InjectionKeeper, source_of
+from ksi_tui.engine.injection.policy import (
     Blocked,
     Chain,
     ChainBounds,
@@ -29,7 +30,6 @@ from ksi_tui.engine.injection import (
     content_fault,
     over_bound,
 )
-from ksi_tui.engine.injection_keeper import InjectionKeeper, source_of
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.models import Priority, RequestSpec, State
 from ksi_tui.engine.store.base import Write

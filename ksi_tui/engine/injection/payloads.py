@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from ksi_tui.engine.injection import MAX_CONTENT_CHARS, InjectMode
+from ksi_tui.engine.injection.policy import MAX_CONTENT_CHARS, InjectMode
 from ksi_tui.engine.payloads import (
     BreakerConfig,
     Id,

@@ -1,0 +1,1 @@
+"""Results that go from one session into the prompts of others."""

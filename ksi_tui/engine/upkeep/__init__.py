@@ -1,0 +1,1 @@
+"""What must be done again and again while the engine works."""
