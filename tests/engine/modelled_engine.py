@@ -172,6 +172,17 @@ class World:
             await self.rig.core.store.write()
             for _ in range(4):
                 await asyncio.sleep(0)
+        failed, model = self.hear(), self.model
+        for request_id, name in self.journal:
+            model.doom(failed)
+            model.begun(request_id, name)
+        self.journal.clear()
+        model.doom(failed)
+        model.at_rest()
+        await self.compare()
+
+    def hear(self) -> dict[str, ErrorKind]:
+        """Count what was told since the last time; return what failed, and how."""
         failed: dict[str, ErrorKind] = {}
         for event in self.rig.seen[self.heard :]:
             if event.name in EVENTS:
@@ -180,14 +191,7 @@ class World:
                 if event.name == "completion:error":
                     failed[request_id] = ErrorKind(event.data["kind"])
         self.heard = len(self.rig.seen)
-        model = self.model
-        for request_id, name in self.journal:
-            model.doom(failed)
-            model.begun(request_id, name)
-        self.journal.clear()
-        model.doom(failed)
-        model.at_rest()
-        await self.compare()
+        return failed
 
     async def compare(self) -> None:
         model, rig = self.model, self.rig
@@ -392,6 +396,7 @@ class World:
             await self.crash()
         else:
             await self.end()
+            self.hear()  # one that was interrupted once too often failed
         self.clock.now += away_s
         self.late.clear()
         self.journal.clear()
