@@ -277,6 +277,22 @@ class World:
         self.answered_calls += 1
         await self.rest()
 
+    async def answer_and_cancel(self, call: Call, turns: int) -> None:
+        """Cancel while the answer is on its way: one of them wins, and is what was replied."""
+        self.rig.providers[call.prov.name].closes_at_once = True
+        self.upstream(call).go.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reply = await self.rig.emit("completion:cancel", request_id=call.req.id)
+        if reply["status"] == "cancelled":
+            self.model.cancel(call.req, closes=True)
+        else:
+            assert reply["status"] == "completed"
+            assert not reply["cancelled"][0]["changed"]
+            self.model.answered(call)
+            self.answered_calls += 1
+        await self.rest()
+
     async def fail(self, call: Call, fault: tuple[ErrorKind, int], after_s: int | None) -> None:
         kind, status = fault
         self.upstream(call).fail(kind, status=status or None, retry_after_s=after_s)

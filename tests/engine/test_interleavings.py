@@ -190,6 +190,11 @@ class Interleavings(RuleBasedStateMachine):
         """Return those that failed or were cancelled."""
         return [req for req in self.model.reqs.values() if req.state in ("failed", "cancelled")]
 
+    @precondition(lambda self: self.calls)
+    @rule(pick=PICK, turns=st.integers(0, 8))
+    def answer_and_cancel(self, pick: int, turns: int) -> None:
+        self.run(self.world.answer_and_cancel(self.calls[pick % len(self.calls)], turns))
+
     @rule(session=SESSIONS, agent=AGENTS, hold_s=st.sampled_from([8, 45]))
     def lock(self, session: str, agent: str, hold_s: int) -> None:
         async def step() -> None:
