@@ -88,7 +88,7 @@ class World:
         self.answered_calls = 0
         self.late: list[Upstream] = []
         self.rig: Rig
-        self._life: AbstractAsyncContextManager[Rig]
+        self._life: AbstractAsyncContextManager[Rig] | None = None
 
     # --- lives -----------------------------------------------------------------------------
 
@@ -112,7 +112,10 @@ class World:
         walker._admit_next = noted  # type: ignore[method-assign]
 
     async def end(self) -> None:
-        await self._life.__aexit__(None, None, None)
+        """End the engine, if one runs."""
+        life, self._life = self._life, None
+        if life is not None:
+            await life.__aexit__(None, None, None)
 
     async def crash(self) -> None:
         """Let the next life find what is on disk now, as if this one had been killed."""
