@@ -344,14 +344,12 @@ class World:
         closes = self.closes(req.call) if avoid and left and req.state not in FINAL else True
         reply = await self.rig.emit("completion:retry", **given)
         if req.state in ("failed", "cancelled"):
-            fresh = [
-                p
-                for p in self.model.providers.values()
-                if req.model in p.models and p.name not in avoid
-            ]
+            out = {*avoid, *(req.avoid if in_place else ())}
+            serving = [p for p in self.model.providers.values() if req.model in p.models]
+            fresh = [p for p in serving if p.name not in out]
             assert (reply.get("code") == "conflict") == (not fresh), reply
             if fresh:
-                self.model.again(req, in_place=in_place, avoid=frozenset(avoid))
+                self.model.again(req, in_place=in_place, avoid=frozenset(out))
         elif req.state == "completed":
             assert reply["code"] == "conflict"
         elif avoid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,14 @@ async def prompt_of(rig: Rig, request_id: str) -> str:
     return [up for up in rig.p.calls if up.spec.request_id == request_id][-1].prompt
 
 
+def _injected(rig: Rig) -> list[dict[str, Any]]:
+    return rig.events("injection:stored") + rig.events("injection:queued")
+
+
+def _has_injected(rig: Rig, at_least: int) -> bool:
+    return len(_injected(rig)) >= at_least
+
+
 @pytest.mark.parametrize("mode", ["next", "direct"])
 async def test_a_kill_between_result_and_injection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
@@ -69,9 +78,10 @@ async def test_a_kill_between_result_and_injection(
     for life in range(2):  # the second finds nothing that is still owed
         async with running(config(after), scripts={"p": answers}) as rig:
             await until(lambda: not rig.core.injections.terms)
-            told = rig.events("injection:stored") + rig.events("injection:queued")
-            assert len(told) == (0 if life else 2)
             await rig.settled()
+            expected = 0 if life else 2
+            await until(partial(_has_injected, rig, expected))
+            assert len(_injected(rig)) == expected
             assert (await rig.core.store.load()).injection_terms == {}
             if mode == "direct" and not life:
                 await rig.ended(*(id_of_result("src", session) for session in "ab"))
