@@ -200,3 +200,30 @@ async def test_the_screen_says_that_a_limit_is_reached(tmp_path: Path) -> None:
         clock.now += 59
         (view,) = rig.engine.snapshot().providers
         assert view.now == ""
+
+
+async def test_who_finds_no_place_in_the_window_has_not_begun(tmp_path: Path) -> None:
+    settings = config(tmp_path, providers=[provider("p", rpm=2)])
+    async with running(settings, clock=HandClock(), scripts={"p": held}) as rig:
+        ids = [await rig.submit(f"n{number}") for number in range(6)]
+        await rig.calls(2)
+        waiting = [rig.ticket(request_id) for request_id in ids[2:]]
+        assert [(t.state, t.started_at) for t in waiting] == [(State.QUEUED, None)] * 4
+        assert rig.core.counts[State.PROCESSING] == 2
+        entry = rig.core.providers.get("p")
+        assert entry is not None
+        assert entry.limit is not None
+        assert entry.limit.used(T0) == (2, 0)
+
+
+async def test_a_call_that_is_not_made_gives_its_place_back(tmp_path: Path) -> None:
+    settings = config(tmp_path, providers=[provider("p", rpm=1)])
+    async with running(settings, clock=HandClock()) as rig:
+        request_id = await rig.just_dispatched()
+        assert (await rig.emit("completion:provider_status", provider="p"))["limits"][
+            "rpm_used"
+        ] == 1
+        await rig.emit("completion:cancel", request_id=request_id)
+        await rig.settled()
+        assert rig.p.calls == []
+        await rig.ended(await rig.submit("another"))

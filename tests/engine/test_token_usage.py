@@ -15,6 +15,7 @@ from tests.engine.engine_fixtures import (
     HandClock,
     Rig,
     config,
+    fails,
     held,
     in_turn,
     provider,
@@ -368,3 +369,22 @@ async def test_tokens_of_one_answer_and_a_failover_are_booked_to_who_spent_them(
         for name, tokens, requests in (("p", 5, 0), ("q", 10, 1)):
             usage = (await _all(rig, provider=name))["usage"]
             assert (usage["total_tokens"], usage["request_count"]) == (tokens, requests)
+
+
+async def test_a_failed_call_is_on_disk_while_its_walk_goes_on(tmp_path: Path) -> None:
+    both = [provider("p"), provider("q", priority=2)]
+    used = fails(ErrorKind.PROVIDER_ERROR, usage=Usage(input=6, output=2), cost=0.5)
+    settings = config(tmp_path, providers=both)
+    async with running(settings, scripts={"p": used, "q": held}) as rig:
+        request_id = await rig.submit("x")
+        await rig.calls(1, "q")
+        report = await rig.status(request_id)
+        assert (report["usage"]["input"], report["cost"]) == (6, 0.5)
+        first, second = report["attempts"][0]["calls"]
+        assert (first["outcome"], second["outcome"]) == ("failed", "running")
+        records = await rig.core.store.usage_records(UsageQuery(), 0, 10)
+        assert [(call.provider, call.cost) for _, call in records] == [("p", 0.5)]
+        rig.providers["q"].calls[0].go.set()
+        await rig.ended(request_id)
+        await rig.settled()
+        assert len(await rig.core.store.usage_records(UsageQuery(), 0, 10)) == 2
