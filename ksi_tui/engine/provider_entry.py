@@ -69,7 +69,9 @@ class Entry:
 
     def upstream_model(self, model: str) -> str:
         """Return the provider's own name of the model, route prefix included."""
-        return self.settings.model.format(model=model, match=self._match(model))
+        named = self.settings.model
+        match = self._match(model) if "{match}" in named else ""
+        return named.format(model=model, match=match)
 
     def _match(self, model: str) -> str:
         """Return what the * of the pattern that matches the model stands for."""
