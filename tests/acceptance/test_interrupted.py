@@ -210,3 +210,19 @@ def test_progress_is_shown_where_stderr_is_a_terminal(machine: Machine) -> None:
     assert len(process.stdout.read().splitlines()) == 8
     assert process.wait(BOUND_S) == 0
     assert b"/8" in seen
+
+
+def test_reports_are_given_while_an_engine_runs(machine: Machine) -> None:
+    requests = [{"prompt": "quick", "model": "sim/echo"}, HANG]
+    process = machine.start("run", machine.file("in", requests), "--json")
+    (printed,) = until(process, 1)
+    assert machine.run("results", "--json").records == [printed]
+    assert machine.run("usage", "--by", "model", "--json").records[0]["key"] == "sim/echo"
+    status = json.loads(machine.run("status", "--json").out)
+    assert status["status_counts"]["completed"] == 1
+    assert status["unfinished"] == 1
+    assert str(process.pid) in json.dumps(status["owner"])
+    machine.configure(grace_s=0)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process).code == 130

@@ -393,3 +393,20 @@ async def test_a_report_never_mixes_two_moments(tmp_path: Path) -> None:
                 if not unfinished:
                     assert status["finished_at"] or request_id in rig.core.tickets
                     break
+
+
+async def test_the_text_of_a_cancelled_or_failed_one_is_what_arrived(tmp_path: Path) -> None:
+    settings = config(tmp_path, retry={"max_attempts": 1})
+    async with running(settings, scripts={"p": held}) as rig:
+        cancelled, failed = await rig.submit("a"), await rig.submit("b")
+        await rig.calls(2)
+        rig.p.of("a").say("so far ", 2)
+        rig.p.of("b").say("and no ", 2)
+        await rig.emit("completion:cancel", request_id=cancelled)
+        rig.p.of("b").fail(ErrorKind.NETWORK_ERROR)
+        await rig.ended(cancelled, failed)
+        records = (await rig.emit("completion:results"))["results"]
+        assert {r["request_id"]: (r["status"], r["text"]) for r in records} == {
+            cancelled: ("cancelled", "so far "),
+            failed: ("failed", "and no "),
+        }
