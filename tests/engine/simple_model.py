@@ -360,7 +360,7 @@ class Model:
         limits = [after or 0 for kind, after in again if POLICY[kind].cools_down]
         others = [after or 0 for kind, after in again if not POLICY[kind].cools_down]
         floor_s = max(others) if others else min(limits, default=0)
-        return max(wait_s, min(floor_s, self.rules.max_cooldown_s))
+        return max(wait_s, floor_s)
 
     def _interrupted(self, req: Req, state: str) -> None:
         req.interruptions += 1
