@@ -29,7 +29,7 @@ from pydantic import (
 from ksi_tui import paths
 from ksi_tui.config_errors import explained, unserved
 from ksi_tui.engine.errors import ConfigError
-from ksi_tui.known_providers import KEY_VARIABLES
+from ksi_tui.known_providers import KEY_NAMES, KEY_VARIABLES
 
 _log = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class ProviderSettings(_Section):
                 "the * of its pattern stands for, are allowed"
             ) from None
         for name, value in self.params.items():
-            secret = name.lower() in ("api_key", "authorization", "password", "token")
+            secret = name.lower() in KEY_NAMES
             if secret and not references(value):
                 raise ValueError(
                     f"params.{name.lower()}: keys come from the environment only; use api_key_env"

@@ -10,3 +10,6 @@ KEY_VARIABLES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("deepseek", "DEEPSEEK_API_KEY", ("deepseek-*",), "deepseek-chat"),
 )
 """Provider, the variable that holds its key, the models it serves, and the one to begin with."""
+
+KEY_NAMES = ("api_key", "authorization", "password", "token")
+"""Names under which keys are given to providers: refused wherever they would be kept."""

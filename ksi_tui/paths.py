@@ -33,10 +33,12 @@ def from_home(path: Path) -> Path:
 def private_dir(path: Path) -> Path:
     """Create a folder that only its owner can enter (0700) and return it.
 
-    An existing folder is left as it is. Raises ConfigError when it cannot be made.
+    So are those above it that are missing; an existing one is left as it is. Raises
+    ConfigError when it cannot be made.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed([path, *path.parents]):
+            folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot create the folder {path}: {error.strerror}") from None
     if not os.access(path, os.X_OK):

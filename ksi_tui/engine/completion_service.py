@@ -32,6 +32,7 @@ from ksi_tui.engine.events import Router, Subscription
 from ksi_tui.engine.injection.events import HANDLERS as INJECTION_HANDLERS
 from ksi_tui.engine.injection.events import Answer
 from ksi_tui.engine.intake import refusal
+from ksi_tui.engine.payload_errors import shortened
 from ksi_tui.engine.payloads import (
     AcquireLock,
     Batch,
@@ -117,13 +118,14 @@ class CompletionEngine:
         return NotReady("the engine has ended" if self._ended else "the engine has not started")
 
     def _unknown(self, name: str) -> str:
-        near = difflib.get_close_matches(str(name), self._router.names, n=3)
+        asked = shortened(str(name))
+        near = difflib.get_close_matches(asked, self._router.names, n=3)
         hint = (
             f"did you mean {' or '.join(near)}?"
             if near
             else f"known: {', '.join(self._router.names)}"
         )
-        return f"unknown event {name!r}; {hint}"
+        return f"unknown event {asked!r}; {hint}"
 
     def subscribe(self, pattern: str = "*") -> Subscription:
         """Return the notifications that fit `pattern` (`*` per segment), a snapshot first."""

@@ -14,6 +14,7 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 from ksi_tui.config import ProviderSettings
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import PauseScope
+from ksi_tui.engine.payload_errors import shortened
 from ksi_tui.engine.payloads import Id, Note, Payload, Seconds
 
 
@@ -105,7 +106,8 @@ class ReportedFailure(Payload):
             kinds = ", ".join(ErrorKind)
             words = ", ".join(sorted(OLD_WORDS))
             raise ValueError(
-                f"{reason!r} is no error kind; allowed are {kinds}, and the older words {words}"
+                f"{shortened(repr(reason))} is no error kind; allowed are {kinds}, "
+                f"and the older words {words}"
             ) from None
 
     @model_validator(mode="after")

@@ -104,7 +104,18 @@ class Intake:
             await self._commit(entering, replies)
         for index in twins:
             replies[index] = await self._twin(parsed[index])
+        await self._name_sessions(replies)
         return [reply for reply in replies if reply is not None]
+
+    async def _name_sessions(self, replies: Sequence[dict[str, Any] | KsiError | None]) -> None:
+        """Let those that have ended before be told with the session that they had."""
+        for reply in replies:
+            if isinstance(reply, dict) and reply.get("duplicate"):
+                request_id = reply["request_id"]
+                if request_id not in self._core.tickets:
+                    stored = await self._core.store.request(request_id)
+                    if stored is not None:
+                        reply["session_id"] = stored.spec.session_id
 
     async def _twin(self, item: Completion) -> dict[str, Any] | KsiError:
         """Answer a request whose id was on its way to disk when it came."""

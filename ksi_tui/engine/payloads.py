@@ -7,7 +7,7 @@ Nothing here decides anything: defaults come from the settings, rules from the m
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -30,10 +30,17 @@ from ksi_tui.engine.injection.policy import (
     Position,
 )
 from ksi_tui.engine.models import LockTerms, OnConflict, Priority, RequestSpec
+from ksi_tui.engine.payload_errors import explained, shortened
+from ksi_tui.known_providers import KEY_NAMES
 
 MAX_ID_CHARS = 200
 
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_ACTING = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+"""Control characters and marks of direction: they act where an id is only shown."""
+Id = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_ID_CHARS, pattern=rf"^[^{_ACTING}]+$", strict=True),
+]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Note = Annotated[str, Field(max_length=2_000)]
 CallerPriority = Literal["critical", "high", "normal", "low", "background"]
@@ -120,7 +127,7 @@ class Completion(Payload):
     client_id: Id | None = None
     priority: CallerPriority = "normal"
     stream: bool | None = None
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, strict=True)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     timeout_s: Seconds | None = None
     max_attempts: Annotated[int, Field(ge=1, le=100)] | None = None
@@ -154,6 +161,17 @@ class Completion(Payload):
         if lock is not None and lock.enabled and self.agent_id is None:
             raise ValueError("conversation_lock needs agent_id: the agent that will hold the lock")
         return self
+
+    @field_validator("extra_body")
+    @classmethod
+    def _no_keys(cls, body: dict[str, Any] | None) -> dict[str, Any] | None:
+        for name in _names_in(body):
+            if name.lower() in KEY_NAMES:
+                raise ValueError(
+                    f"{name} is not taken here, since requests are kept on disk: keys come from "
+                    "the environment, by a provider's api_key_env"
+                )
+        return body
 
     @field_validator("messages", "tools", "extra_body", "metadata")
     @classmethod
@@ -220,10 +238,22 @@ class Completion(Payload):
         return breaker.parent_request_id if breaker is not None else None
 
 
+def _names_in(value: Any) -> Iterator[str]:
+    """Yield the names of all keys in a value, however deep."""
+    left = [value]
+    while left:
+        match left.pop():
+            case dict() as inner:
+                yield from map(str, inner)
+                left += inner.values()
+            case list() as inner:
+                left += inner
+
+
 class Batch(Payload):
     """Data of `completion:batch`: requests that go to disk together before any of them runs."""
 
-    requests: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100_000)]
+    requests: Annotated[list[Any], Field(min_length=1, max_length=100_000)]
 
 
 class _OneOrSession(Payload):
@@ -333,24 +363,12 @@ PayloadT = TypeVar("PayloadT", bound=BaseModel)
 
 def parse(model: type[PayloadT], data: Mapping[str, Any], event: str) -> PayloadT:
     """Return `data` as `model`, or raise InvalidRequest that says what would be right."""
+    if not isinstance(data, Mapping):
+        raise InvalidRequest(f"{event}: data is an object, found {shortened(repr(data))}")
     try:
         return model.model_validate(data)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
         raise InvalidRequest(
-            f"{event}: " + "; ".join(_explain(fault, model) for fault in faults[:5])
+            f"{event}: " + "; ".join(explained(fault, model) for fault in faults[:5])
         ) from None
-
-
-def _explain(fault: Any, model: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        allowed = "" if len(fault["loc"]) > 1 else f"; allowed: {', '.join(model.model_fields)}"
-        return f"unknown key {where!r}{allowed}"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "missing":
-        return f"{where} is missing"
-    if fault["type"] == "value_error":
-        return f"{where}: {message}" if where else message
-    found = repr(fault["input"])
-    return f"{where}: {message}; found {found if len(found) <= 80 else found[:79] + '…'}"

@@ -7,7 +7,6 @@ Each change is on disk before its reply, with who made it and why. The circuit's
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Any
 
 from ksi_tui.engine import events
@@ -18,16 +17,11 @@ from ksi_tui.engine.control_replies import circuit_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.errors import Conflict, NotFound
-from ksi_tui.engine.events import Subscription
-from ksi_tui.engine.live_call import Run
 from ksi_tui.engine.models import Action
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.replies import Replies
 from ksi_tui.engine.store.base import ActionTaken, ProviderSaved
-
-PROBE_TAKEN_WITHIN_S = 5.0
-"""How long `probe` waits to see whether a request that sets out arrives: reading its payload."""
 
 
 class ProviderControls:
@@ -134,9 +128,9 @@ class ProviderControls:
         if not entry.circuit.allow_probe(now):
             raise Conflict(_no_probe(entry.name, entry.circuit.look(now)))
         written = self._record("probe", entry, data.by, None)
-        async with self._core.router.subscribe(events.PROGRESS, {}) as progress:
-            self._let_go()
-            taker = await self._taker(entry, progress)
+        self._let_go()
+        await asyncio.sleep(0)  # the dispatcher looks in this turn of the loop
+        taker = self._taker(entry)
         await asyncio.shield(written)
         return {
             **self._circuit(entry),
@@ -144,42 +138,14 @@ class ProviderControls:
             "request_id": taker,
         }
 
-    async def _taker(self, entry: Entry, progress: Subscription) -> str | None:
-        """Return the request that goes as the probe; None when no waiting one sets out."""
-        await asyncio.sleep(0)  # the dispatcher looks in this turn of the loop
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PROBE_TAKEN_WITHIN_S):
-                while self._probing(entry) is None and (runs := self._setting_out(entry)):
-                    # Each of them makes its call, which is told, or ends without one.
-                    heard = asyncio.create_task(anext(progress), name="probe heard of")
-                    try:
-                        await asyncio.wait({heard, *runs}, return_when=asyncio.FIRST_COMPLETED)
-                    finally:
-                        heard.cancel()
-                        await asyncio.gather(heard, return_exceptions=True)
-        probe = self._probing(entry)
-        return None if probe is None else probe.ticket.request_id
-
-    def _runs(self) -> list[Run]:
-        lanes = self._core.queue.running_lanes()
-        return [lane.running.run for lane in lanes if lane.running and lane.running.run]
-
-    def _probing(self, entry: Entry) -> Run | None:
-        """Return the run whose call is the provider's probe, or None."""
-        calls = ((run, run.call) for run in self._runs())
-        return next((r for r, c in calls if c and c.entry is entry and c.permit.probe), None)
-
-    def _setting_out(self, entry: Entry) -> list[asyncio.Task[None]]:
-        """Return the runs that have not called anybody yet and may come to this provider."""
-        candidates = self._core.providers.candidates
-        return [
-            run.task
-            for run in self._runs()
-            if run.call is None
-            and run.task is not None
-            and not run.task.done()
-            and any(each.entry is entry for each in candidates(run.ticket.route).usable)
-        ]
+    def _taker(self, entry: Entry) -> str | None:
+        """Return the request that was dispatched as the probe just now, or None."""
+        for lane in self._core.queue.running_lanes():
+            run = lane.running.run if lane.running is not None else None
+            admitted = run.admitted if run is not None else None
+            if run and admitted and admitted.candidate.entry is entry and admitted.permit.probe:
+                return run.ticket.request_id
+        return None
 
     # --- one more --------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ Reads only. Times leave as ISO 8601 UTC, and nothing here ever contains a key.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from heapq import nlargest
 from typing import Any
@@ -27,6 +28,8 @@ from ksi_tui.engine.why.chain import Chains
 from ksi_tui.engine.why.outlook import Outlooks
 from ksi_tui.engine.why.report import cause_reply, left_behind, outlook_reply, why_reply
 
+END_AWAITED_S = 1.0
+"""How long a report waits for an end that is on its way to disk, to tell it with its result."""
 STATUS_SESSIONS = 100
 """How many sessions `completion:status` lists, deepest first (contract section 2)."""
 SESSION_REQUESTS = 200
@@ -157,12 +160,17 @@ class Replies:
 
     async def _both(self, request_id: str) -> tuple[StoredRequest | None, Ticket | None]:
         """Return what the store and the queue know of a request, of one and the same moment."""
-        tickets = self._core.tickets
+        tickets, waited = self._core.tickets, False
         while True:
             ticket = tickets.get(request_id)
             stored = await self._core.store.request(request_id)
-            if tickets.get(request_id) is ticket:
+            if tickets.get(request_id) is not ticket:
+                continue
+            finishing = self._core.finishing.get(request_id)
+            if finishing is None or waited:
                 return stored, ticket
+            waited = True
+            await asyncio.wait([finishing], timeout=END_AWAITED_S)
 
     async def session(self, data: SessionStatus) -> dict[str, Any]:
         """Answer `completion:session_status`; an unknown session is no error."""

@@ -79,7 +79,7 @@ CASES = (
         name="completion:batch",
         shape={"accepted": [ACCEPTED], "cursor": int},
         data={"requests": [{"prompt": "a"}, {"prompt": "b"}]},
-        wrong=(({}, "requests"), ({"requests": []}, "requests"), ({"requests": [1]}, "requests")),
+        wrong=(({}, "requests"), ({"requests": []}, "requests"), ({"requests": 1}, "a list")),
     ),
     Case(
         name="completion:cancel",
@@ -281,7 +281,7 @@ CASES = (
         name="injection:batch",
         shape={"status": str},
         data={"injections": [{"session_id": "s-done", "content": "news"}]},
-        wrong=(({}, "injections"), ({"injections": [1]}, "injections")),
+        wrong=(({}, "injections"), ({"injections": 1}, "a list")),
     ),
     Case(
         name="injection:queue",

@@ -522,3 +522,15 @@ async def test_a_name_that_was_taken_meanwhile_builds_nothing(tmp_path: Path) ->
             *[rig.engine.emit("provider:add", provider("extra", "x")) for _ in range(2)]
         )
         assert sorted(reply.get("code", "added") for reply in both) == ["added", "conflict"]
+
+
+async def test_a_probe_that_fails_at_once_is_named_too(tmp_path: Path) -> None:
+    settings = config(tmp_path, circuit={"fail_max": 1, "reset_timeout_s": 1000})
+    script = fails(ErrorKind.PROVIDER_ERROR)
+    async with running(settings, clock=HandClock(), scripts={"p": script}) as rig:
+        request_id = await rig.submit("x", max_attempts=9)
+        await rig.event("completion:retrying", request_id)
+        rig.advance(1)
+        reply = await rig.emit("provider:probe", provider="p", by="op1")
+        assert (reply["taken"], reply["request_id"]) == (True, request_id)
+        await rig.calls(2)

@@ -207,6 +207,12 @@ def test_records_are_lines_of_json_that_only_the_owner_reads() -> None:
     assert stat.S_IMODE(logs.path().parent.stat().st_mode) == 0o700
 
 
+def test_a_folder_and_all_that_are_missing_above_it_are_private(tmp_path: Path) -> None:
+    folder = paths.private_dir(tmp_path / "a" / "b" / "c")
+    modes = [each.stat().st_mode & 0o777 for each in (folder, *folder.parents[:2])]
+    assert modes == [0o700] * 3
+
+
 def test_the_log_rotates_and_stays_private(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_FILE_BYTES", 2_000)
     logs.start("info")

@@ -43,7 +43,7 @@ class Inject(InjectionConfig):
 class InjectionBatch(Payload):
     """Data of `injection:batch`."""
 
-    injections: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_BATCH)]
+    injections: Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)]
 
 
 class QueueInjection(Payload):
