@@ -26,8 +26,7 @@ class Admissions:
         """Return the tokens to reserve for a call; 0 where they are not limited."""
         if entry.limit is None or entry.limit.tpm is None:
             return 0
-        messages = spec.messages or ({"role": "user", "content": spec.prompt},)
-        return tokens_needed(messages, history, spec.params, entry.settings.params)
+        return tokens_needed(spec.own_messages, history, spec.params, entry.settings.params)
 
     def reserve(self, entry: Entry, tokens: int, now: float) -> Admission | None:
         """Count a call that is admitted in this moment; None where nothing is limited."""

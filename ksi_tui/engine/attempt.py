@@ -194,7 +194,7 @@ class Walker:
             stream=streams,
             started_at=self.clock(),
             watcher=self.books,
-            messages=_messages(spec),
+            messages=spec.own_messages,
             history=history,
             mcp=spec.uses_mcp,
             tools=spec.params.get("tools") or (),
@@ -213,9 +213,3 @@ def _not_reached(candidates: Iterable[Candidate], detail: str = "") -> list[Verd
 def _taken(live: LiveCall) -> Verdict:
     detail = "" if live.model == live.asked_model else f"as {live.model}"
     return Verdict(provider=live.entry.name, kind=VerdictKind.TAKEN, detail=detail)
-
-
-def _messages(spec: RequestSpec) -> Sequence[Message]:
-    if spec.messages is not None:
-        return spec.messages
-    return ({"role": "user", "content": spec.prompt},)

@@ -131,11 +131,8 @@ class Bookkeeper:
         Whatever it brings is too late: it is waste, and neutral to the circuit.
         """
         now = self.clock()
-        cost, version = end.cost, end.price_version
-        if usage is not None:
-            cost, version = self.tokens.price(live.model, usage, cost, version)
         outcome = live.run.stopped or Outcome.INTERRUPTED
-        record = self._record(live, outcome, now, usage=usage, cost=cost, price_version=version)
+        record = self._record(live, outcome, now, **self._spent(live, usage, end))
         self.providers.gave_up(live.entry, live.permit, now)
         self._end(live, record, closing=False)
         return asyncio.CancelledError()

@@ -109,13 +109,17 @@ class Intake:
 
     async def _name_sessions(self, replies: Sequence[dict[str, Any] | KsiError | None]) -> None:
         """Let those that have ended before be told with the session that they had."""
-        for reply in replies:
-            if isinstance(reply, dict) and reply.get("duplicate"):
-                request_id = reply["request_id"]
-                if request_id not in self._core.tickets:
-                    stored = await self._core.store.request(request_id)
-                    if stored is not None:
-                        reply["session_id"] = stored.spec.session_id
+        ended = [
+            reply
+            for reply in replies
+            if isinstance(reply, dict)
+            and reply.get("duplicate")
+            and reply["request_id"] not in self._core.tickets
+        ]
+        if ended:
+            found = await self._core.store.sessions_of([reply["request_id"] for reply in ended])
+            for reply in ended:
+                reply["session_id"] = found.get(reply["request_id"], reply["session_id"])
 
     async def _twin(self, item: Completion) -> dict[str, Any] | KsiError:
         """Answer a request whose id was on its way to disk when it came."""

@@ -6,7 +6,7 @@ are seconds since the epoch (UTC) as floats; ISO 8601 appears at the event edge 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -191,6 +191,13 @@ class RequestSpec:
     injection: InjectionTerms | None = None
     chain: ChainBounds | None = None
     injected: bool = False
+
+    @property
+    def own_messages(self) -> Sequence[Message]:
+        """The messages of the request itself, without the session's earlier turns."""
+        if self.messages is not None:
+            return self.messages
+        return ({"role": "user", "content": self.prompt},)
 
     @property
     def needs_mcp(self) -> bool:

@@ -324,6 +324,10 @@ class StoreContract:
         assert states["r-7"] is State.CANCELLED
         assert states["r-2500"] is State.QUEUED
         assert await store.states([]) == {}
+        sessions = await store.sessions_of(asked)
+        assert len(sessions) == 2499
+        assert sessions["r-7"] == accepted(7).spec.session_id
+        assert await store.sessions_of([]) == {}
 
     async def test_an_empty_write_is_done_when_the_earlier_ones_are(self, store: Store) -> None:
         earlier = store.write(accepted(1))

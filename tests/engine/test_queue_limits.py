@@ -102,6 +102,23 @@ async def test_a_known_id_answers_its_state_and_does_not_run_again(tmp_path: Pat
         assert rig.p.prompts == []
 
 
+async def test_those_that_have_ended_are_told_with_the_sessions_they_had(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        for number in (1, 2):
+            await rig.submit("one", request_id=f"job-{number}", session_id=f"s-{number}")
+            await rig.ended(f"job-{number}")
+        await rig.settled()
+        asked = [("job-2", "s-9"), ("job-1", None), ("new", None), ("job-2", None)]
+        reply = await rig.emit(
+            "completion:batch",
+            requests=[
+                {"prompt": "x", "request_id": request_id, "session_id": session_id}
+                for request_id, session_id in asked
+            ],
+        )
+        assert [each["session_id"] for each in reply["accepted"]] == ["s-2", "s-1", "new", "s-2"]
+
+
 async def test_an_id_that_comes_many_times_at_once_runs_once(tmp_path: Path) -> None:
     async with running(config(tmp_path), scripts={"p": held}) as rig:
         replies = await asyncio.gather(

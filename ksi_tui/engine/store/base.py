@@ -257,6 +257,10 @@ class Reader(InjectionReader, Protocol):
         """Return the states of those of the given requests that exist."""
         ...
 
+    async def sessions_of(self, request_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the sessions of those of the given requests that exist."""
+        ...
+
     async def session_requests(self, session_id: str, limit: int) -> Sequence[StoredRequest]:
         """Return a session's newest requests, oldest first, without attempts and calls."""
         ...

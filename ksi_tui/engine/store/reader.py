@@ -118,6 +118,11 @@ class SqliteReader:
         found = await self._ask_by_ids(statements.STATES, request_ids)
         return {request_id: State(state) for request_id, state in found}
 
+    async def sessions_of(self, request_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the sessions of those of the given requests that exist."""
+        found = await self._ask_by_ids(statements.SESSIONS_OF, request_ids)
+        return {request_id: session_id for request_id, session_id in found}  # noqa: C416
+
     async def session_requests(self, session_id: str, limit: int) -> Sequence[StoredRequest]:
         """Return a session's newest requests, oldest first, without attempts and calls."""
         found = await self._ask(statements.SESSION_REQUESTS, session_id, limit)

@@ -262,6 +262,10 @@ WHERE c.root_id = ?
 STATES: Final = """
 SELECT request_id, state FROM requests WHERE request_id IN (SELECT value FROM json_each(?))
 """
+SESSIONS_OF: Final = """
+SELECT request_id, session_id FROM requests
+WHERE request_id IN (SELECT value FROM json_each(?))
+"""
 TURNS: Final = """
 SELECT row, chars, pair FROM turns WHERE session_id = ? AND row < ? ORDER BY row DESC LIMIT ?
 """
