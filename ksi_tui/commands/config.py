@@ -91,7 +91,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _read_too(config: Config) -> str:
     file = config.engine.litellm_config
-    return f"{file}: read too; {len(config.warnings)} warnings\n" if file else ""
+    return f"{file}: read too; warnings: {len(config.warnings)}\n" if file else ""
 
 
 def unset_keys(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
@@ -114,7 +114,10 @@ def shown(config: Config) -> dict[str, Any]:
     for provider, plain in zip(data["providers"], config.providers, strict=True):
         if plain.circuit is not None:  # what it inherits would be its own when read back
             provider["circuit"] = plain.circuit.model_dump(exclude_unset=True, exclude_none=True)
-    data["engine"] |= {"database": str(config.engine.database_path)}
+    data["engine"] |= {
+        "database": str(config.engine.database_path),
+        "responses_dir": str(config.engine.responses_path),
+    }
     if config.default_model is not None:
         data["engine"] |= {"default_model": config.default_model}
     hidden: dict[str, Any] = redacted_data(data, secrets_of(os.environ))

@@ -70,4 +70,4 @@ def _name(explicit: Path | None) -> str:
 def _hint(config: Config) -> str:
     if not config.simulated_only:
         return ""
-    return f"`ksi-tui config init` writes {paths.user_config_file()}, where providers are named"
+    return str(paths.user_config_file())

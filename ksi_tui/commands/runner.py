@@ -11,7 +11,6 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -102,19 +101,18 @@ class Run(ABC):
 
         False: nothing will, since pauses hold all that is left.
         """
-        if self.paused:
-            return await self._wait_or_held(wakes)
-        await _next_end(wakes)
+        try:
+            async with asyncio.timeout(_LOOK_EVERY_S if self.paused else None):
+                await _next_end(wakes)
+        except TimeoutError:
+            return await self._goes_on(wakes)
         if self._awaited >= _MANY:
             await asyncio.sleep(_GATHER_S)
         return True
 
-    async def _wait_or_held(self, wakes: Subscription) -> bool:
-        """As `_wait`, where something is paused."""
+    async def _goes_on(self, wakes: Subscription) -> bool:
+        """Look whether pauses hold all that is left, after a while in which nothing ended."""
         if not await self._all_held():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await _next_end(wakes)
             return True
         # What ended meanwhile is to be printed, and may have made room for more.
         self.held = not wakes.drain() and not await self._hand_over_more()

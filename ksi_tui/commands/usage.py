@@ -21,7 +21,7 @@ from ksi_tui.engine.models import CallRecord, Usage
 from ksi_tui.engine.store.base import Reader
 from ksi_tui.engine.store.records import UsageQuery, UsageTotals
 from ksi_tui.engine.store.usage import less
-from ksi_tui.engine.usage_report import savings_of, waste_cost_of
+from ksi_tui.engine.usage_report import cost_of, savings_of, waste_cost_of
 from ksi_tui.exits import OK
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
@@ -142,7 +142,7 @@ def sums_row(by: str | None, key: str, totals: UsageTotals) -> Row:
         "calls": totals.calls,
         **_buckets(totals.usage),
         "estimated": totals.estimated,
-        "cost": totals.cost if totals.cost or not totals.unpriced else None,
+        "cost": cost_of(totals),
         "unpriced": totals.unpriced,
         "waste_tokens": totals.waste_tokens,
         "waste_cost": waste_cost_of(totals),

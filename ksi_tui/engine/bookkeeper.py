@@ -157,7 +157,7 @@ class Bookkeeper:
             return
         self.closing.discard(live)
         usage = closed.usage
-        if usage is None and live.length:
+        if usage is None and live.text:
             usage = estimate(
                 messages=[*live.history, *live.messages], text=live.text, tools=live.tools
             )

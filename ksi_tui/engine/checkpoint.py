@@ -23,6 +23,7 @@ from ksi_tui.engine.checkpoint_payloads import (
     lock_json,
 )
 from ksi_tui.engine.clock import iso
+from ksi_tui.engine.continuity import HISTORY_MAX_CHARS
 from ksi_tui.engine.control_replies import paused_reply
 from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.core import Core
@@ -46,8 +47,6 @@ from ksi_tui.engine.store.base import (
 from ksi_tui.engine.store.records import Unfinished
 from ksi_tui.engine.ticket import ticket_found
 
-TRANSCRIPT_MAX_CHARS = 400_000
-"""How much of a session's transcript goes along: as much as one request would be sent."""
 _SPECS_AT_ONCE = 1_000
 
 
@@ -94,6 +93,7 @@ class Checkpoints:
         self._intake = intake
         self._controls = controls
         self._injections = injections
+        self._restoring = asyncio.Lock()
 
     # --- collect -----------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class Checkpoints:
         found = await store.session(session_id)
         if found is None:
             return None
-        turns = await store.turns(session_id, TRANSCRIPT_MAX_CHARS)
+        turns = await store.turns(session_id, HISTORY_MAX_CHARS)
         return {
             "created_at": iso(found.created_at),
             "last_activity": iso(found.last_activity),
@@ -168,8 +168,16 @@ class Checkpoints:
     # --- restore -----------------------------------------------------------------------------
 
     async def restore(self, data: Checkpoint) -> dict[str, Any]:
-        """Answer `checkpoint:restore`; raises InvalidRequest when it does not hold together."""
+        """Answer `checkpoint:restore`; raises InvalidRequest when it does not hold together.
+
+        One at a time: a second finds what the first has brought.
+        """
         _check(data)
+        async with self._restoring:
+            return await self._restore(data)
+
+    async def _restore(self, data: Checkpoint) -> dict[str, Any]:
+        core = self._core
         waiting = injection_checkpoint.read(data.injections)
         items = sorted(_items(data), key=_place)
         known = await self._intake.known([item.request_id for _, item in items])
@@ -179,8 +187,9 @@ class Checkpoints:
         now = self._core.clock()
         taken = _Taken()
         for session_id, item in items:
-            if item.request_id in known or item.request_id in self._core.entering:
-                taken.skip("request_id", item.request_id, "a request of this id is here")
+            name = item.request_id
+            if name in known or name in core.entering or name in core.tickets:
+                taken.skip("request_id", name, "a request of this id is here")
             else:
                 self._take_request(taken, session_id, item, now)
         for session_id, session in data.sessions.items():

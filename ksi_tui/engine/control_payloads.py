@@ -112,8 +112,8 @@ class ReportedFailure(Payload):
 
     @model_validator(mode="after")
     def _one_request(self) -> Self:
-        named = (self.completion_data or {}).get("request_id", self.request_id)
-        if named != self.request_id:
+        named = (self.completion_data or {}).get("request_id")
+        if named is not None and named != self.request_id:
             raise ValueError(
                 f"completion_data.request_id is {named!r}, request_id is {self.request_id!r};"
                 " they are one request"

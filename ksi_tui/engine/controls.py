@@ -15,7 +15,6 @@ from ksi_tui.engine.control_payloads import QueueScope, ResetConversation
 from ksi_tui.engine.control_replies import pause_reply, paused_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
-from ksi_tui.engine.errors import NotFound
 from ksi_tui.engine.models import Action, Pause, PauseScope
 from ksi_tui.engine.store.base import ActionTaken, PauseGone, PauseSaved, TurnsForgotten, Write
 
@@ -31,7 +30,7 @@ class Controls:
         """Pause a scope; what is paused already stays as it is."""
         core = self._core
         if data.scope is PauseScope.PROVIDER:
-            self._check_provider(data.id or "")
+            core.providers.known(data.id or "")
         pause = Pause(
             scope=data.scope, id=data.id, by=data.by, reason=data.reason, since=core.clock()
         )
@@ -57,13 +56,8 @@ class Controls:
                 {**pause_reply(pause), "resumed_by": data.by, "resumed_reason": data.reason},
             )
         elif data.scope is PauseScope.PROVIDER:
-            self._check_provider(data.id or "")
+            core.providers.known(data.id or "")
         return await self._changed(data, pause is not None, core.store.write(*writes))
-
-    def _check_provider(self, name: str) -> None:
-        if self._core.providers.get(name) is None:
-            names = ", ".join(self._core.providers.names)
-            raise NotFound(f"no provider {name!r}; configured: {names}")
 
     def _action(self, name: str, target: str, data: QueueScope | ResetConversation) -> ActionTaken:
         return ActionTaken(

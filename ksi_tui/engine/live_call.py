@@ -59,7 +59,6 @@ class LiveCall:
     tools: Sequence[Any] = ()
     history: Sequence[Message] = ()
     parts: list[str] = field(default_factory=list)
-    length: int = 0
     tokens: int = 0
     first_token_at: float | None = None
     last_token_at: float | None = None
@@ -101,7 +100,6 @@ class LiveCall:
             return
         now = self.watcher.clock()
         self.parts.append(text)
-        self.length += len(text)
         self.tokens += tokens
         self.last_token_at = now
         if self.first_token_at is None:

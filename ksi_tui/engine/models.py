@@ -290,6 +290,15 @@ class CallRecord:
         """Whether the call did not become the answer."""
         return self.outcome is not Outcome.ANSWERED
 
+    @property
+    def unpriced(self) -> bool:
+        """Whether no price is known for what it used: its usage is known, or it answered.
+
+        A failed call that nothing is known to have been used by (refused, 401, 429) is not
+        unpriced: it would put a `≥` before a total that is exact.
+        """
+        return self.cost is None and (self.usage is not None or not self.waste)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:

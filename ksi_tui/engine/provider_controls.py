@@ -16,7 +16,7 @@ from ksi_tui.engine.control_payloads import AddProvider, ForceCircuit, Probe, Re
 from ksi_tui.engine.control_replies import circuit_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
-from ksi_tui.engine.errors import Conflict, NotFound
+from ksi_tui.engine.errors import Conflict
 from ksi_tui.engine.models import Action
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
@@ -32,32 +32,25 @@ class ProviderControls:
         self._dispatcher = dispatcher
         self._replies = replies
 
-    def _entry(self, name: str) -> Entry:
-        entry = self._core.providers.get(name)
-        if entry is None:
-            names = ", ".join(self._core.providers.names)
-            raise NotFound(f"no provider {name!r}; configured: {names}")
-        return entry
-
     # --- circuits --------------------------------------------------------------------------
 
     async def open(self, data: ForceCircuit) -> dict[str, Any]:
         """Force a circuit open: nobody is let through until it is ended, or for `for_s`."""
-        entry, now = self._entry(data.provider), self._core.clock()
+        entry, now = self._core.providers.known(data.provider), self._core.clock()
         before = entry.circuit.look(now).state
         entry.circuit.force_open(now, reason=data.reason or "", by=data.by, for_s=data.for_s)
         return await self._done("force open", entry, before, data, _limit(data.for_s))
 
     async def close(self, data: ForceCircuit) -> dict[str, Any]:
         """Force a circuit closed: everybody is let through, whatever fails."""
-        entry, now = self._entry(data.provider), self._core.clock()
+        entry, now = self._core.providers.known(data.provider), self._core.clock()
         before = entry.circuit.look(now).state
         entry.circuit.force_close(now, reason=data.reason or "", by=data.by, for_s=data.for_s)
         return await self._done("force closed", entry, before, data, _limit(data.for_s))
 
     async def reset(self, data: ResetCircuit) -> dict[str, Any]:
         """Forget a provider's state, cooldowns and statistics, as if it had just been added."""
-        entry, now = self._entry(data.provider), self._core.clock()
+        entry, now = self._core.providers.known(data.provider), self._core.clock()
         before = entry.circuit.look(now).state
         entry.health.reset()
         entry.cooldowns.clear()
@@ -121,7 +114,7 @@ class ProviderControls:
 
         Raises Conflict when nothing is to be probed: closed, forced, paused, or probed already.
         """
-        entry, now = self._entry(data.provider), self._core.clock()
+        entry, now = self._core.providers.known(data.provider), self._core.clock()
         pause = self._core.pauses.provider(entry.name)
         if pause is not None:
             raise Conflict(f"{entry.name} is {paused(pause)}; resume it first")
@@ -153,7 +146,7 @@ class ProviderControls:
         """Take in one more provider until the engine ends; answers with its status."""
         core = self._core
         core.providers.add(data.settings)
-        entry = self._entry(data.name)
+        entry = self._core.providers.known(data.name)
         detail = f"{data.kind}, models {', '.join(data.models)}"
         written = self._record("add provider", entry, data.by, data.reason, detail)
         self._let_go()

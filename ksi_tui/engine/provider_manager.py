@@ -20,6 +20,7 @@ from ksi_tui.engine.errors import (
     CircuitEffect,
     Conflict,
     ErrorKind,
+    NotFound,
     ProviderFault,
     circuit_effect,
 )
@@ -105,6 +106,13 @@ class ProviderManager:
     def get(self, name: str) -> Entry | None:
         """Return a provider by name, or None."""
         return self._entries.get(name)
+
+    def known(self, name: str) -> Entry:
+        """Return a provider by name; raises NotFound where there is none."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise NotFound(f"no provider {name!r}; configured: {', '.join(self._entries)}")
+        return entry
 
     @property
     def names(self) -> list[str]:

@@ -79,4 +79,7 @@ def _health(entry: Entry, state: Any) -> None:
 
 
 def _cooldowns(entry: Entry, now: float, state: Any) -> None:
-    entry.cooldowns = {str(model): until for model, until in state.items() if number(until) > now}
+    latest = now + entry.max_cooldown_s  # the clock may have been set back while nobody ran
+    entry.cooldowns = {
+        str(model): min(until, latest) for model, until in state.items() if number(until) > now
+    }

@@ -50,7 +50,7 @@ class Replies:
     async def status(self) -> dict[str, Any]:
         """Answer `completion:status`."""
         core = self._core
-        active = [lane for lane in core.queue.lanes() if lane.running is not None]
+        active = list(core.queue.running_lanes())
         deepest = nlargest(STATUS_SESSIONS, core.queue.lanes(), key=lambda lane: len(lane.waiting))
         return {
             "service_ready": not core.draining,
@@ -260,11 +260,7 @@ class Replies:
 
     def provider(self, name: str) -> dict[str, Any]:
         """Answer `completion:provider_status` for one."""
-        entry = self._core.providers.get(name)
-        if entry is None:
-            names = ", ".join(self._core.providers.names)
-            raise NotFound(f"no provider {name!r}; configured: {names}")
-        return self._provider(entry, self._core.clock())
+        return self._provider(self._core.providers.known(name), self._core.clock())
 
     def _provider(self, entry: Entry, now: float) -> dict[str, Any]:
         look, stats, settings = entry.circuit.look(now), entry.health.stats(now), entry.settings

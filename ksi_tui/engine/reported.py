@@ -17,9 +17,8 @@ from ksi_tui.engine.errors import POLICY, Conflict
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.live_call import Run
-from ksi_tui.engine.models import Action, State
+from ksi_tui.engine.models import State
 from ksi_tui.engine.payloads import Retry
-from ksi_tui.engine.store.base import ActionTaken
 from ksi_tui.engine.ticket import Ticket
 
 SCHEDULED = "retry_scheduled"
@@ -59,17 +58,10 @@ class Reports:
         return _reply(data, NOT_RETRYABLE, f"{data.reason} is not retried; it has failed")
 
     def _record(self, data: ReportedFailure) -> None:
-        self._core.store.write(
-            ActionTaken(
-                action=Action(
-                    at=self._core.clock(),
-                    name="report failure",
-                    target=data.request_id,
-                    reason=data.message,
-                    detail=str(data.reason),
-                )
-            )
+        action = self._interventions.record(
+            "report failure", data.request_id, None, data.message, str(data.reason)
         )
+        self._core.store.write(action)
 
     async def _on_disk(self, request_id: str) -> None:
         future = self._core.finishing.get(request_id) or self._core.store.write()
@@ -119,6 +111,7 @@ class Reports:
         asked = {**data.completion_data, "request_id": data.request_id}
         await self._intake.completion(asked, inject=False)
         self._record(data)
+        await self._on_disk(data.request_id)
         return _reply(data, SCHEDULED, "it was taken as a new request")
 
 

@@ -65,7 +65,7 @@ class _Today:
             self.output += usage.output
             self.reasoning += usage.reasoning
             self.estimated += usage.estimated
-        self.unpriced += is_unpriced(call)
+        self.unpriced += call.unpriced
         self.cost += call.cost or 0.0
         if call.waste:
             self.waste(call)
@@ -113,15 +113,6 @@ class _Today:
             unpriced=self.unpriced,
             estimated=self.estimated > 0,
         )
-
-
-def is_unpriced(call: CallRecord) -> bool:
-    """Return whether no price is known for what the call used; the store counts by the same rule.
-
-    A failed call that nothing is known to have been used by (refused, 401, 429) is not
-    unpriced: it would put a `≥` before a total that is exact.
-    """
-    return call.cost is None and (call.usage is not None or not call.waste)
 
 
 class _Spending:
@@ -214,7 +205,7 @@ class TokenTracker:
         spending = self._spending_of(call.provider, now)
         if call.cost is not None:
             spending.cost.add(call.cost, now)
-        elif is_unpriced(call):
+        elif call.unpriced:
             spending.unpriced.add(1, now)
 
     def wasted(self, call: CallRecord) -> None:

@@ -77,7 +77,7 @@ def sums_reply(totals: UsageTotals) -> dict[str, Any]:
         "total_tokens": usage.total,
         "request_count": totals.requests,
         "avg_tokens_per_request": round(usage.total / totals.requests, 1) if totals.requests else 0,
-        "cost": None if totals.unpriced and not totals.cost else round(totals.cost, 8),
+        "cost": cost_of(totals),
         "unpriced": totals.unpriced,
         "estimated": totals.estimated,
     }
@@ -107,18 +107,23 @@ def mcp_statistics(totals: UsageTotals) -> dict[str, Any]:
     }
 
 
+def cost_of(totals: UsageTotals) -> float | None:
+    """Return the dollars of all calls; None when no price of them is known."""
+    return _dollars(totals.cost, totals.unpriced)
+
+
 def waste_cost_of(totals: UsageTotals) -> float | None:
     """Return the dollars that wasted calls cost; None when no price of them is known."""
-    if totals.unpriced_waste and not totals.waste_cost:
-        return None
-    return round(totals.waste_cost, 8)
+    return _dollars(totals.waste_cost, totals.unpriced_waste)
 
 
 def savings_of(totals: UsageTotals) -> float | None:
     """Return the dollars that cache reads have saved; None when no price of them is known."""
-    if totals.unpriced_savings and not totals.cache_savings:
-        return None
-    return round(totals.cache_savings, 8)
+    return _dollars(totals.cache_savings, totals.unpriced_savings)
+
+
+def _dollars(amount: float, unpriced: int) -> float | None:
+    return None if unpriced and not amount else round(amount, 8)
 
 
 def _named(groups: Sequence[tuple[str, UsageTotals]]) -> Mapping[str, Any]:

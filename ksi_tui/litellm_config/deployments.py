@@ -25,12 +25,8 @@ _NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")
 _MACHINE_MADE: Final = re.compile(r"^[0-9a-f-]{32,}$")
 _NOT_A_SECRET: Final = ("_file", "_path", "_ref", "_uri", "_url")
 
-_NUMBERS: Final[Mapping[str, tuple[str, float, bool]]] = {
-    "rpm": ("rpm", 1, True),
-    "tpm": ("tpm", 1, True),
-    "max_parallel_requests": ("max_concurrency", 1, True),
-}
-"""Numbers of a deployment that are settings of a provider: ours, the least, whole or not."""
+_NUMBERS: Final = {"rpm": "rpm", "tpm": "tpm", "max_parallel_requests": "max_concurrency"}
+"""Whole numbers of a deployment that are settings of a provider, and what ours are called."""
 
 _PRICES: Final = {
     "input_cost_per_token": "input",
@@ -161,10 +157,9 @@ def _fields(
     if base is not None:
         fields["api_base"] = document.text((*where, "api_base"), base)
     _warn_of_no_key(document, path, model, fields)
-    for theirs, (ours, least, whole) in _NUMBERS.items():
+    for theirs, ours in _NUMBERS.items():
         if theirs in left:
-            at = (*where, theirs)
-            fields[ours] = document.number(at, left.pop(theirs), least, whole=whole)
+            fields[ours] = document.number((*where, theirs), left.pop(theirs), 1, whole=True)
     fields |= _clocks(document, where, left)
     if "cooldown_time" in left:
         at = (*where, "cooldown_time")

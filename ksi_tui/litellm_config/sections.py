@@ -80,7 +80,9 @@ def _section(
     table = document.table((name,), value)
     for key in sorted(table, key=lambda key: key == "stream_timeout"):  # it wins over timeout
         path, said = (name, key), table[key]
-        if said is None or said is False or said in ([], {}, ""):
+        if said is None or said in ([], {}, ""):
+            continue
+        if said is False and key != "ssl_verify":  # it asks for something by being off
             continue
         if key in takes:
             takes[key](document, path, said, found)

@@ -25,8 +25,10 @@ class ActingScreen(KsiScreen):
     def action_retry(self) -> None:
         """Try the target again."""
         target = self.target()
-        if target is not None:
-            self.run_worker(self._retry(target), name="retry", group="deeds")
+        if target is None:
+            self.say("retry needs a request or a session under the cursor", Tone.WARN)
+            return
+        self.run_worker(self._retry(target), name="retry", group="deeds")
 
     async def _retry(self, target: Target, **how: Any) -> None:
         named = (

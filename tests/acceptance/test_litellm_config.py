@@ -125,7 +125,7 @@ async def test_check_names_what_cannot_be_done_and_show_what_is_understood(
 ) -> None:
     checked = await run(machine, "--litellm-config", file, "config", "check")
     assert checked.code == 0
-    assert f"{file}: read too; 2 warnings" in checked.out
+    assert f"{file}: read too; warnings: 2" in checked.out
     assert "providers: openai:gpt-4o, openai:gpt-4o-mini, openai:gpt-4.1, openai\n" in checked.out
     assert "default model: primary" in checked.out
     warnings = [line for line in checked.err.splitlines() if "warning: " in line]

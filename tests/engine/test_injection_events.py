@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -324,6 +325,38 @@ async def test_process_result_of_a_foreign_request(tmp_path: Path) -> None:
         assert await prompt_of(rig, asked) == "ask\n\nfound it"
         used = await rig.emit("injection:process_result", **data)
         assert used["status"] == "duplicate"
+
+
+@pytest.mark.parametrize("mode", ["next", "direct"])
+async def test_the_same_result_twice_at_once_is_a_duplicate(tmp_path: Path, mode: str) -> None:
+    async with running(config(tmp_path)) as rig:
+        data = {
+            "request_id": "elsewhere-1",
+            "result": "found it",
+            "injection_metadata": {"target_sessions": ["to"], "mode": mode},
+        }
+        replies = await asyncio.gather(
+            *[rig.emit("injection:process_result", **data) for _ in range(3)]
+        )
+        assert sorted(reply["status"] for reply in replies) == [
+            "duplicate",
+            "duplicate",
+            "injected",
+        ]
+        assert sum(reply["stored"] + reply["queued"] for reply in replies) == 1
+
+
+async def test_what_is_part_of_a_prompt_is_listed_with_its_session(tmp_path: Path) -> None:
+    async with running(config(tmp_path), scripts={"p": held}) as rig:
+        await rig.emit("injection:inject", session_id="s", content="found it")
+        await rig.submit("ask", session_id="s")
+        (up,) = await rig.calls(1)
+        bound = [
+            (await rig.emit("injection:list", **asked))["bound"]
+            for asked in ({}, {"session_id": "s"}, {"session_id": "other"})
+        ]
+        assert bound == [1, 1, 0]
+        up.go.set()
 
 
 async def test_process_result_for_its_own_session_must_know_that(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ async def test_an_unknown_one_is_not_found(tmp_path: Path) -> None:
 
 async def test_an_unknown_one_is_taken_in_with_what_was_asked(tmp_path: Path) -> None:
     async with running(config(tmp_path)) as rig:
-        asked = {"prompt": "again, please", "session_id": "s", "model": "m2"}
+        asked = {"prompt": "again, please", "session_id": "s", "model": "m2", "request_id": None}
         reply = await report(rig, "x-1", "connection_lost", completion_data=asked)
         assert reply["status"] == SCHEDULED
         await rig.ended("x-1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -185,6 +186,24 @@ def test_what_somebody_else_wrote_stays_and_ours_is_complete(
     again = path.read_bytes()
     ResponseFolder(tmp_path).complete({"f.jsonl": 4}, {"f.jsonl": lines})
     assert path.read_bytes() == again
+
+
+def test_a_file_made_by_a_try_that_failed_has_its_folder_synced_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+
+    def full(file: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(file).st_mode))
+        if len(synced) == 1:
+            raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(os, "fsync", full)
+    folder = ResponseFolder(tmp_path)
+    with pytest.raises(StoreUnavailable):
+        folder.complete({"f.jsonl": 0}, {"f.jsonl": [b"line-01"]})
+    folder.complete({"f.jsonl": 0}, {"f.jsonl": [b"line-01"]})
+    assert synced == [False, False, True]
 
 
 def test_zeros_of_a_lost_power_supply_are_taken_away(tmp_path: Path) -> None:

@@ -126,6 +126,14 @@ async def test_cache_reads_without_a_price_save_nobody_knows_what(
     assert (result.usage.cache_read, result.cache_savings) == (8, None)
 
 
+async def test_a_deployments_cache_reads_are_priced_as_its_base_model(
+    pool: WorkerPool, server: MisbehavingServer
+) -> None:
+    call = {"model": "openai/home-made", "params": {"base_model": "gpt-4o-mini"}}
+    result = await answer(pool, server, "ok", Observer(), **call)
+    assert result.cache_savings == pytest.approx(8 * (0.15 - 0.075) / 1e6)
+
+
 async def test_tools_of_a_call_that_breaks_are_counted_with_its_usage(
     pool: WorkerPool, server: MisbehavingServer
 ) -> None:

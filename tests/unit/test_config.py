@@ -207,7 +207,12 @@ def test_the_example_shows_every_setting_with_its_default() -> None:
 
 
 FULL = {
-    "engine": {"workers": 2, "database": "/x/ksi.db", "default_model": "a-1"},
+    "engine": {
+        "workers": 2,
+        "database": "/x/ksi.db",
+        "responses_dir": "/x/responses",
+        "default_model": "a-1",
+    },
     "retry": {"max_attempts": 7, "jitter": 0.25},
     "providers": [
         {"name": "a", "models": ["a-*"], "params": {"top_p": 0.5, "stop": ["x", 'y"z']}},

@@ -147,6 +147,12 @@ def test_a_deployment_keeps_everything_that_its_call_needs() -> None:
     assert claude.params == {"max_tokens": 4096, "temperature": 0.2, "drop_params": True}
 
 
+def test_what_is_asked_for_by_being_off_is_kept(tmp_path: Path) -> None:
+    file = write(tmp_path / "c.yaml", ONE + "litellm_settings:\n  ssl_verify: false\n")
+    (found,) = load_config(litellm_config=file).providers
+    assert found.params["ssl_verify"] is False
+
+
 def test_an_order_is_a_priority_and_what_has_none_comes_after_it() -> None:
     config = of("load_balanced")
     assert [each.priority for each in config.providers] == [3, 3, 2, 1]

@@ -217,6 +217,14 @@ def test_a_shorter_429_does_not_end_a_longer_cooldown() -> None:
     assert desk.entry("a").cooling_until("m", NOW) == NOW + 50
 
 
+def test_a_cooldown_of_an_earlier_life_is_as_short_when_the_clock_went_back() -> None:
+    desk = Desk(p("a", circuit={"max_cooldown_s": 60}))
+    desk.fail("a", ErrorKind.API_RATE_LIMIT, retry_after_s=50)
+    later = Desk(p("a", circuit={"max_cooldown_s": 60}))
+    later.manager.restore(dict(desk.manager.dirty()), NOW - 7200)
+    assert later.entry("a").cooling_until("m", NOW - 7200) == NOW - 7140
+
+
 @pytest.mark.parametrize(
     ("kind", "asked", "obeyed"),
     [

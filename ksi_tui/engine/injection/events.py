@@ -251,7 +251,7 @@ class InjectionEvents:
         core = self._core
         table = core.injections
         ids = table.ids(data.session_id)
-        bound = table.bound_ids() if data.session_id is None else {}
+        bound = table.bound_ids(data.session_id)
         found = await core.store.injections(ids[:LIST_LIMIT])
         terms = [] if data.session_id is not None else list(table.terms.items())[:LIST_LIMIT]
         return {

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from ksi_tui.engine import events
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.errors import Conflict, EventError, StoreError
+from ksi_tui.engine.errors import Conflict, EventError, NotReady, StoreError
 from ksi_tui.engine.injection.keeper import InjectionKeeper, source_of
 from ksi_tui.engine.injection.policy import (
     Blocked,
@@ -62,6 +62,7 @@ class Injector:
         self._intake = intake
         self._keeper = keeper
         self._tasks: set[asyncio.Task[None]] = set()
+        self._injecting: dict[str, asyncio.Future[None]] = {}
 
     # --- life -------------------------------------------------------------------------------
 
@@ -112,7 +113,7 @@ class Injector:
         """Try to inject a result; False when it is to be tried again."""
         try:
             await self.inject(source)
-        except (EventError, StoreError) as error:
+        except (NotReady, StoreError) as error:
             log.warning("injection waits", extra={"of": source.request_id, "why": str(error)})
             return self._core.draining  # what is still owed then is the next engine's
         except Exception:  # the task's boundary: it stays owed, and the next engine tries again
@@ -125,7 +126,19 @@ class Injector:
         """Inject a result wherever it may go; durable when this returns.
 
         Raises StoreError or EventError when that cannot be now; then nothing was injected.
+        One result goes once at a time: the second finds what the first has written.
         """
+        name = source.request_id
+        while (other := self._injecting.get(name)) is not None:
+            await asyncio.wait([other])
+        mine = self._injecting[name] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._inject(source)
+        finally:
+            del self._injecting[name]
+            mine.set_result(None)
+
+    async def _inject(self, source: Source) -> Delivery:
         core = self._core
         now = core.clock()
         delivery = Delivery()

@@ -48,7 +48,7 @@ class InjectionKeeper:
         for found in recovery.injections:
             held = self._wait(found.injection_id, found.session_id, found.chars, found.expires_at)
             if found.request_id is not None and found.request_id in unfinished:
-                self._forget(held.injection_id)
+                self.take_out(held.injection_id)
                 table.bind_again(found.request_id, [held])
 
     # --- waiting --------------------------------------------------------------------------
@@ -72,13 +72,10 @@ class InjectionKeeper:
             self.core.alarms.set(("injection", held.injection_id), held.expires_at)
             self.core.poke()
 
-    def _forget(self, injection_id: str) -> Held | None:
-        self.core.alarms.clear(("injection", injection_id))
-        return self.core.injections.drop(injection_id)
-
     def take_out(self, injection_id: str) -> Held | None:
         """Let an injection wait no more; returns it, None when it does not wait."""
-        return self._forget(injection_id)
+        self.core.alarms.clear(("injection", injection_id))
+        return self.core.injections.drop(injection_id)
 
     def put_back(self, held: Held) -> None:
         """Let one wait again that was taken out, at its old place."""
@@ -87,7 +84,7 @@ class InjectionKeeper:
 
     def expire(self, injection_id: str, now: float) -> None:
         """Drop an injection whose time is over."""
-        if self._forget(injection_id) is not None:
+        if self.take_out(injection_id) is not None:
             self.core.injections.counts.expired += 1
             self.core.store.write(
                 InjectionMoved(injection_id=injection_id, state=InjectionState.EXPIRED, at=now)

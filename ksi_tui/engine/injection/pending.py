@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ksi_tui.engine.injection.policy import (
     MAX_PENDING,
@@ -84,9 +84,14 @@ class PendingInjections:
             return [held.injection_id for held in self._of(session_id)]
         return list(self._session_of)
 
-    def bound_ids(self) -> dict[str, str]:
-        """Return the ids of the bound ones with the request that each is bound to."""
-        return {h.injection_id: request for request, held in self._bound.items() for h in held}
+    def bound_ids(self, session_id: str | None = None) -> list[str]:
+        """Return the ids of those that are part of a prompt, of one session or all."""
+        return [
+            held.injection_id
+            for taken in self._bound.values()
+            for held in taken
+            if session_id in (None, held.session_id)
+        ]
 
     def room(self, session_id: str, chars: int) -> Blocked | None:
         """Return the bound that one more of `chars` characters would be over, or None."""
@@ -164,7 +169,7 @@ class PendingInjections:
 
     def put_back(self, held: Held) -> None:
         """Let one wait again that was dropped, at its old place."""
-        self._wait(replace(held))
+        self._wait(held)
 
     def _wait(self, held: Held) -> None:
         self._waiting.setdefault(held.session_id, {})[held.injection_id] = held

@@ -171,7 +171,7 @@ class Upstream:
         tools = call.request["params"].get("tools")
         if not tools:
             return 0
-        return await asyncio.to_thread(self._tokens.tool_schemas, call.request["model"], tools)
+        return await asyncio.to_thread(self._tokens.tool_schemas, _priced_as(call.request), tools)
 
     async def _answer(
         self,
@@ -192,7 +192,7 @@ class Upstream:
             "cost": cost,
             "price_version": self._tokens.price_version(cost),
             "tool_schema_tokens": await self._tool_schema_tokens(call),
-            "cache_savings": self._tokens.savings(call.request["model"], usage, raw),
+            "cache_savings": self._tokens.savings(_priced_as(call.request), usage, raw),
         }
 
     async def _fault(self, call: _Call, fault: Fault) -> dict[str, Any]:

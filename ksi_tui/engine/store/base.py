@@ -262,7 +262,7 @@ class Reader(InjectionReader, Protocol):
         ...
 
     async def session_requests(self, session_id: str, limit: int) -> Sequence[StoredRequest]:
-        """Return a session's newest requests, oldest first, without attempts and calls."""
+        """Return a session's newest requests, oldest first, without replies, attempts, calls."""
         ...
 
     async def session(self, session_id: str) -> SessionFound | None:

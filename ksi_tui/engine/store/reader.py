@@ -124,7 +124,7 @@ class SqliteReader:
         return {request_id: session_id for request_id, session_id in found}  # noqa: C416
 
     async def session_requests(self, session_id: str, limit: int) -> Sequence[StoredRequest]:
-        """Return a session's newest requests, oldest first, without attempts and calls."""
+        """Return a session's newest requests, oldest first, without replies, attempts, calls."""
         found = await self._ask(statements.SESSION_REQUESTS, session_id, limit)
         return [rows.stored_request(row) for row in reversed(found)]
 

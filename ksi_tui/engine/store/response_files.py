@@ -139,7 +139,10 @@ def _check_plain(mode: int) -> None:
 
 
 def _complete(file: int, before: int, lines: Sequence[bytes]) -> bool:
-    """Append those of `lines` that are not yet behind `before` bytes; True for an empty file."""
+    """Append those of `lines` that are not yet behind `before` bytes; True for a file that is new.
+
+    New to its batch: also where an earlier try has made it, and may not have synced its folder.
+    """
     size = os.fstat(file).st_size
     missing, begun = list(lines), b""
     if size > before:
@@ -158,4 +161,4 @@ def _complete(file: int, before: int, lines: Sequence[bytes]) -> bool:
         rest = b"\n" + rest
     while rest:
         rest = rest[os.write(file, rest) :]
-    return size == 0
+    return before == 0

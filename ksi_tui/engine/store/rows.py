@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
+from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.injection.policy import (
     Blocked,
@@ -54,14 +54,6 @@ _NO_MAPPING: Final[Mapping[str, Any]] = {}
 
 
 from_json = json.loads
-
-
-def iso(at: float | None) -> str | None:
-    """Return an epoch second as ISO 8601 in UTC with milliseconds and `Z`."""
-    if at is None:
-        return None
-    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"
 
 
 def kind_of(text: str | None) -> ErrorKind | None:

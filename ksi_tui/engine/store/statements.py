@@ -217,10 +217,12 @@ SELECT r.request_id, r.session_id, r.agent_id, r.asked_model, r.model, r.state, 
     r.queued_at, r.started_at, r.finished_at, r.finish_seq, r.retry_at, r.attempts, r.walks,
     r.interruptions, r.max_attempts, r.timeout_s, r.spent_s, r.stream, r.lock_timeout_s,
     r.lock_fails, r.avoid, r.provider, r.answered_model, r.ttft_ms, r.error_kind, r.error_message,
-    r.ended_by, r.reason, p.asked, y.text, y.result
-FROM requests r LEFT JOIN payloads p ON p.row = r.row LEFT JOIN replies y ON y.row = r.row"""
-ONE_REQUEST: Final = f"{_REQUEST} WHERE r.request_id = ?"
-SESSION_REQUESTS: Final = f"{_REQUEST} WHERE r.session_id = ? ORDER BY r.place DESC LIMIT ?"
+    r.ended_by, r.reason, p.asked"""
+_ASKED: Final = "FROM requests r LEFT JOIN payloads p ON p.row = r.row"
+ONE_REQUEST: Final = f"""{_REQUEST}, y.text, y.result
+{_ASKED} LEFT JOIN replies y ON y.row = r.row WHERE r.request_id = ?"""
+SESSION_REQUESTS: Final = f"""{_REQUEST}, NULL, NULL
+{_ASKED} WHERE r.session_id = ? ORDER BY r.place DESC LIMIT ?"""
 ATTEMPTS_OF: Final = """
 SELECT request_id, attempt, started_at, finished_at, verdicts, error_kind, retry_at, spent
 FROM attempts WHERE request_id = ? ORDER BY started_at, attempt
@@ -253,10 +255,10 @@ FROM requests r LEFT JOIN chains c ON c.request_id = r.request_id
     LEFT JOIN requests o ON o.request_id = c.root_id
 WHERE r.request_id = ?
 """
-_TOKENS: Final = "TOTAL(u.input + u.cache_read + u.cache_write + u.output + u.reasoning)"
-ROOT_TOKENS: Final = f"SELECT {_TOKENS} FROM usage_calls u WHERE u.request_id = ?"
+TOKENS: Final = "TOTAL(u.input + u.cache_read + u.cache_write + u.output + u.reasoning)"
+ROOT_TOKENS: Final = f"SELECT {TOKENS} FROM usage_calls u WHERE u.request_id = ?"
 CHAIN_TOKENS: Final = f"""
-SELECT {_TOKENS} FROM chains c CROSS JOIN usage_calls u ON u.request_id = c.request_id
+SELECT {TOKENS} FROM chains c CROSS JOIN usage_calls u ON u.request_id = c.request_id
 WHERE c.root_id = ?
 """
 STATES: Final = """

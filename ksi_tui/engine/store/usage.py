@@ -37,15 +37,10 @@ _BUCKETS: Final = ("input", "cache_read", "cache_write", "output", "reasoning")
 
 
 def call_sums(call: CallRecord) -> Sums:
-    """Return what one call adds.
-
-    A call without a price is `unpriced` when it used something: its usage is known, or it
-    answered. A refused connection costs nothing and is not unpriced.
-    """
+    """Return what one call adds."""
     usage = call.usage or _NO_USAGE
     cost = call.cost or 0.0
-    answered = call.outcome is Outcome.ANSWERED
-    unpriced = call.cost is None and (answered or call.usage is not None)
+    answered = not call.waste
     waste: Sums = (0, 0.0, 0, 0.0)
     if not answered:
         waste = (usage.total, cost, 1, max(0.0, call.finished_at - call.started_at))
@@ -58,14 +53,14 @@ def call_sums(call: CallRecord) -> Sums:
         usage.output,
         usage.reasoning,
         cost,
-        int(unpriced),
+        int(call.unpriced),
         int(usage.estimated),
         *waste,
         int(call.mcp and answered),
         call.tool_schema_tokens,
         call.cache_savings or 0.0,
         int(call.cache_savings is None and usage.cache_read > 0),
-        int(unpriced and not answered),
+        int(call.unpriced and call.waste),
     )
 
 

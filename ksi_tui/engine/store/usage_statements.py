@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ksi_tui.engine.store.statements import CALL_COLUMNS
+from ksi_tui.engine.store.statements import CALL_COLUMNS, TOKENS
 
 SUMS: Final = (
     "requests",
@@ -90,7 +90,6 @@ WHERE facet = ?3 AND span_s = ?2 AND start < (SELECT value FROM counters WHERE n
 
 # --- questions ----------------------------------------------------------------------------
 
-_TOTAL: Final = "TOTAL(u.input + u.cache_read + u.cache_write + u.output + u.reasoning)"
 _SUM_COLUMNS: Final = ", ".join(f"TOTAL(u.{name})" for name in SUMS)
 
 USAGE_EDGES: Final = """
@@ -149,7 +148,7 @@ def sums(source: str, key: str, where: str, *, largest: bool = False) -> str:
 
     `largest`: those with the most tokens first, and no more than a last parameter says.
     """
-    order = f"{_TOTAL} DESC, k LIMIT ?" if largest else "k"
+    order = f"{TOKENS} DESC, k LIMIT ?" if largest else "k"
     return (
         f"SELECT {key} AS k, {_SUM_COLUMNS} FROM {source} WHERE {where} GROUP BY k ORDER BY {order}"
     )
@@ -163,11 +162,11 @@ def largest_sessions(where: str) -> str:
     """
     key = "u.session_id"
     found = (
-        f"SELECT {key} FROM {SESSIONS} WHERE {where} GROUP BY {key} ORDER BY {_TOTAL} DESC, {key}"
+        f"SELECT {key} FROM {SESSIONS} WHERE {where} GROUP BY {key} ORDER BY {TOKENS} DESC, {key}"
     )
     return (
         f"SELECT {key} AS k, {_SUM_COLUMNS} FROM {SESSIONS}"
-        f" WHERE {key} IN ({found} LIMIT ?) AND {where} GROUP BY k ORDER BY {_TOTAL} DESC, k"
+        f" WHERE {key} IN ({found} LIMIT ?) AND {where} GROUP BY k ORDER BY {TOKENS} DESC, k"
     )
 
 

@@ -28,6 +28,8 @@ LOG_BYTES: Final = 32_000_000
 """A longer write-ahead log is emptied: twice what it holds between two of SQLite's checkpoints."""
 REST_FACTOR: Final = 3.0
 """After each transaction it rests so many times as long as that took."""
+LONGEST_REST_S: Final = 5.0
+"""More would be for a disk that failed meanwhile, which has had its rest."""
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +117,7 @@ class CleanUp:
             took_s = time.monotonic() - began
         self._forget(expired)
         self._bite.took(took_s)
-        await asyncio.sleep(REST_FACTOR * took_s)
+        await asyncio.sleep(min(LONGEST_REST_S, REST_FACTOR * took_s))
         return expired
 
     def _forget(self, expired: Sequence[Expired]) -> None:
@@ -156,7 +158,7 @@ class CleanUp:
             began = time.monotonic()
             await core.store.write(SessionsRemoved(session_ids=some, before=before))
             core.upkeep.removed_sessions += len(some)
-            await asyncio.sleep(REST_FACTOR * (time.monotonic() - began))
+            await asyncio.sleep(min(LONGEST_REST_S, REST_FACTOR * (time.monotonic() - began)))
 
     async def _remove_actions(self, now: float) -> None:
         """Remove old actions on what is no request: sessions, locks, providers."""

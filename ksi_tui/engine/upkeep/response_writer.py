@@ -97,7 +97,9 @@ class ResponseWriter:
         except Exception as error:  # the task's boundary: later results must not be lost with it
             return self._failed(error)
         self._well()
-        return max(LOOK_EVERY_S, REST_FACTOR * (time.monotonic() - began))
+        # A disk that failed for an hour has had its rest.
+        rest_s = min(LAST_DELAY_S, REST_FACTOR * (time.monotonic() - began))
+        return max(LOOK_EVERY_S, rest_s)
 
     def _failed(self, error: Exception) -> float:
         known = isinstance(error, StoreError)

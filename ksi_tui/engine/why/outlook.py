@@ -120,13 +120,7 @@ class Outlooks:
             return f"{heir} is called next, in the same attempt, from the beginning"
         spent = ticket.attempts + 1
         decision = self._retry.decide(
-            kinds=[
-                *[
-                    (fault.kind, live.entry.wait_s(fault))
-                    for live, fault in zip(run.calls, run.faults, strict=False)
-                ],
-                (ErrorKind.TIMEOUT, None),
-            ],
+            kinds=[*run.waits_s(), (ErrorKind.TIMEOUT, None)],
             spent=spent,
             max_attempts=ticket.max_attempts,
             interruptions=ticket.interruptions,
