@@ -83,7 +83,7 @@ NOBODY = Facts(request_id="r-1", session_id="s-1", status=State.QUEUED)
         'meta."my key":"a, b"',
         "meta.tier:3",
         "meta.vip:true",
-        'meta.tags:"[""x"',
+        r'meta.tags="[\"x\",\"y\"]"',
         "id:81",
         "id=R-81",
         "age>30s",
@@ -210,7 +210,7 @@ def test_normal_form(text: str, normal: str) -> None:
         ("age>-3s", 4, "age is compared with a number"),
         ("age>3w", 5, "no unit 'w'"),
         ("tokens>3s", 8, "no unit 's'; tokens is compared with a number: 1000, 20k"),
-        ("tokens>9e9", 8, "no unit"),
+        ("tokens>9e9", 7, "tokens is compared with a number"),
         ("tokens>" + "9" * 400, 7, "the number is too large"),
         ("status:done", 0, "status is never done; it is queued, processing"),
         ("status=queue", 0, "status is never queue"),
@@ -250,12 +250,14 @@ def test_every_example_can_be_typed(field: Any) -> None:
 
 @given(st.text(alphabet=st.sampled_from('ab-:*,"\\ .<>=09smk\u00e9\ud800\nmetasessiontokens')))
 def test_whatever_is_typed_is_read_or_refused_and_reads_itself_back(text: str) -> None:
+    position = 0
     try:
         found = parse(text)
     except FilterError as refused:
-        assert 0 <= refused.position <= len(text)
-        return
-    assert parse(str(found)) == found
+        position = refused.position
+    else:
+        assert parse(str(found)) == found
+    assert 0 <= position <= len(text)
 
 
 @given(st.text())
@@ -369,11 +371,11 @@ def test_stars_anchor(before: str, inside: str, after: str) -> None:
     assert found("", after)
     assert found("", inside, "")
     assert not found(before + inside + after + "x", "")
-    assert (
-        found(before, before + after)
-        == (
-            len(before) * 2 + len(after) <= len(whole.session_id)
-            and whole.session_id.lower().endswith((before + after).lower())
-        )
-        or not whole.session_id.isascii()
-    )
+
+
+def test_what_stands_between_stars_does_not_overlap() -> None:
+    found = Facts(request_id="r", session_id="abab", status=State.QUEUED)
+    assert matches(parse("session:ab*ab"), found)
+    assert not matches(parse("session:aba*bab"), found)
+    assert not matches(parse("session:ab*ab*ab"), found)
+    assert matches(parse("session:a*b*b"), found)

@@ -60,7 +60,7 @@ class _Scanner:
 
     def terms(self) -> list[Term]:
         """Return all terms."""
-        found = []
+        found: list[Term] = []
         while True:
             while self._peek().isspace():
                 self._at += 1
@@ -177,7 +177,7 @@ class _Scanner:
 
     def _quoted(self) -> str:
         begin = self._at
-        inside = []
+        inside: list[str] = []
         self._at += 1
         while not self._over:
             char = self._peek()
