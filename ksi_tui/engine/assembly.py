@@ -263,7 +263,14 @@ def _build(
     conclusions = Conclusions(core, endings)
     kept = Admissions(store.write)
     books = Bookkeeper(
-        config, clock, core.providers, core.tokens, kept, router.publish, wires.write_call
+        config,
+        clock,
+        core.providers,
+        core.tokens,
+        kept,
+        core.diversions,
+        router.publish,
+        wires.write_call,
     )
     walker = Walker(clock, core.providers, kept, books)
     dispatcher = Dispatcher(core, walker, conclusions, endings, locks, keeper)

@@ -202,6 +202,11 @@ class Circuit:
         since = self._memory.since
         return now >= until or now < since - (until - since)
 
+    @property
+    def shut(self) -> bool:
+        """Whether it is not closed: it admits nobody, or a probe only."""
+        return self._memory.state is not CircuitState.CLOSED
+
     # --- outcomes -----------------------------------------------------------------------
 
     def settle(

@@ -6,7 +6,9 @@ window only, and the order of sessions is worked out at most once a second.
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from itertools import chain, islice
+from operator import attrgetter
 
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.core import Core
@@ -34,7 +36,7 @@ from ksi_tui.engine.views import (
 )
 from ksi_tui.engine.why.causes import Causes, seconds
 from ksi_tui.engine.why.chain import Chains
-from ksi_tui.engine.why.lock_holder import work_of
+from ksi_tui.engine.why.lock_holder import Holders, Work
 from ksi_tui.engine.why.outlook import Outlooks
 
 ORDER_EVERY_S = 1.0
@@ -66,8 +68,9 @@ class Snapshots:
         lanes = self._waiting_lanes(now)
         window = lanes[query.queue_offset : query.queue_offset + query.queue_limit]
         providers = tuple(self._provider(e, now) for e in self._core.providers.entries())
-        locks = sorted(self._core.locks, key=lambda lock: lock.expires_at)
+        locks = nsmallest(query.lock_limit, self._core.locks, key=attrgetter("expires_at"))
         pauses = self._core.pauses
+        holders = Holders(self._core)
         return Snapshot(
             at=now,
             verdict=self._verdict(now),
@@ -78,8 +81,8 @@ class Snapshots:
             queues=tuple(self._queue(lane, now) for lane in window if lane.head is not None),
             queues_total=len(lanes),
             providers=providers,
-            locks=tuple(self._lock(lock, now) for lock in locks[: query.lock_limit]),
-            locks_total=len(locks),
+            locks=tuple(self._lock(lock, holders, now) for lock in locks),
+            locks_total=len(self._core.locks),
             pauses=tuple(self._pause(p, now) for p in islice(pauses, query.pause_limit)),
             pauses_total=len(pauses),
             tokens=self._core.tokens.view(now, query.trend_points),
@@ -199,10 +202,10 @@ class Snapshots:
             why=self._causes.cause(head, now).text,
         )
 
-    def _lock(self, lock: Lock, now: float) -> LockView:
+    def _lock(self, lock: Lock, holders: Holders, now: float) -> LockView:
         lane = self._core.queue.lane(lock.session_id)
-        waiting = sum(t.agent_id != lock.holder for t in lane.waiting) if lane else 0
-        doing, phase = self._holder_does(lock, now)
+        waiting = len(lane.waiting) - lane.waits_of(lock.holder) if lane else 0
+        doing, phase = self._holder_does(holders.work_of(lock), now)
         return LockView(
             session_id=lock.session_id,
             holder=lock.holder,
@@ -229,8 +232,7 @@ class Snapshots:
             waiting=waiting,
         )
 
-    def _holder_does(self, lock: Lock, now: float) -> tuple[str, Phase | None]:
-        work = work_of(self._core, lock)
+    def _holder_does(self, work: Work | None, now: float) -> tuple[str, Phase | None]:
         if work is not None and not work.ticket.state.final:
             phase = self._causes.phase(work.ticket, now)
             does = "runs" if work.ticket.run is not None else "waits"
