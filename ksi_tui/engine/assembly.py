@@ -198,7 +198,7 @@ class Wires:
             self.workers.started()
             self.on_freed()
         else:
-            self.workers.lost(str(data.get("reason", "")))
+            self.workers.lost(str(data.get("reason", "")), self.core.clock())
         self._router.publish(name, data)
 
     def on_circuit(self, provider: str, before: str, after: str, reason: str) -> None:

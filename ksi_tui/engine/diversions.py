@@ -6,7 +6,7 @@ that is made of this is `verdicts`'. Pure: no clock, no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ksi_tui.engine.candidates import Candidate
@@ -75,14 +75,3 @@ class Diversions:
         """Return what was diverted in the outage that began at `since`, or None."""
         found = self._of.get(name)
         return found if found is not None and found.since == since else None
-
-    def takers(self, now_shut: Mapping[str, float | None]) -> dict[str, tuple[str, float]]:
-        """Return who takes the largest part of whose traffic, as {taker: (provider, share)}."""
-        found: dict[str, tuple[str, float]] = {}
-        for name, since in now_shut.items():
-            diverted = self.of(name, since)
-            if diverted is None:
-                continue
-            for taker, calls in diverted.calls.items():
-                found[taker] = (name, calls / diverted.total)
-        return found

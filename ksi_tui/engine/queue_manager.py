@@ -159,7 +159,7 @@ class _Ready:
 
 
 class QueueManager:
-    """All waiting requests. `gate` says what holds a head back."""
+    """All waiting requests. `gate` says what holds a head back; `changes` counts what changed."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -170,6 +170,7 @@ class QueueManager:
         self._running: dict[str, Lane] = {}
         self._begun: dict[str, Ticket] = {}
         self.waiting_count = 0
+        self.changes = 0
 
     # --- questions -----------------------------------------------------------------------
 
@@ -248,6 +249,7 @@ class QueueManager:
         else:
             lane.waiting.append(ticket)
         lane.entered(ticket.agent_id)
+        self.changes += 1
         self.waiting_count += 1
 
     def take(self, now: float, serves: Callable[[Route], bool]) -> Ticket | None:
@@ -279,6 +281,7 @@ class QueueManager:
         lane.left(ticket.agent_id)
         lane.stand(None)
         lane.running = ticket
+        self.changes += 1
         lane.began_since, lane.ready_since = lane.ready_since, None
         lane.version += 1
         self.waiting_count -= 1
@@ -311,6 +314,7 @@ class QueueManager:
                 return
             del lane.waiting[index]
             lane.left(ticket.agent_id)
+            self.changes += 1
             self.waiting_count -= 1
             if index:
                 return
@@ -336,6 +340,7 @@ class QueueManager:
     def _place(self, lane: Lane, now: float) -> None:
         """Put a lane where its head belongs: into a ready heap, or nowhere."""
         lane.version += 1
+        self.changes += 1
         lane.stand(None)
         head = lane.head
         self._begun.pop(lane.session_id, None)
