@@ -64,9 +64,9 @@ class Remedy:
 
     action: str
     what: str
-    frees: str
-    also_hits: str
-    undo: str
+    frees: str = ""
+    also_hits: str = ""
+    undo: str = ""
     request_id: str | None = None
     session_id: str | None = None
     provider: str | None = None

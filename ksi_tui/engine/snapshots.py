@@ -36,6 +36,7 @@ from ksi_tui.engine.views import (
 )
 from ksi_tui.engine.why.causes import Causes, seconds
 from ksi_tui.engine.why.chain import Chains
+from ksi_tui.engine.why.explain import Explanations
 from ksi_tui.engine.why.lock_holder import Holders, Work
 from ksi_tui.engine.why.outlook import Outlooks
 from ksi_tui.engine.why.survey import Surveys
@@ -58,6 +59,7 @@ class Snapshots:
         self._outlooks = Outlooks(core, causes)
         self._surveys = Surveys(core, causes)
         self._verdicts = Verdicts(core, self._surveys)
+        self._explain = Explanations(core, causes, self._surveys)
         self._attention = Attention(core, causes, self._surveys)
         self._lanes: list[Lane] = []
         self._ordered_at = 0.0
@@ -89,7 +91,7 @@ class Snapshots:
             pauses=tuple(self._pause(p, now) for p in islice(pauses, query.pause_limit)),
             pauses_total=len(pauses),
             tokens=self._core.tokens.view(now, query.trend_points),
-            live=self._live(query.request_id, now) if query.request_id else None,
+            live=self._live(query, now),
             attention=attention,
             attention_total=attention_total,
             notices=self._notices(),
@@ -153,9 +155,10 @@ class Snapshots:
             why="" if plain else self._causes.cause(ticket, now).text,
         )
 
-    def _live(self, request_id: str, now: float) -> Live | None:
-        ticket = self._core.tickets.get(request_id)
-        if ticket is None:
+    def _live(self, query: SnapshotQuery, now: float) -> Live | None:
+        request_id = query.request_id
+        ticket = self._core.tickets.get(request_id) if request_id else None
+        if ticket is None or request_id is None:
             return None
         view = self._active_view(ticket, now)
         call = ticket.run.call if ticket.run is not None else None
@@ -163,6 +166,9 @@ class Snapshots:
         outlook = self._outlooks.outlook(ticket, now)
         causes = self._chains.chain(ticket, now)
         final = ticket.state.final
+        moves = () if final else self._outlooks.moves(causes, now)
+        wanted = query.explain and not final
+        explained = self._explain.of(causes, self._waiting_lanes(now), moves, now) if wanted else {}
         return Live(
             request_id=request_id,
             phase=view.phase,
@@ -179,7 +185,8 @@ class Snapshots:
             if_nobody_acts=None if final else outlook.text,
             outlook=None if final else outlook,
             chain=None if final else causes,
-            moves=() if final else self._outlooks.moves(causes, now),
+            moves=moves,
+            **explained,
         )
 
     # --- sessions ----------------------------------------------------------------------------
