@@ -198,7 +198,7 @@ class Wires:
             self.workers.started()
             self.on_freed()
         else:
-            self.workers.lost(str(data.get("reason", "")))
+            self.workers.lost(str(data.get("reason", "")), self.core.clock())
         self._router.publish(name, data)
 
     def on_circuit(self, provider: str, before: str, after: str, reason: str) -> None:
@@ -263,7 +263,14 @@ def _build(
     conclusions = Conclusions(core, endings)
     kept = Admissions(store.write)
     books = Bookkeeper(
-        config, clock, core.providers, core.tokens, kept, router.publish, wires.write_call
+        config,
+        clock,
+        core.providers,
+        core.tokens,
+        kept,
+        core.diversions,
+        router.publish,
+        wires.write_call,
     )
     walker = Walker(clock, core.providers, kept, books)
     dispatcher = Dispatcher(core, walker, conclusions, endings, locks, keeper)
