@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
-from ksi_tui.engine import admissions, events
+from ksi_tui.engine import admissions, events, journal
 from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.bookkeeper import Bookkeeper
@@ -235,6 +235,7 @@ def _build(
     build: Callable[[ProviderSettings], Provider] | None,
 ) -> Parts:
     wires = Wires(config.engine.workers, router, store)
+    router.keep(journal.KEPT, journal.Journal(store, clock).keep)
     pauses = PauseTable()
     core = Core(
         config=config,
