@@ -33,6 +33,7 @@ from ksi_tui.demo import DemoSwitch
 from ksi_tui.engine.errors import KsiError
 from ksi_tui.engine.views import Verdict
 from ksi_tui.hangup import watched_terminal
+from ksi_tui.past_prompts import PastPrompts
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.ending import EXIT_FAULT, end_work, exit_code_of, in_flight
@@ -46,6 +47,7 @@ from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
 
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
+    from ksi_tui.screens.draft import Draft
 
 Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
 
@@ -61,7 +63,8 @@ class KsiApp(App[int]):
 
     `connect` returns the context manager of an engine's client; it may import the engine
     late. `name` stands in the header. With `demo` the load begins by itself.
-    `config_hint` is the settings file that a user would write.
+    `config_hint` is the settings file that a user would write, `prompts_file` where prompts are
+    kept for tomorrow (None: nowhere).
     """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -78,6 +81,7 @@ class KsiApp(App[int]):
         name: str,
         demo: bool = False,
         config_hint: str = "",
+        prompts_file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line_filters: list[LineFilter] = [SafeFilter()]
@@ -92,7 +96,8 @@ class KsiApp(App[int]):
         self.client: EngineClient | None = None
         self.fault: str | None = None
         self.exit_code = 0
-        self.draft: dict[str, str] = {}
+        self.draft: Draft | None = None
+        self.past = PastPrompts(None if ui.text == "never" else prompts_file)
         self._connect = connect
         self._demo_wanted = demo
         self._demo = DemoSwitch()

@@ -25,6 +25,8 @@ from ksi_tui.widgets.table import LiveTable
 
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
+    from ksi_tui.past_prompts import PastPrompts
+    from ksi_tui.screens.draft import Draft
 
 ERROR_LIMIT = 500
 _ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
@@ -40,7 +42,8 @@ class Host(Protocol):
     display_name: str
     fault: str | None
     clock: Callable[[], float]
-    draft: dict[str, str]
+    draft: Draft | None
+    past: PastPrompts
     config_hint: str
 
     def copy_to_clipboard(self, text: str) -> None:
