@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
@@ -33,6 +35,7 @@ from ksi_tui.engine.views import Verdict
 from ksi_tui.hangup import watched_terminal
 from ksi_tui.incident.errors import BundleError
 from ksi_tui.incident.recorder import QUERY, Recorder
+from ksi_tui.past_prompts import PastPrompts
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen, Recording
 from ksi_tui.screens.ending import EXIT_FAULT, end_work, exit_code_of, in_flight
@@ -40,12 +43,14 @@ from ksi_tui.screens.overview import Overview
 from ksi_tui.screens.palette import palette_commands
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean, clean_block
+from ksi_tui.widgets.paste import PasteSafeDriver
 from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
 
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
     from ksi_tui.incident.save import Saved, Wanted
+    from ksi_tui.screens.draft import Draft
 
 Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
 
@@ -62,7 +67,8 @@ class KsiApp(App[int]):
     `connect` returns the context manager of an engine's client; it may import the engine
     late. `name` stands in the header. With `demo` the load begins by itself.
     `config_hint` is the settings file that a user would write, `settings` tells those that
-    apply, without secrets. Over a `recording` there is time to step through.
+    apply, without secrets, `prompts_file` is where prompts are kept for tomorrow (None: nowhere).
+    Over a `recording` there is time to step through.
     """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -81,6 +87,7 @@ class KsiApp(App[int]):
         config_hint: str = "",
         settings: Callable[[], Mapping[str, Any]] = dict,
         recording: Recording | None = None,
+        prompts_file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line_filters: list[LineFilter] = [SafeFilter()]
@@ -95,10 +102,11 @@ class KsiApp(App[int]):
         self.client: EngineClient | None = None
         self.fault: str | None = None
         self.exit_code = 0
-        self.draft: dict[str, str] = {}
         self.recording = recording
         self.recorder = Recorder()
         self._settings = settings
+        self.draft: Draft | None = None
+        self.past = PastPrompts(None if ui.text == "never" else prompts_file)
         self._connect = connect
         self._demo_wanted = demo
         self._demo = DemoSwitch()
@@ -116,6 +124,11 @@ class KsiApp(App[int]):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Return what every painted line passes, the backstop of `clean` last but spelling."""
         return [*super().get_line_filters(), *self._line_filters]
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return a driver that takes a paste as text, whatever it holds."""
+        found = super().get_driver_class()
+        return PasteSafeDriver if found is LinuxDriver else found
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return our own variables for themes that do not define them."""

@@ -60,6 +60,7 @@ def _show(config: Config, *, name: str, demo: bool) -> int:
         demo=demo,
         config_hint=_hint(config),
         settings=partial(shown, config),
+        prompts_file=None if demo else paths.state_dir() / "prompts.jsonl",
     )
     return asyncio.run(run_dashboard(app))
 

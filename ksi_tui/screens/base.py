@@ -26,6 +26,8 @@ from ksi_tui.widgets.table import LiveTable
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
     from ksi_tui.incident.save import Saved, Wanted
+    from ksi_tui.past_prompts import PastPrompts
+    from ksi_tui.screens.draft import Draft
 
 ERROR_LIMIT = 500
 _ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
@@ -54,7 +56,8 @@ class Host(Protocol):
     display_name: str
     fault: str | None
     clock: Callable[[], float]
-    draft: dict[str, str]
+    draft: Draft | None
+    past: PastPrompts
     config_hint: str
     recording: Recording | None
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ksi_tui.screens.add_provider import AddProvider
     from ksi_tui.screens.base import Target
     from ksi_tui.screens.cancel import CancelDialog
+    from ksi_tui.screens.draft import Draft
     from ksi_tui.screens.ending import Work
     from ksi_tui.screens.events import EventsScreen
     from ksi_tui.screens.force import ForceDialog
@@ -79,11 +80,11 @@ def request_screen(request_id: str) -> RequestScreen:
     return RequestScreen(request_id)
 
 
-def submit_form() -> SubmitScreen:
-    """Return the form for a prompt."""
+def submit_form(draft: Draft | None = None) -> SubmitScreen:
+    """Return the form for a prompt, filled with a draft or with what was kept."""
     from ksi_tui.screens.submit import SubmitScreen
 
-    return SubmitScreen()
+    return SubmitScreen(draft)
 
 
 def requests_screen(filter_text: str = "") -> RequestsScreen:
