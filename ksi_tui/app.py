@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -43,6 +43,7 @@ from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
 
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
+    from ksi_tui.saved_filters import FilterBook
 
 Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
 
@@ -58,7 +59,8 @@ class KsiApp(App[int]):
 
     `connect` returns the context manager of an engine's client; it may import the engine
     late. `name` stands in the header. With `demo` the load begins by itself.
-    `config_hint` is the settings file that a user would write.
+    `config_hint` is the settings file that a user would write; saved filters are kept in
+    `filters_file`, without one only as long as this runs.
     """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -75,6 +77,7 @@ class KsiApp(App[int]):
         name: str,
         demo: bool = False,
         config_hint: str = "",
+        filters_file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line_filters: list[LineFilter] = [SafeFilter()]
@@ -85,6 +88,7 @@ class KsiApp(App[int]):
         self.ui = ui
         self.display_name = name
         self.config_hint = config_hint
+        self._filters_file = filters_file
         self.clock = clock
         self.client: EngineClient | None = None
         self.fault: str | None = None
@@ -136,6 +140,13 @@ class KsiApp(App[int]):
         if title != self._titled and self._driver is not None and not self.is_headless:
             self._titled = title
             self._driver.write(f"\x1b]0;{title}\x07")
+
+    @cached_property
+    def filters(self) -> FilterBook:
+        """Saved filters and the history of filters."""
+        from ksi_tui.saved_filters import FilterBook  # noqa: PLC0415 - after the first frame
+
+        return FilterBook(self._filters_file, self.ui.filters)
 
     # --- the engine ------------------------------------------------------------------
 

@@ -46,7 +46,14 @@ def _demo_config(database: Path) -> Config:
 
 
 def _show(config: Config, *, name: str, demo: bool) -> int:
-    app = KsiApp(_connect(config), ui=config.ui, name=name, demo=demo, config_hint=_hint(config))
+    app = KsiApp(
+        _connect(config),
+        ui=config.ui,
+        name=name,
+        demo=demo,
+        config_hint=_hint(config),
+        filters_file=None if demo else paths.state_dir() / "filters.json",
+    )
     return asyncio.run(run_dashboard(app))
 
 

@@ -25,6 +25,7 @@ from ksi_tui.widgets.table import LiveTable
 
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
+    from ksi_tui.saved_filters import FilterBook
 
 ERROR_LIMIT = 500
 _ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
@@ -42,6 +43,11 @@ class Host(Protocol):
     clock: Callable[[], float]
     draft: dict[str, str]
     config_hint: str
+
+    @property
+    def filters(self) -> FilterBook:
+        """Saved filters and the history of filters."""
+        ...
 
     def copy_to_clipboard(self, text: str) -> None:
         """Hand a text to the terminal's clipboard; nothing tells whether it arrived."""
