@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
     from ksi_tui.incident.save import Saved, Wanted
     from ksi_tui.screens.draft import Draft
+    from ksi_tui.saved_filters import FilterBook
 
 Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
 
@@ -68,7 +69,8 @@ class KsiApp(App[int]):
     late. `name` stands in the header. With `demo` the load begins by itself.
     `config_hint` is the settings file that a user would write, `settings` tells those that
     apply, without secrets, `prompts_file` is where prompts are kept for tomorrow (None: nowhere).
-    Over a `recording` there is time to step through.
+    Saved filters are kept in `filters_file`, without one only as long as this runs. Over a
+    `recording` there is time to step through.
     """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -85,6 +87,7 @@ class KsiApp(App[int]):
         name: str,
         demo: bool = False,
         config_hint: str = "",
+        filters_file: Path | None = None,
         settings: Callable[[], Mapping[str, Any]] = dict,
         recording: Recording | None = None,
         prompts_file: Path | None = None,
@@ -98,6 +101,7 @@ class KsiApp(App[int]):
         self.ui = ui
         self.display_name = name
         self.config_hint = config_hint
+        self._filters_file = filters_file
         self.clock = clock
         self.client: EngineClient | None = None
         self.fault: str | None = None
@@ -192,6 +196,13 @@ class KsiApp(App[int]):
         if title != self._titled and self._driver is not None and not self.is_headless:
             self._titled = title
             self._driver.write(f"\x1b]0;{title}\x07")
+
+    @cached_property
+    def filters(self) -> FilterBook:
+        """Saved filters and the history of filters."""
+        from ksi_tui.saved_filters import FilterBook  # noqa: PLC0415 - after the first frame
+
+        return FilterBook(self._filters_file, self.ui.filters)
 
     # --- the engine ------------------------------------------------------------------
 

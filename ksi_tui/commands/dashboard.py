@@ -59,6 +59,7 @@ def _show(config: Config, *, name: str, demo: bool) -> int:
         name=name,
         demo=demo,
         config_hint=_hint(config),
+        filters_file=None if demo else paths.state_dir() / "filters.json",
         settings=partial(shown, config),
         prompts_file=None if demo else paths.state_dir() / "prompts.jsonl",
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ksi_tui.incident.save import Saved, Wanted
     from ksi_tui.past_prompts import PastPrompts
     from ksi_tui.screens.draft import Draft
+    from ksi_tui.saved_filters import FilterBook
 
 ERROR_LIMIT = 500
 _ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
@@ -63,6 +64,11 @@ class Host(Protocol):
 
     async def save_bundle(self, wanted: Wanted) -> Saved:
         """Write an incident bundle; raises BundleError when it cannot be."""
+        ...
+
+    @property
+    def filters(self) -> FilterBook:
+        """Saved filters and the history of filters."""
         ...
 
     def copy_to_clipboard(self, text: str) -> None:
