@@ -14,8 +14,6 @@ from textual.binding import BindingType
 from textual.screen import Screen
 
 from ksi_tui.actions import Action, Where, bindings, footer_actions, shown_key
-from ksi_tui.client import EngineClient
-from ksi_tui.engine.views import Verdict
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
@@ -24,7 +22,9 @@ from ksi_tui.widgets.spans import Line, Span, Tone, line
 from ksi_tui.widgets.table import LiveTable
 
 if TYPE_CHECKING:
-    from ksi_tui.config import UiSettings
+    from ksi_tui.client import EngineClient
+    from ksi_tui.engine.states import Verdict
+    from ksi_tui.ui_settings import Ui
 
 ERROR_LIMIT = 500
 SAY_S = 6.0
@@ -35,7 +35,7 @@ class Host(Protocol):
     """What a screen may ask of the app it runs in."""
 
     client: EngineClient | None
-    ui: UiSettings
+    ui: Ui
     display_name: str
     fault: str | None
     clock: Callable[[], float]

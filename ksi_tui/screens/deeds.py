@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ksi_tui.engine.views import LockView
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen, Target, ask, refusal
 from ksi_tui.screens.victims import UNFINISHED
@@ -16,6 +15,7 @@ from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Tone
 
 if TYPE_CHECKING:
+    from ksi_tui.engine.views import LockView
     from ksi_tui.screens.receipt import Stopped
 
 
