@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ksi_tui.ui_settings import Ui
 
 ERROR_LIMIT = 500
+_ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
 SAY_S = 6.0
 """How long a message stands in the footer, in seconds, unless a key is pressed before."""
 
@@ -57,9 +58,12 @@ class Host(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What an action is about: a request, or only its session. Ids as the engine knows them."""
+    """What an action is about: a request, its session, or a provider. Ids as the engine's.
 
-    session_id: str
+    `provider` is where the request runs; without request and session the provider itself.
+    """
+
+    session_id: str | None = None
     request_id: str | None = None
     provider: str | None = None
 
@@ -100,10 +104,27 @@ class KsiScreen(Screen[None]):
         """Return what the keys act on now."""
         raise NotImplementedError
 
+    def marked(self) -> tuple[str, ...]:
+        """Return the ids of the requests that are marked, in the order of the screen."""
+        return ()
+
+    @property
+    def crumb(self) -> str:
+        """The screen's own part of the breadcrumbs, clean."""
+        return str(self.WHERE)
+
+    def crumbs(self) -> str:
+        """Return the way to this screen: `overview > globex-7 > r-1042`."""
+        stack = self.app.screen_stack
+        below = stack[: stack.index(self) + 1] if self in stack else [self]
+        names = [screen.crumb for screen in below if isinstance(screen, KsiScreen)]
+        return " > ".join(dict.fromkeys(name for name in names if name))
+
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now; decides the footer."""
-        if action_id in ("cancel", "retry", "elsewhere"):
-            return self.target() is not None
+        if action_id in _ON_A_REQUEST:
+            target = self.target()
+            return target is not None and target.session_id is not None
         return True
 
     # --- the footer ------------------------------------------------------------------
@@ -132,6 +153,14 @@ class KsiScreen(Screen[None]):
             footer_actions(self.WHERE, self.applies), self.host.ui.keymap, self.size.width
         )
         self.query_one("#footer", Bar).show(shown)
+
+    # --- marks ------------------------------------------------------------------------
+
+    def action_mark(self) -> None:
+        """Mark the row under the cursor, or not."""
+        pane = self._focused_pane()
+        if isinstance(pane, LiveTable):
+            pane.toggle_mark()
 
     # --- moving ----------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ class CancelDialog(Confirm[Stopped | str]):
     def __init__(self, target: Target) -> None:
         super().__init__()
         self._target = target
+        self._session_id = target.session_id or ""
         self._victims: tuple[Victim, ...] = ()
         self._stopping = False
 
@@ -63,7 +64,7 @@ class CancelDialog(Confirm[Stopped | str]):
 
     async def _read(self) -> bool:
         """Read the session's unfinished requests; False when the engine refused."""
-        found = await read_victims(self.host, self._target.session_id)
+        found = await read_victims(self.host, self._session_id)
         if isinstance(found, str):
             self.show_error(found)
             return False
@@ -71,7 +72,7 @@ class CancelDialog(Confirm[Stopped | str]):
         return True
 
     def _options(self) -> list[str]:
-        whole = f"whole session {fit.middle(name_of(self._target.session_id), 24)}"
+        whole = f"whole session {fit.middle(name_of(self._session_id), 24)}"
         one = fit.middle(name_of(self._target.request_id), 16)
         return [
             f"{one} only" if self._target.request_id else "no single one",
@@ -95,7 +96,7 @@ class CancelDialog(Confirm[Stopped | str]):
     def _show(self, changed: str | None = None) -> None:
         chosen = self._chosen()
         many = "1 request" if len(chosen) == 1 else f"{len(chosen)} requests"
-        session = fit.middle(name_of(self._target.session_id), 24)
+        session = fit.middle(name_of(self._session_id), 24)
         heading = f"Stop {many} of {session}?" if chosen else f"Nothing to stop in {session}"
         self.set_heading("The world changed: read again" if changed else heading)
         self.query_one("#act", Act).relabel(f"Stop {many}" if chosen else "Nothing to stop")
@@ -155,7 +156,7 @@ class CancelDialog(Confirm[Stopped | str]):
             return
         chosen = self._chosen()
         target = (
-            {"session_id": self._target.session_id}
+            {"session_id": self._session_id}
             if self._whole
             else {"request_id": self._target.request_id}
         )
@@ -184,7 +185,7 @@ class CancelDialog(Confirm[Stopped | str]):
         took_s = self.host.clock() - began
         self.dismiss(
             Stopped(
-                session_id=self._target.session_id,
+                session_id=self._session_id,
                 rows=stopped,
                 took_s=took_s,
                 reason=self.reason,

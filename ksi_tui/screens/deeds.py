@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ksi_tui.screens import later
-from ksi_tui.screens.base import KsiScreen, Target, ask, refusal
-from ksi_tui.screens.victims import UNFINISHED
-from ksi_tui.widgets.rows import name_of
+from ksi_tui.screens.base import Target, ask, refusal
+from ksi_tui.screens.navigating import NavigatingScreen
 from ksi_tui.widgets.spans import Tone
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from ksi_tui.screens.receipt import Stopped
 
 
-class ActingScreen(KsiScreen):
+class ActingScreen(NavigatingScreen):
     """A full screen with a target to act on."""
 
     def action_retry(self) -> None:
@@ -99,33 +98,6 @@ class ActingScreen(KsiScreen):
     def _after_submit(self, request_id: str | None) -> None:
         if request_id is not None:
             self.open_request(request_id)
-
-    def open_target(self) -> None:
-        """Open the target's request; of a lock, what its session is doing."""
-        target = self.target()
-        if target is None:
-            return
-        if target.request_id is not None:
-            self.open_request(target.request_id)
-        else:
-            self.run_worker(self._open_session(target.session_id), name="open", group="deeds")
-
-    async def _open_session(self, session_id: str) -> None:
-        reply = await ask(self.host, "completion:session_status", session_id=session_id)
-        active = (reply.get("session") or {}).get("active_request")
-        unfinished = [
-            entry["request_id"]
-            for entry in reply.get("completions", ())
-            if entry.get("status") in UNFINISHED
-        ]
-        if active or unfinished:
-            self.open_request(str(active or unfinished[0]))
-        else:
-            self.say(f"nothing of {name_of(session_id)} is unfinished", Tone.WARN)
-
-    def open_request(self, request_id: str) -> None:
-        """Show one request."""
-        self.app.push_screen(later.request_screen(request_id))
 
     def copy_out(self, text: str, what: str) -> None:
         """Offer a text to the terminal's clipboard and say so, without claiming success."""

@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from ksi_tui.screens.base import Target
     from ksi_tui.screens.cancel import CancelDialog
     from ksi_tui.screens.ending import Work
+    from ksi_tui.screens.events import EventsScreen
     from ksi_tui.screens.force import ForceDialog
     from ksi_tui.screens.help import HelpScreen
+    from ksi_tui.screens.provider import ProviderScreen
     from ksi_tui.screens.quit import QuitDialog
     from ksi_tui.screens.receipt import Receipt, Stopped
     from ksi_tui.screens.request import RequestScreen
+    from ksi_tui.screens.requests import RequestsScreen
+    from ksi_tui.screens.session import SessionScreen
     from ksi_tui.screens.submit import SubmitScreen
+    from ksi_tui.screens.usage import UsageScreen
+    from ksi_tui.screens.why import WhyScreen
 
 
 def add_provider(config_hint: str) -> AddProvider:
@@ -77,3 +83,52 @@ def submit_form() -> SubmitScreen:
     from ksi_tui.screens.submit import SubmitScreen
 
     return SubmitScreen()
+
+
+def requests_screen(filter_text: str = "") -> RequestsScreen:
+    """Return the list of all requests, those that fit a filter."""
+    from ksi_tui.screens.requests import RequestsScreen
+
+    return RequestsScreen(filter_text)
+
+
+def failed_screen() -> RequestsScreen:
+    """Return the list of what failed."""
+    from ksi_tui.screens.requests import FailedScreen
+
+    return FailedScreen()
+
+
+def why_screen(request_id: str) -> WhyScreen:
+    """Return the chain of causes of one request."""
+    from ksi_tui.screens.why import WhyScreen
+
+    return WhyScreen(request_id)
+
+
+def session_screen(session_id: str) -> SessionScreen:
+    """Return the screen of one session."""
+    from ksi_tui.screens.session import SessionScreen
+
+    return SessionScreen(session_id)
+
+
+def provider_screen(provider: str) -> ProviderScreen:
+    """Return the screen of one provider."""
+    from ksi_tui.screens.provider import ProviderScreen
+
+    return ProviderScreen(provider)
+
+
+def usage_screen() -> UsageScreen:
+    """Return tokens, cost and waste."""
+    from ksi_tui.screens.usage import UsageScreen
+
+    return UsageScreen()
+
+
+def events_screen(pattern: str = "*") -> EventsScreen:
+    """Return the live log."""
+    from ksi_tui.screens.events import EventsScreen
+
+    return EventsScreen(pattern)

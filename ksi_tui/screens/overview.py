@@ -206,13 +206,9 @@ class Overview(ActingScreen):
             return self._snapshot is not None and self._snapshot.simulated_only
         return super().applies(action_id)
 
-    def action_open(self) -> None:
-        """Open the request that the cursor stands on."""
-        self.open_target()
-
     @on(LiveTable.Opened)
     def _row_opened(self) -> None:
-        self.open_target()
+        self.action_open()
 
     def action_force_lock(self) -> None:
         """Take the chosen lock from its holder, after a confirmation."""

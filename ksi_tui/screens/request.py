@@ -14,10 +14,9 @@ from ksi_tui.client import SnapshotQuery
 from ksi_tui.engine.views import Live, Phase
 from ksi_tui.screens import report
 from ksi_tui.screens.base import Target, ask, refusal, screen_bindings
-from ksi_tui.screens.deeds import ActingScreen
-from ksi_tui.screens.layouts import Layout, layout_for
-from ksi_tui.widgets import fit, formats, header
-from ksi_tui.widgets.clean import clean
+from ksi_tui.screens.layouts import Layout
+from ksi_tui.screens.sub import SubScreen
+from ksi_tui.widgets import header
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.rows import name_of
@@ -28,7 +27,7 @@ _RE_READ_S = 1.0
 """How often an unfinished request's record is read again, in seconds; its text is live."""
 
 
-class RequestScreen(ActingScreen):
+class RequestScreen(SubScreen):
     """Shows one request by its id, for as long as it is looked at."""
 
     WHERE = Where.REQUEST
@@ -42,15 +41,17 @@ class RequestScreen(ActingScreen):
         self._error: str | None = None
         self._live: Live | None = None
         self._phase: Phase | None = None
-        self._at: float | None = None
         self._read_at = float("-inf")
         self._reading = False
-        self._frozen = False
         self._chosen = 1
-        self._tabs = False
 
-    def compose(self) -> ComposeResult:
-        yield Bar(id="crumbs")
+    @property
+    def crumb(self) -> str:
+        """The session, where it has a name of its own, and the request."""
+        own, session = name_of(self.request_id), self._report.get("session_id")
+        return own if not session or name_of(session) == own else f"{name_of(session)} > {own}"
+
+    def compose_body(self) -> ComposeResult:
         yield Bar(id="summary")
         yield Bar(id="tabs")
         yield TextPane("Why", id="why")
@@ -59,22 +60,19 @@ class RequestScreen(ActingScreen):
             yield TextPane("Usage and call", id="usage")
         yield TextPane("Prompt", id="prompt")
         yield TextPane("Answer", id="answer", follow=True)
-        yield Bar(id="footer")
 
     def on_mount(self) -> None:
-        self._arrange()
+        super().on_mount()
         self._pane(TABS[0] if self._tabs else "answer").focus()
-        self.tick()
 
     # --- layout ----------------------------------------------------------------------
 
-    def on_resize(self, _event: events.Resize) -> None:
-        self._arrange()
-        self.call_after_refresh(self._show)
+    @property
+    def _tabs(self) -> bool:
+        return self.fits is not Layout.PANES
 
-    def _arrange(self) -> None:
-        self._tabs = layout_for(*self.app.size) is not Layout.PANES
-        self.set_class(self._tabs, "tabs")
+    def place(self) -> None:
+        """Show every pane, or the chosen one alone."""
         chosen = TABS[self._chosen - 1]
         for name in TABS:
             self._pane(name).display = not self._tabs or name == chosen
@@ -85,10 +83,12 @@ class RequestScreen(ActingScreen):
 
     def action_pane(self, number: int) -> None:
         """Go to a tab or pane by its number."""
+        if number > len(TABS):
+            return
         self._chosen = number
-        self._arrange()
+        self.place()
         self._pane(TABS[number - 1]).focus()
-        self.call_after_refresh(self._show)
+        self.call_after_refresh(self.show)
 
     def action_step_pane(self, step: int) -> None:
         """Go to the next pane or the one before."""
@@ -102,24 +102,23 @@ class RequestScreen(ActingScreen):
 
     # --- the picture -----------------------------------------------------------------
 
-    def tick(self) -> None:
+    def read(self) -> None:
         """Read the live view, and the record when it is due."""
-        if self.client is None or self._frozen:
+        if self.client is None:
             return
         query = SnapshotQuery(
             active_limit=0, queue_limit=0, lock_limit=0, trend_points=1, request_id=self.request_id
         )
         snapshot = self.client.snapshot(query)
-        self._live, self._at = snapshot.live, snapshot.at
+        self._live, self.at = snapshot.live, snapshot.at
         phase = self._live.phase if self._live else None
         due = self.host.clock() - self._read_at >= _RE_READ_S  # an ended one may go again
         if (due or phase is not self._phase) and not self._reading:
             self._phase = phase
             self._reading = True
-            self.run_worker(self._read(), name="request-status", group="read")
-        self._show()
+            self.run_worker(self._read_record(), name="request-status", group="read")
 
-    async def _read(self) -> None:
+    async def _read_record(self) -> None:
         try:
             reply = await ask(self.host, "completion:request_status", request_id=self.request_id)
         finally:
@@ -128,27 +127,15 @@ class RequestScreen(ActingScreen):
         self._error = refusal(reply)
         if self._error is None:
             self._report = reply
-        self._show()
+        self.show()
 
-    def _show(self) -> None:
-        width = self.size.width
-        if not width or not self.stands:
-            return
-        session = name_of(self._report.get("session_id")) if self._report else "…"
-        own = session == name_of(self.request_id)
-        crumbs = f" overview > {name_of(self.request_id)}"
-        if not own:
-            crumbs = f" overview > {session} > {name_of(self.request_id)}"
-        named = line(Span(f" {clean(self.host.display_name, 60)} ", Tone.STRONG), crumbs)
-        moment = f"{formats.clock(self._at)} UTC " if self._at is not None else ""
-        shown = named if width >= 100 else line(crumbs)
-        self.query_one("#crumbs", Bar).show(fit.both_ends(shown, line(moment), width))
+    def show_body(self) -> None:
+        """Show the record and the live view, or why there is none."""
         if self._error is not None and not self._report:
             said = line(Span(f" ! {self._error}", Tone.BAD))
             self.query_one("#summary", Bar).show(said)
         else:
-            self._show_report(width)
-        self.show_footer()
+            self._show_report(self.size.width)
 
     def _show_report(self, width: int) -> None:
         found, live = self._report, self._live
@@ -175,7 +162,7 @@ class RequestScreen(ActingScreen):
         phase = report.phase_of(self._report, self._live)
         word = "Answer" if phase is Phase.COMPLETED else "Answer so far"
         tokens = f"{self._live.tokens:,} tokens, " if self._live and self._live.tokens else ""
-        note = "frozen, f goes on" if self._frozen else "follows" if phase.running else ""
+        note = "frozen, f goes on" if self.frozen else "follows" if phase.running else ""
         return f"{word}  {tokens}{len(text):,} characters", note
 
     def _tabs_line(self) -> Any:
@@ -202,12 +189,3 @@ class RequestScreen(ActingScreen):
             self.copy_out(text, "the answer")
         else:
             self.copy_out(self.request_id, "the id")
-
-    def action_freeze(self) -> None:
-        """Hold the picture, or let it go on."""
-        self._frozen = not self._frozen
-        self._show()
-
-    def action_back(self) -> None:
-        """Return to where this was opened."""
-        self.app.pop_screen()

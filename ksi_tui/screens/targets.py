@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def target_of(snapshot: Snapshot, pane: str, key: str | None) -> Target | None:
     """Return what the keys act on when the cursor of `pane` stands on `key`.
 
-    An active request, the head of a session that waits, or the session of a lock;
-    providers are no target. None when the row is gone.
+    An active request, the head of a session that waits, the session of a lock, or a
+    provider. None when the row is gone.
     """
     if pane == "active":
         for view in snapshot.active:
@@ -29,4 +29,6 @@ def target_of(snapshot: Snapshot, pane: str, key: str | None) -> Target | None:
                 return Target(session_id=queued.session_id, request_id=queued.head_id)
     elif pane == "locks" and key is not None:
         return Target(session_id=key)
+    elif pane == "providers" and key is not None:
+        return Target(provider=key)
     return None

@@ -40,6 +40,15 @@ def verdict_line(name: str, verdict: Verdict, at: float | None, width: int) -> L
     return fit.both_ends(named if fit.width_of(named) <= room else short, line(moment), width)
 
 
+def crumbs_line(name: str, crumbs: str, at: float | None, width: int, note: str = "") -> Line:
+    """Return line 1 of a screen that was opened from another: the way to it, and the time."""
+    moment = f"{formats.clock(at)} UTC " if at is not None else ""
+    ending = line(Span(f"{note}  " if note else "", Tone.WARN), moment)
+    named = line(Span(f" {clean(name, 60)}", Tone.STRONG), f"  {clean(crumbs, CAUSE_LIMIT)}")
+    shown = named if width >= 100 else line(f" {clean(crumbs, CAUSE_LIMIT)}")
+    return fit.both_ends(shown, ending, width)
+
+
 def numbers_line(totals: Totals | None, operator: str, width: int) -> Line:
     """Return line 2: the numbers, and who is at the keys."""
     who = clean(operator, 20)
