@@ -150,7 +150,7 @@ class KsiScreen(Screen[None]):
         if self._said is not None and self.host.clock() > self._said_until:
             self._said = None
         shown = self._said or footer_line(
-            footer_actions(self.WHERE, self.applies), self.host.ui.keymap, self.size.width
+            footer_actions(self.WHERE, self.applies), self.host.ui.keymap, self.app.size.width
         )
         self.query_one("#footer", Bar).show(shown)
 

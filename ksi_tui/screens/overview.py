@@ -62,6 +62,7 @@ class Overview(ActingScreen):
 
     def on_mount(self) -> None:
         self._arrange()
+        self._show()
 
     # --- layout ----------------------------------------------------------------------
 
@@ -142,7 +143,7 @@ class Overview(ActingScreen):
         )
 
     def _show(self) -> None:
-        snapshot, width = self._snapshot, self.size.width
+        snapshot, width = self._snapshot, self.app.size.width
         verdict, at = self._verdict(), snapshot.at if snapshot else None
         name = self.host.display_name
         self.query_one("#verdict", Bar).show(header.verdict_line(name, verdict, at, width))
