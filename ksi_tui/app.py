@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
@@ -38,6 +40,7 @@ from ksi_tui.screens.overview import Overview
 from ksi_tui.screens.palette import palette_commands
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean, clean_block
+from ksi_tui.widgets.paste import PasteSafeDriver
 from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
 
@@ -107,6 +110,11 @@ class KsiApp(App[int]):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Return what every painted line passes, the backstop of `clean` last but spelling."""
         return [*super().get_line_filters(), *self._line_filters]
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return a driver that takes a paste as text, whatever it holds."""
+        found = super().get_driver_class()
+        return PasteSafeDriver if found is LinuxDriver else found
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return our own variables for themes that do not define them."""

@@ -32,6 +32,7 @@ from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import CallRecord, Cause, State
+from ksi_tui.engine.offers import Offers
 from ksi_tui.engine.pauses import PauseTable
 from ksi_tui.engine.payload_cache import PayloadCache
 from ksi_tui.engine.provider_controls import ProviderControls
@@ -79,6 +80,7 @@ class Parts:
     injector: Injector
     injections: InjectionEvents
     replies: Replies
+    offers: Offers
     snapshots: Snapshots
     checkpoints: Checkpoints
     responses: ResponseWriter
@@ -289,6 +291,7 @@ def _build(
         injector=injector,
         injections=InjectionEvents(core, intake, injector, keeper, endings),
         replies=replies,
+        offers=Offers(core, intake),
         snapshots=Snapshots(core, causes),
         checkpoints=Checkpoints(core, intake, controls, InjectionCheckpoint(core, keeper)),
         wires=wires,

@@ -41,6 +41,7 @@ from ksi_tui.engine.payloads import (
     Nothing,
     Payload,
     PayloadT,
+    Preview,
     ReleaseLock,
     RequestStatus,
     Results,
@@ -226,6 +227,8 @@ class CompletionEngine:
         self._on("completion:provider_status", MaybeProvider, _provider_status)
         self._on("completion:retry_status", Nothing, _retry_status)
         self._on("completion:token_usage", TokenUsage, lambda p, d: p.replies.token_usage(d))
+        self._on("completion:models", Nothing, lambda p, _: p.offers.models())
+        self._on("completion:preview", Preview, lambda p, d: p.offers.preview(d))
         self._on("completion:results", Results, lambda p, d: p.replies.results(d))
         self._on(
             "conversation:acquire_lock", AcquireLock, lambda p, d: p.interventions.acquire_lock(d)

@@ -69,6 +69,7 @@ def request_report(
         "injected": spec.injected,
         "error": error,
         "prompt": spec.prompt,
+        "system": spec.system,
         "messages": [dict(message) for message in spec.messages] if spec.messages else None,
         "history": "session" if spec.history else "none",
         "params": dict(spec.params),
