@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ksi_tui.engine.clock import iso
@@ -14,8 +15,10 @@ from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.injection.report import injection_report, injection_timeline
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import AttemptRecord, CallRecord, Outcome, Usage, Verdict
+from ksi_tui.engine.providers.base import OnWorkers
 from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Ticket
+from ksi_tui.engine.token_tracker import estimate
 
 
 def request_report(
@@ -208,6 +211,31 @@ def _live(call: LiveCall) -> dict[str, Any]:
         "tokens_so_far": call.tokens,
         "clock": call.clock_name,
         "clock_ends_at": iso(call.idle_at),
+        "estimate": _estimate(call),
+        "worker": _worker(call),
+    }
+
+
+def _estimate(call: LiveCall) -> dict[str, Any]:
+    """Return, crudely, what a running call has used so far, and the dollars where `[prices]` tell.
+
+    Its tokens so far are those that were counted as they came.
+    """
+    usage = estimate(messages=[*call.history, *call.messages], tools=call.tools)
+    usage = replace(usage, output=call.tokens)
+    cost, _ = call.watcher.tokens.price(call.model, usage, None, None)
+    return {**usage.plain(), "cost": cost}
+
+
+def _worker(call: LiveCall) -> dict[str, Any] | None:
+    provider = call.entry.provider
+    found = provider.worker_of(call) if isinstance(provider, OnWorkers) else None
+    if found is None:
+        return None
+    return {
+        "worker": found.worker,
+        "pid": found.pid,
+        "up_s": None if found.up_s is None else round(found.up_s, 1),
     }
 
 

@@ -153,19 +153,20 @@ class RequestScreen(SubScreen):
         return phase in (Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED)
 
     async def _read_record(self) -> None:
-        asked = {"request_id": self.request_id}
+        read_of = self._read_of
+        fresh = {} if self._sent is not None and self._sent_of == read_of else {"sent": True}
         try:
-            if self._sent_of != self._read_of or self._sent is None:
-                asked = {**asked, "sent": True}  # type: ignore[dict-item]
-            reply = await ask(self.host, "completion:request_status", **asked)
+            reply = await ask(
+                self.host, "completion:request_status", request_id=self.request_id, **fresh
+            )
         finally:
             self._reading = False
             self._read_at = self.host.clock()
         self._error = refusal(reply)
         if self._error is None:
             if "sent" in reply:
-                self._sent, self._sent_of = reply.pop("sent"), self._read_of
-            self._report = reply
+                self._sent, self._sent_of = reply["sent"], read_of
+            self._report = {key: value for key, value in reply.items() if key != "sent"}
         self.show()
 
     # --- the picture -----------------------------------------------------------------
@@ -192,23 +193,21 @@ class RequestScreen(SubScreen):
         self._show_texts()
 
     def _show_none(self) -> None:
-        said = (
-            [line(Span(" ○ reading…", Tone.BUSY)), "the record is being read from the database"]
-            if self._error is None
-            else [line(Span(f" ! {self._error}", Tone.BAD)), "esc goes back; i lists all requests"]
-        )
-        self.query_one("#summary", Bar).show(said[0])  # type: ignore[arg-type]
+        said, hint = Span(" ○ reading…", Tone.BUSY), "the record is read from the database"
+        if self._error is not None:
+            said = Span(f" ! {self._error}", Tone.BAD)
+            hint = "esc goes back; i lists all requests, those that ended long ago too"
+        self.query_one("#summary", Bar).show(line(said))
         self.query_one("#tabs", Bar).show(self._tabs_line())
         for name in ("why", *TABS):
-            lines = [line(Span(str(said[1]), Tone.DIM))] if name == "why" else []
-            self._pane(name).show(lines)
+            self._pane(name).show([line(Span(hint, Tone.DIM))] if name == "why" else [])
 
     def _show_texts(self) -> None:
         found, live, hidden = self._report, self._live, self.hidden
         prompt, answer, raw = self._pane("prompt"), self._pane("answer"), self._pane("raw")
         made_of = (id(found), id(self._sent), hidden)
         shows = "t show text" if hidden else "t hide text"
-        note = texts.prompt_note(found, self._sent)
+        note = texts.prompt_note(self._sent)
         prompt.set_head("Prompt", " · ".join(part for part in (note, "z all", shows) if part))
         width = prompt.text_width
         compose = partial(texts.prompt, found, self._sent, width, hidden)
@@ -228,9 +227,7 @@ class RequestScreen(SubScreen):
     def _answer(self, text: str, width: int) -> list[Line]:
         if self.hidden:
             return [line(Span(self.hidden, Tone.DIM))]
-        lines = self._kept.lines(
-            "answer", (text, width), partial(texts.answer_lines, text, width)
-        )
+        lines = self._kept.lines("answer", (text, width), partial(texts.answer_lines, text, width))
         under = texts.answer_state(self._report, self._live, text)
         return [*lines, *under] if text else under
 

@@ -115,6 +115,21 @@ async def test_place_in_the_session_and_deadline(tmp_path: Path) -> None:
         assert found[1]["timeout_s"] == 100
 
 
+async def test_a_running_call_tells_what_it_has_used_so_far(tmp_path: Path) -> None:
+    prices = {"m1": {"input": 1_000_000, "output": 2_000_000}}
+    async with running(config(tmp_path, prices=prices), scripts={"p": held}) as rig:
+        request_id = await rig.submit("a" * 40)
+        (up,) = await rig.calls(1)
+        up.say("some words", tokens=3)
+        report = await rig.emit("completion:request_status", request_id=request_id)
+        (call,) = report["attempts"][-1]["calls"]
+        used = call["estimate"]
+        assert (used["output"], used["estimated"]) == (3, True)
+        assert used["input"] >= 10
+        assert used["cost"] == used["input"] + 2 * 3
+        assert call["worker"] is None
+
+
 async def test_a_stopped_call_is_told_while_its_upstream_closes(tmp_path: Path) -> None:
     async with running(config(tmp_path), scripts={"p": held}) as rig:
         rig.p.closes_at_once = False

@@ -50,13 +50,18 @@ def state(report: Report, live: Live | None, at: float | None) -> Span:
     glyph = formats.PHASES[phase]
     if phase is Phase.NO_TOKEN and live is not None and live.why:
         words = clean(live.why, 60)
-    elif phase is Phase.CANCELLING and (closing_s(report, at) or 0.0) > UNCONFIRMED_S:
-        words = f"cancelled, {UNCONFIRMED}"
-    elif phase is Phase.CANCELLED and any(unconfirmed(call) for call in calls_of(report)):
+    elif _may_still_bill(report, phase, at):
         words = f"cancelled, {UNCONFIRMED}"
     else:
         words = phase.value
     return Span(f"{glyph.text} {words}", glyph.tone)
+
+
+def _may_still_bill(report: Report, phase: Phase, at: float | None) -> bool:
+    """Whether it was stopped and its upstream has not been confirmed to be closed in time."""
+    if phase is Phase.CANCELLING:
+        return (closing_s(report, at) or 0.0) > UNCONFIRMED_S
+    return phase is Phase.CANCELLED and any(unconfirmed(call) for call in calls_of(report))
 
 
 def _session(report: Report) -> str:
@@ -129,11 +134,11 @@ def reasons(report: Report, live: Live | None, at: float | None) -> tuple[str, s
 def _cancelled(report: Report, at: float | None) -> str:
     by = f" by {name_of(report['by'])}" if report.get("by") else ""
     reason = f": {report['reason']}" if report.get("reason") else ""
-    open_s = closing_s(report, at)
-    if open_s is not None:
-        tail = UNCONFIRMED if open_s > UNCONFIRMED_S else "its upstream is being closed"
-    elif any(unconfirmed(call) for call in calls_of(report)):
+    phase = phase_of(report, None)
+    if _may_still_bill(report, phase, at):
         tail = UNCONFIRMED
+    elif phase is Phase.CANCELLING:
+        tail = "its upstream is being closed"
     else:
         tail = "the text that had arrived is kept" if report.get("text") else "nothing had arrived"
     return f"cancelled{by}{reason}; {tail}"

@@ -66,7 +66,7 @@ def words(message: Mapping[str, Any]) -> str:
     return f"{text}\n{json.dumps(calls, ensure_ascii=False)}".strip() if calls else text
 
 
-def prompt_note(report: Report, sent: Mapping[str, Any] | None) -> str:
+def prompt_note(sent: Mapping[str, Any] | None) -> str:
     """Return how long the prompt is."""
     if sent is None:
         return ""
@@ -111,7 +111,9 @@ def answer_title(report: Report, live: Live | None, text: str, *, done: bool) ->
     """Return the head of the answer's pane."""
     tokens = f"{live.tokens:,} tokens, " if live and live.tokens else ""
     if not tokens and (usage := report.get("usage")) and usage.get("output"):
-        tokens = f"{formats.exact(usage['output'], estimated=bool(usage.get('estimated')))} tokens, "
+        tokens = (
+            f"{formats.exact(usage['output'], estimated=bool(usage.get('estimated')))} tokens, "
+        )
     return f"{'Answer' if done else 'Answer so far'}  {tokens}{len(text):,} characters"
 
 

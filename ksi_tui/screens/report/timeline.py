@@ -194,7 +194,10 @@ def _now(report: Report, live: Live | None, at: float | None, width: int) -> lis
         late = open_s > UNCONFIRMED_S
         text = "unconfirmed: upstream may still bill" if late else "closing the upstream"
         said = f"{text}, {formats.age(open_s)}"
-        return [*_ending(report, status, width), *_line(moment_now, "×", "cancelling", said, Tone.WARN, width)]
+        return [
+            *_ending(report, status, width),
+            *_line(moment_now, "×", "cancelling", said, Tone.WARN, width),
+        ]
     return _ending(report, status, width) if status in FINAL and not phase.running else []
 
 
@@ -240,9 +243,7 @@ def _line(
     return _hanging(head, Span(clean(text, _WORD_LIMIT)), width)
 
 
-def _candidate(
-    provider: Any, text: str, tone: Tone = Tone.PLAIN, width: int = 0
-) -> list[Line]:
+def _candidate(provider: Any, text: str, tone: Tone = Tone.PLAIN, width: int = 0) -> list[Line]:
     name = fit.pad(fit.middle(name_of(str(provider)), _NAME - 1), _NAME)
     return _hanging([Span(" " * 14), Span(name)], Span(clean(text, _WORD_LIMIT), tone), width)
 

@@ -36,7 +36,8 @@ def usage(
 def _table(attempts: Sequence[Report], live: Live | None) -> list[Line]:
     if not attempts:
         return [line(Span("no provider was called yet", Tone.DIM))]
-    heads = "".join(f"{f'ATTEMPT {each.get("attempt")}':>{_CELL}}" for each in attempts)
+    numbers = [f"ATTEMPT {each.get('attempt')}" for each in attempts]
+    heads = "".join(f"{number:>{_CELL}}" for number in numbers)
     lines = [line(Span(f"{'':<{_LABEL}}{heads}", Tone.DIM))]
     for bucket in _BUCKETS:
         cells = [_tokens(each.get("calls") or (), bucket, live) for each in attempts]
