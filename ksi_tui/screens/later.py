@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ksi_tui.screens.receipt import Receipt, Stopped
     from ksi_tui.screens.request import RequestScreen
     from ksi_tui.screens.requests import RequestsScreen
+    from ksi_tui.screens.save_bundle import SaveBundle
     from ksi_tui.screens.session import SessionScreen
     from ksi_tui.screens.submit import SubmitScreen
     from ksi_tui.screens.usage import UsageScreen
@@ -132,3 +133,10 @@ def events_screen(pattern: str = "*") -> EventsScreen:
     from ksi_tui.screens.events import EventsScreen
 
     return EventsScreen(pattern)
+
+
+def save_bundle() -> SaveBundle:
+    """Return the question what an incident bundle is to hold."""
+    from ksi_tui.screens.save_bundle import SaveBundle
+
+    return SaveBundle()
