@@ -304,6 +304,8 @@ class SnapshotQuery:
     pause_limit: int = 50
     trend_points: int = 96
     request_id: str | None = None
+    provider: str | None = None
+    """Only what this provider is called for is in `active`."""
     explain: bool = False
     attention_limit: int = 20
 
