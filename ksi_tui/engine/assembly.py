@@ -16,6 +16,7 @@ from ksi_tui.engine import admissions, events
 from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.bookkeeper import Bookkeeper
+from ksi_tui.engine.bulk import Bulk
 from ksi_tui.engine.checkpoint import Checkpoints
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.conclusions import Conclusions
@@ -74,6 +75,7 @@ class Parts:
     conclusions: Conclusions
     intake: Intake
     interventions: Interventions
+    bulk: Bulk
     controls: Controls
     provider_controls: ProviderControls
     reports: Reports
@@ -285,6 +287,7 @@ def _build(
         conclusions=conclusions,
         intake=intake,
         interventions=interventions,
+        bulk=Bulk(core, interventions),
         controls=controls,
         provider_controls=ProviderControls(core, dispatcher, replies),
         reports=Reports(core, endings, intake, interventions),

@@ -217,8 +217,8 @@ class CompletionEngine:
         on("completion:async", lambda data: self._now.intake.completion(data, inject=False))
         on("completion:inject", lambda data: self._now.intake.completion(data, inject=True))
         self._on("completion:batch", Batch, lambda parts, data: parts.intake.batch(data.requests))
-        self._on("completion:cancel", Cancel, lambda p, data: p.interventions.cancel(data))
-        self._on("completion:retry", Retry, lambda p, data: p.interventions.retry(data))
+        self._on("completion:cancel", Cancel, lambda p, data: p.bulk.cancel(data))
+        self._on("completion:retry", Retry, lambda p, data: p.bulk.retry(data))
         self._on(
             "completion:request_status", OneRequest, lambda p, d: p.replies.request(d.request_id)
         )

@@ -262,6 +262,10 @@ class Reader(InjectionReader, Protocol):
         """Return the states of those of the given requests that exist."""
         ...
 
+    async def in_order(self, request_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of the given requests that exist, in the order of their places."""
+        ...
+
     async def sessions_of(self, request_ids: Sequence[str]) -> Mapping[str, str]:
         """Return the sessions of those of the given requests that exist."""
         ...

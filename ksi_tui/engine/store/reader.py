@@ -116,6 +116,11 @@ class SqliteReader:
         found = await self._ask_by_ids(statements.STATES, request_ids)
         return {request_id: State(state) for request_id, state in found}
 
+    async def in_order(self, request_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of the given requests that exist, in the order of their places."""
+        found = await self._ask(statements.IN_ORDER, to_json(list(request_ids)))
+        return [request_id for (request_id,) in found]
+
     async def sessions_of(self, request_ids: Sequence[str]) -> Mapping[str, str]:
         """Return the sessions of those of the given requests that exist."""
         found = await self._ask_by_ids(statements.SESSIONS_OF, request_ids)
