@@ -36,6 +36,7 @@ from ksi_tui.incident.recorder import QUERY, Recorder
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen, Recording
 from ksi_tui.screens.ending import EXIT_FAULT, end_work, exit_code_of, in_flight
+from ksi_tui.screens.event_log import EventLog
 from ksi_tui.screens.overview import Overview
 from ksi_tui.screens.palette import palette_commands
 from ksi_tui.widgets import formats
@@ -98,6 +99,7 @@ class KsiApp(App[int]):
         self.draft: dict[str, str] = {}
         self.recording = recording
         self.recorder = Recorder()
+        self.events = EventLog()
         self._settings = settings
         self._connect = connect
         self._demo_wanted = demo
@@ -133,6 +135,7 @@ class KsiApp(App[int]):
         if not self.is_running:  # the timer may fire once more while screens are taken down
             return
         self._record()
+        self.events.drain(self.client)
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
@@ -148,7 +151,9 @@ class KsiApp(App[int]):
 
         if self.client is None:
             raise BundleError(self.fault or "the engine is starting")
-        return await save_bundle(self.client, self.recorder, [], self._settings(), wanted)
+        return await save_bundle(
+            self.client, self.recorder, self.events.events(), self._settings(), wanted
+        )
 
     def action_save_bundle(self) -> None:
         """Ask what an incident bundle is to hold, and write it."""

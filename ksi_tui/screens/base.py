@@ -26,6 +26,7 @@ from ksi_tui.widgets.table import LiveTable
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
     from ksi_tui.incident.save import Saved, Wanted
+    from ksi_tui.screens.event_log import EventLog
 
 ERROR_LIMIT = 500
 _ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
@@ -57,6 +58,7 @@ class Host(Protocol):
     draft: dict[str, str]
     config_hint: str
     recording: Recording | None
+    events: EventLog
 
     async def save_bundle(self, wanted: Wanted) -> Saved:
         """Write an incident bundle; raises BundleError when it cannot be."""
