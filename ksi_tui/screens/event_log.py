@@ -11,11 +11,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ksi_tui.client import EngineClient, Event, Subscription
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
+
+if TYPE_CHECKING:
+    from ksi_tui.client import EngineClient, Event, Subscription
 
 MOST: Final = 10_000
 """Entries that are kept; over it the oldest go."""
@@ -143,6 +145,8 @@ class EventLog:
         return list(self._as_events())
 
     def _as_events(self) -> Iterator[Event]:
+        from ksi_tui.client import Event  # noqa: PLC0415 - the first frame does without
+
         first = self._taken - len(self._entries) + 1
         for seq, entry in enumerate(self._entries, first):
             yield Event(seq, entry.name, entry.data, entry.at)

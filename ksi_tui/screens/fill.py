@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from ksi_tui.client import Snapshot
-from ksi_tui.screens.series import Charted
+from typing import TYPE_CHECKING
+
 from ksi_tui.widgets import formats, rows
 from ksi_tui.widgets.spans import Line, Span, Tone
 from ksi_tui.widgets.table import LiveTable
 from ksi_tui.widgets.tokens import Past, TokenPane
+
+if TYPE_CHECKING:
+    from ksi_tui.client import Snapshot
+    from ksi_tui.screens.series import Charted
 
 _MOST_PROVIDERS = 8
 _PROVIDER_FRAME = 3

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ksi_tui.engine.views import TokenRow, TokenView
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.axis import Times
 from ksi_tui.widgets.chart import Plotted, chart, plot
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Line, Span, Tone, line
+
+if TYPE_CHECKING:
+    from ksi_tui.engine.views import TokenRow, TokenView
 
 _TOTALS = 41
 _LEAST_CHART = 24
