@@ -32,6 +32,7 @@ from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreErr
 from ksi_tui.hangup import watched_terminal
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen, Recording
+from ksi_tui.screens.event_log import EventLog
 from ksi_tui.screens.overview import Overview
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean, clean_block
@@ -117,6 +118,7 @@ class KsiApp(App[int]):
         self.refused: SettingsRefused | None = None
         self.recording = recording
         self.draft: Draft | None = None
+        self.events = EventLog()
         self._settings = settings
         self._prompts_file = None if ui.text == "never" else prompts_file
         self._connect = connect
@@ -158,6 +160,7 @@ class KsiApp(App[int]):
             return
         if self.client is not None and self.recording is None:
             self._incidents.look(self.client, self.clock())
+        self.events.drain(self.client)
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
@@ -170,7 +173,7 @@ class KsiApp(App[int]):
 
     async def save_bundle(self, wanted: Wanted) -> Saved:
         """Write an incident bundle; raises BundleError when it cannot be."""
-        return await self._incidents.save(self.client, [], wanted)
+        return await self._incidents.save(self.client, self.events.events(), wanted)
 
     def action_save_bundle(self) -> None:
         """Ask what an incident bundle is to hold, and write it."""

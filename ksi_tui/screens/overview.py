@@ -13,6 +13,7 @@ from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.layouts import Layout, layout_for
+from ksi_tui.screens.series import WINDOWS, WindowedScreen
 from ksi_tui.screens.targets import target_of
 from ksi_tui.widgets import header, rows
 from ksi_tui.widgets.lines import Bar
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 ORDER = ("queues", "active", "providers", "locks", "tokens")
 
 
-class Overview(ActingScreen):
+class Overview(WindowedScreen, ActingScreen):
     """Everything at one glance."""
 
     WHERE = Where.OVERVIEW
@@ -171,7 +172,10 @@ class Overview(ActingScreen):
         fill.queues(self._table("queues"), snapshot, query.queue_offset)
         fill.locks(self._table("locks"), snapshot)
         fill.providers(self._table("providers"), snapshot, fixed=not self.has_class("tabs"))
-        fill.tokens(self.query_one("#tokens", TokenPane), snapshot)
+        pane = self.query_one("#tokens", TokenPane)
+        live = self.window is WINDOWS[0]
+        longer = None if live else self.chart_series(pane.chart_points)
+        fill.tokens(pane, snapshot, self.window_note(), longer)
         if snapshot.notices != self._notices:
             self._notices = snapshot.notices
             if self._notices:

@@ -167,7 +167,8 @@ class UsageQuery:
 
     `since` and `until` in epoch seconds, `by` one of agent, model, provider, session,
     day or None for one sum, `bucket_s` for a trend (whole minutes). `largest`: only that many
-    groups, those with the most tokens, in this order.
+    groups, those with the most tokens, in this order. `newest`: only that many days or buckets,
+    the last of time first.
     """
 
     agent_id: str | None = None
@@ -179,3 +180,4 @@ class UsageQuery:
     by: str | None = None
     bucket_s: int | None = None
     largest: int | None = None
+    newest: int | None = None
