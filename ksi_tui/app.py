@@ -12,15 +12,17 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
@@ -31,18 +33,25 @@ from ksi_tui.demo import DemoSwitch
 from ksi_tui.engine.errors import KsiError
 from ksi_tui.engine.views import Verdict
 from ksi_tui.hangup import watched_terminal
+from ksi_tui.incident.errors import BundleError
+from ksi_tui.incident.recorder import QUERY, Recorder
+from ksi_tui.past_prompts import PastPrompts
 from ksi_tui.screens import later
-from ksi_tui.screens.base import KsiScreen
+from ksi_tui.screens.base import KsiScreen, Recording
 from ksi_tui.screens.ending import EXIT_FAULT, end_work, exit_code_of, in_flight
 from ksi_tui.screens.overview import Overview
 from ksi_tui.screens.palette import palette_commands
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean, clean_block
+from ksi_tui.widgets.paste import PasteSafeDriver
 from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
 
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
+    from ksi_tui.incident.save import Saved, Wanted
+    from ksi_tui.screens.draft import Draft
+    from ksi_tui.saved_filters import FilterBook
 
 Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
 
@@ -58,7 +67,10 @@ class KsiApp(App[int]):
 
     `connect` returns the context manager of an engine's client; it may import the engine
     late. `name` stands in the header. With `demo` the load begins by itself.
-    `config_hint` is the settings file that a user would write.
+    `config_hint` is the settings file that a user would write, `settings` tells those that
+    apply, without secrets, `prompts_file` is where prompts are kept for tomorrow (None: nowhere).
+    Saved filters are kept in `filters_file`, without one only as long as this runs. Over a
+    `recording` there is time to step through.
     """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -75,6 +87,10 @@ class KsiApp(App[int]):
         name: str,
         demo: bool = False,
         config_hint: str = "",
+        filters_file: Path | None = None,
+        settings: Callable[[], Mapping[str, Any]] = dict,
+        recording: Recording | None = None,
+        prompts_file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line_filters: list[LineFilter] = [SafeFilter()]
@@ -85,11 +101,16 @@ class KsiApp(App[int]):
         self.ui = ui
         self.display_name = name
         self.config_hint = config_hint
+        self._filters_file = filters_file
         self.clock = clock
         self.client: EngineClient | None = None
         self.fault: str | None = None
         self.exit_code = 0
-        self.draft: dict[str, str] = {}
+        self.recording = recording
+        self.recorder = Recorder()
+        self._settings = settings
+        self.draft: Draft | None = None
+        self.past = PastPrompts(None if ui.text == "never" else prompts_file)
         self._connect = connect
         self._demo_wanted = demo
         self._demo = DemoSwitch()
@@ -108,6 +129,11 @@ class KsiApp(App[int]):
         """Return what every painted line passes, the backstop of `clean` last but spelling."""
         return [*super().get_line_filters(), *self._line_filters]
 
+    def get_driver_class(self) -> type[Driver]:
+        """Return a driver that takes a paste as text, whatever it holds."""
+        found = super().get_driver_class()
+        return PasteSafeDriver if found is LinuxDriver else found
+
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return our own variables for themes that do not define them."""
         return theme.FALLBACK_VARIABLES
@@ -123,9 +149,43 @@ class KsiApp(App[int]):
     def _tick(self) -> None:
         if not self.is_running:  # the timer may fire once more while screens are taken down
             return
+        self._record()
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
+
+    def _record(self) -> None:
+        """Keep what an incident bundle would show of this moment."""
+        if self.client is not None and self.recording is None and self.recorder.due(self.clock()):
+            self.recorder.record(self.client.snapshot(QUERY), self.clock())
+
+    async def save_bundle(self, wanted: Wanted) -> Saved:
+        """Write an incident bundle; raises BundleError when it cannot be."""
+        from ksi_tui.incident.save import save_bundle  # noqa: PLC0415 - seldom asked for
+
+        if self.client is None:
+            raise BundleError(self.fault or "the engine is starting")
+        return await save_bundle(self.client, self.recorder, [], self._settings(), wanted)
+
+    def action_save_bundle(self) -> None:
+        """Ask what an incident bundle is to hold, and write it."""
+        if self.recording is None:
+            self.push_screen(later.save_bundle())
+        elif isinstance(self.screen, KsiScreen):
+            self.screen.say("this is a bundle already", Tone.WARN)
+
+    def action_step(self, moments: int) -> None:
+        """Go on in a recording, back where negative."""
+        if not isinstance(self.screen, KsiScreen):
+            return
+        if self.recording is None:
+            self.screen.say("time is stepped through in a recording: ksi-tui open", Tone.WARN)
+            return
+        try:
+            self.recording.step(moments)
+        except BundleError as error:
+            self.screen.say(str(error), Tone.BAD)
+        self.screen.tick()
 
     def show_verdict(self, verdict: Verdict) -> None:
         """Set the terminal's title when the verdict changed."""
@@ -136,6 +196,13 @@ class KsiApp(App[int]):
         if title != self._titled and self._driver is not None and not self.is_headless:
             self._titled = title
             self._driver.write(f"\x1b]0;{title}\x07")
+
+    @cached_property
+    def filters(self) -> FilterBook:
+        """Saved filters and the history of filters."""
+        from ksi_tui.saved_filters import FilterBook  # noqa: PLC0415 - after the first frame
+
+        return FilterBook(self._filters_file, self.ui.filters)
 
     # --- the engine ------------------------------------------------------------------
 

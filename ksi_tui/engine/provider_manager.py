@@ -250,7 +250,7 @@ class ProviderManager:
                 entry.limit.refused(tokens)
             return Verdict(
                 provider=entry.name,
-                kind=_VERDICTS[cause.kind],
+                kind=VERDICTS[cause.kind],
                 detail=cause.text,
                 until=cause.until,
             )
@@ -390,7 +390,7 @@ _SETTLED = {
     CircuitEffect.OPENS: Settled.OPENS,
 }
 
-_VERDICTS = {
+VERDICTS = {
     CauseKind.PAUSE: VerdictKind.PAUSED,
     CauseKind.COOLDOWN: VerdictKind.COOLING,
     CauseKind.CIRCUIT: VerdictKind.OPEN,

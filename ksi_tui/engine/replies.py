@@ -15,6 +15,7 @@ from ksi_tui.engine.continuity import history_report
 from ksi_tui.engine.control_replies import circuit_reply, pause_reply, paused_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import NotFound
+from ksi_tui.engine.journal import journal_page
 from ksi_tui.engine.models import CauseKind, PauseScope, State
 from ksi_tui.engine.payloads import Results, SessionStatus, TokenUsage
 from ksi_tui.engine.provider_entry import Entry
@@ -22,7 +23,10 @@ from ksi_tui.engine.request_report import request_report
 from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.upkeep.response_writer import unfiled_count
+from ksi_tui.engine.usage_groups import usage_groups
+from ksi_tui.engine.usage_payloads import JournalPage, Series
 from ksi_tui.engine.usage_report import usage_report
+from ksi_tui.engine.usage_series import series_report
 from ksi_tui.engine.why.causes import Causes
 from ksi_tui.engine.why.chain import Chains
 from ksi_tui.engine.why.outlook import Outlooks
@@ -325,8 +329,19 @@ class Replies:
 
     async def token_usage(self, data: TokenUsage) -> dict[str, Any]:
         """Answer `completion:token_usage`."""
-        core = self._core
-        return await usage_report(core.store, data, core.clock(), len(core.sessions))
+        core, now = self._core, self._core.clock()
+        if data.by is None:
+            return await usage_report(core.store, data, now, len(core.sessions))
+        groups = await usage_groups(core.store, data, now)
+        return {**await usage_report(core.store, data, now, len(core.sessions)), "groups": groups}
+
+    async def series(self, data: Series) -> dict[str, Any]:
+        """Answer `completion:series`."""
+        return await series_report(self._core.store, data, self._core.clock())
+
+    async def journal(self, data: JournalPage) -> dict[str, Any]:
+        """Answer `system:journal`."""
+        return await journal_page(self._core.store, data)
 
 
 def _limits(entry: Entry, now: float) -> dict[str, Any] | None:

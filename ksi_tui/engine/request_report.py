@@ -61,6 +61,7 @@ def request_report(stored: StoredRequest, ticket: Ticket | None) -> dict[str, An
         "interruptions": ticket.interruptions if ticket else stored.interruptions,
         "error": error,
         "prompt": spec.prompt,
+        "system": spec.system,
         "messages": [dict(message) for message in spec.messages] if spec.messages else None,
         "history": "session" if spec.history else "none",
         "params": dict(spec.params),

@@ -25,11 +25,28 @@ from ksi_tui.widgets.table import LiveTable
 
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
+    from ksi_tui.incident.save import Saved, Wanted
+    from ksi_tui.past_prompts import PastPrompts
+    from ksi_tui.screens.draft import Draft
+    from ksi_tui.saved_filters import FilterBook
 
 ERROR_LIMIT = 500
 _ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
 SAY_S = 6.0
 """How long a message stands in the footer, in seconds, unless a key is pressed before."""
+
+
+class Recording(Protocol):
+    """Time that can be stepped through."""
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Which moment is shown, counted from 1, and how many there are."""
+        ...
+
+    def step(self, frames: int) -> None:
+        """Go on by so many moments, back where negative; BundleError where one is damaged."""
+        ...
 
 
 class Host(Protocol):
@@ -40,8 +57,19 @@ class Host(Protocol):
     display_name: str
     fault: str | None
     clock: Callable[[], float]
-    draft: dict[str, str]
+    draft: Draft | None
+    past: PastPrompts
     config_hint: str
+    recording: Recording | None
+
+    async def save_bundle(self, wanted: Wanted) -> Saved:
+        """Write an incident bundle; raises BundleError when it cannot be."""
+        ...
+
+    @property
+    def filters(self) -> FilterBook:
+        """Saved filters and the history of filters."""
+        ...
 
     def copy_to_clipboard(self, text: str) -> None:
         """Hand a text to the terminal's clipboard; nothing tells whether it arrived."""
@@ -122,6 +150,8 @@ class KsiScreen(Screen[None]):
 
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now; decides the footer."""
+        if action_id in ("step_back", "step_on"):
+            return self.host.recording is not None
         if action_id in _ON_A_REQUEST:
             target = self.target()
             return target is not None and target.session_id is not None

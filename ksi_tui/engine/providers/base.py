@@ -71,6 +71,12 @@ class Closed:
     tool_schema_tokens: int | None = None
 
 
+def in_order(history: Sequence[Message], messages: Sequence[Message]) -> list[Message]:
+    """Return both as they are sent: the instructions of `messages`, the history, the rest."""
+    first = next((i for i, m in enumerate(messages) if m.get("role") != "system"), len(messages))
+    return [*messages[:first], *history, *messages[first:]]
+
+
 class CallObserver(Protocol):
     """Who listens to a call while it runs. Both methods return at once and never raise."""
 

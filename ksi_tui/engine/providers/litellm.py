@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ksi_tui.config import ENV_REFERENCE, ProviderSettings, references
@@ -38,6 +39,15 @@ def resolved(value: Any, environ: Mapping[str, str]) -> Any:
     if isinstance(value, str) and value.startswith(ENV_REFERENCE):
         return environ.get(value.removeprefix(ENV_REFERENCE), "")
     return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What a call would send: messages kept of its history, tokens in all, the model's window."""
+
+    history: int
+    tokens: int
+    window: int | None
 
 
 class LitellmProvider:
@@ -93,6 +103,35 @@ class LitellmProvider:
         """Return how many tokens may be sent to a model, None when nobody knows."""
         found = await self._pool.ask({"kind": Kind.WINDOW, "model": model})
         return None if found is None else int(found)
+
+    async def fit(
+        self,
+        model: str,
+        history: Sequence[Message],
+        messages: Sequence[Message],
+        params: Mapping[str, Any],
+    ) -> Fit:
+        """Return what a call would send of a history, counted by a worker; sends nothing."""
+        own = self._params(params)
+        found = await self._pool.ask(
+            {
+                "kind": Kind.FIT,
+                "model": str(own.get("base_model") or model),
+                "history": list(history),
+                "messages": list(messages),
+                "reply_tokens": own.get("max_completion_tokens") or own.get("max_tokens") or 0,
+                "tools": own.get("tools"),
+            }
+        )
+        return Fit(**found)
+
+    async def known_models(self) -> Sequence[Mapping[str, Any]]:
+        """Return what a worker knows of this provider's models, as `KnownModels.matching`."""
+        settings = self._settings
+        template = str(settings.params.get("base_model") or settings.model)
+        body = {"kind": Kind.MODELS, "model": template, "patterns": list(settings.models)}
+        found: list[Mapping[str, Any]] = await self._pool.ask(body)
+        return found
 
     def _body(self, spec: CallSpec) -> dict[str, Any]:
         return {
