@@ -283,7 +283,7 @@ def _build(
     intake = Intake(core, conclusions)
     interventions = Interventions(core, conclusions, endings, locks)
     controls = Controls(core, dispatcher)
-    replies = Replies(core, causes)
+    replies = Replies(core, causes, books.closing)
     injector = Injector(core, intake, keeper)
     keeper.deliver = injector.deliver
     return Parts(

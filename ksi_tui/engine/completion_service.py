@@ -39,11 +39,11 @@ from ksi_tui.engine.payloads import (
     Cancel,
     MaybeProvider,
     Nothing,
-    OneRequest,
     Payload,
     PayloadT,
     Preview,
     ReleaseLock,
+    RequestStatus,
     Results,
     Retry,
     SessionStatus,
@@ -221,7 +221,7 @@ class CompletionEngine:
         self._on("completion:cancel", Cancel, lambda p, data: p.interventions.cancel(data))
         self._on("completion:retry", Retry, lambda p, data: p.interventions.retry(data))
         self._on(
-            "completion:request_status", OneRequest, lambda p, d: p.replies.request(d.request_id)
+            "completion:request_status", RequestStatus, lambda p, data: p.replies.request(data)
         )
         self._on("completion:status", Nothing, lambda p, _: p.replies.status())
         self._on("completion:session_status", SessionStatus, lambda p, d: p.replies.session(d))

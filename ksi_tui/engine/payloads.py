@@ -298,6 +298,12 @@ class OneRequest(Payload):
     request_id: Id
 
 
+class RequestStatus(OneRequest):
+    """Data of `completion:request_status`. `sent`: also the messages as they went out."""
+
+    sent: bool = False
+
+
 class OneSession(Payload):
     """Data of events about one session."""
 

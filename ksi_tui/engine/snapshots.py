@@ -34,7 +34,7 @@ from ksi_tui.engine.views import (
     SnapshotQuery,
     Totals,
 )
-from ksi_tui.engine.why.causes import Causes, seconds
+from ksi_tui.engine.why.causes import Causes, open_calls, seconds
 from ksi_tui.engine.why.chain import Chains
 from ksi_tui.engine.why.explain import Explanations
 from ksi_tui.engine.why.lock_holder import Holders, Work
@@ -118,6 +118,8 @@ class Snapshots:
     def _active(self, query: SnapshotQuery, now: float) -> tuple[tuple[ActiveView, ...], int]:
         """Return running ones worst first, then those in backoff, then what ended a moment ago."""
         core = self._core
+        if query.provider is not None:
+            return self._called(query, query.provider, now)
         views = [
             self._active_view(lane.running, now)
             for lane in core.queue.running_lanes()
@@ -133,6 +135,16 @@ class Snapshots:
         both = chain(views, ended)
         shown = list(both)[query.active_offset : query.active_offset + query.active_limit]
         return tuple(shown), total
+
+    def _called(
+        self, query: SnapshotQuery, provider: str, now: float
+    ) -> tuple[tuple[ActiveView, ...], int]:
+        """Return the requests that one provider is called for, the worst first."""
+        tickets = [call.run.ticket for call in open_calls(self._core, provider)]
+        views = [self._active_view(ticket, now) for ticket in tickets]
+        views.sort(key=lambda view: (_WORST_FIRST.get(view.phase, 3), -view.age_s))
+        end = query.active_offset + query.active_limit
+        return tuple(views[query.active_offset : end]), len(views)
 
     def _active_view(self, ticket: Ticket, now: float) -> ActiveView:
         run = ticket.run

@@ -24,6 +24,7 @@ from ksi_tui.engine.models import (
     PauseScope,
     RequestSpec,
     State,
+    Usage,
 )
 from ksi_tui.engine.store.injection_records import InjectionReader, InjectionWrite
 from ksi_tui.engine.store.journal import JournalEntry, JournalQuery, JournalWrite
@@ -287,6 +288,12 @@ class Reader(InjectionReader, Protocol):
         self, request_ids: Sequence[str]
     ) -> Sequence[tuple[int, Mapping[str, Any]]]:
         """Return those of the given requests that are final, as `results` does."""
+        ...
+
+    async def spent_of(
+        self, request_ids: Sequence[str]
+    ) -> Mapping[str, tuple[Usage | None, float | None]]:
+        """Return what those of the given requests that called somebody have used and cost."""
         ...
 
     async def counts(self) -> Mapping[State, int]:

@@ -19,7 +19,7 @@ import aiosqlite
 
 from ksi_tui.engine.errors import StoreUnavailable
 from ksi_tui.engine.injection.policy import Chain, Injection
-from ksi_tui.engine.models import CallRecord, Pause, State
+from ksi_tui.engine.models import CallRecord, Pause, State, Usage
 from ksi_tui.engine.store import journal, migrations, rows, statements, usage, usage_statements
 from ksi_tui.engine.store.columns import to_json
 from ksi_tui.engine.store.journal import JournalEntry, JournalQuery
@@ -173,6 +173,15 @@ class SqliteReader:
         for call in used:
             calls[call[0]].append(call)
         return [(row[0], rows.result(row, calls.get(row[1], ()))) for row in found]
+
+    async def spent_of(
+        self, request_ids: Sequence[str]
+    ) -> Mapping[str, tuple[Usage | None, float | None]]:
+        """Return what all calls of the given requests have used and cost (None: unpriced)."""
+        calls: dict[str, list[tuple[str, Usage | None, float | None]]] = defaultdict(list)
+        for row in await self._ask_by_ids(statements.CALL_USAGE_OF, request_ids):
+            calls[row[0]].append((row[1], rows.usage(row[2:8]), row[8]))
+        return {name: usage.answering(used, completed=False) for name, used in calls.items()}
 
     async def counts(self) -> Mapping[State, int]:
         """Return how many requests the store holds, by state."""
