@@ -12,11 +12,11 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual.app import App, SystemCommand
@@ -33,9 +33,11 @@ from ksi_tui.demo import DemoSwitch
 from ksi_tui.engine.errors import KsiError
 from ksi_tui.engine.views import Verdict
 from ksi_tui.hangup import watched_terminal
+from ksi_tui.incident.errors import BundleError
+from ksi_tui.incident.recorder import QUERY, Recorder
 from ksi_tui.past_prompts import PastPrompts
 from ksi_tui.screens import later
-from ksi_tui.screens.base import KsiScreen
+from ksi_tui.screens.base import KsiScreen, Recording
 from ksi_tui.screens.ending import EXIT_FAULT, end_work, exit_code_of, in_flight
 from ksi_tui.screens.overview import Overview
 from ksi_tui.screens.palette import palette_commands
@@ -47,6 +49,7 @@ from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
 
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
+    from ksi_tui.incident.save import Saved, Wanted
     from ksi_tui.screens.draft import Draft
 
 Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
@@ -63,8 +66,9 @@ class KsiApp(App[int]):
 
     `connect` returns the context manager of an engine's client; it may import the engine
     late. `name` stands in the header. With `demo` the load begins by itself.
-    `config_hint` is the settings file that a user would write, `prompts_file` where prompts are
-    kept for tomorrow (None: nowhere).
+    `config_hint` is the settings file that a user would write, `settings` tells those that
+    apply, without secrets. `prompts_file` is where prompts are kept for tomorrow (None:
+    nowhere). Over a `recording` there is time to step through.
     """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -82,6 +86,8 @@ class KsiApp(App[int]):
         demo: bool = False,
         config_hint: str = "",
         prompts_file: Path | None = None,
+        settings: Callable[[], Mapping[str, Any]] = dict,
+        recording: Recording | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line_filters: list[LineFilter] = [SafeFilter()]
@@ -97,7 +103,11 @@ class KsiApp(App[int]):
         self.fault: str | None = None
         self.exit_code = 0
         self.draft: Draft | None = None
+        self.handed_over = False
         self.past = PastPrompts(None if ui.text == "never" else prompts_file)
+        self.recording = recording
+        self.recorder = Recorder()
+        self._settings = settings
         self._connect = connect
         self._demo_wanted = demo
         self._demo = DemoSwitch()
@@ -134,11 +144,46 @@ class KsiApp(App[int]):
         self.call_after_refresh(self._begin, wrong)
 
     def _tick(self) -> None:
-        if not self.is_running:  # the timer may fire once more while screens are taken down
+        # The timer may fire once more while screens are taken down, or while an editor is up.
+        if not self.is_running or self.handed_over:
             return
+        self._record()
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
+
+    def _record(self) -> None:
+        """Keep what an incident bundle would show of this moment."""
+        if self.client is not None and self.recording is None and self.recorder.due(self.clock()):
+            self.recorder.record(self.client.snapshot(QUERY), self.clock())
+
+    async def save_bundle(self, wanted: Wanted) -> Saved:
+        """Write an incident bundle; raises BundleError when it cannot be."""
+        from ksi_tui.incident.save import save_bundle  # noqa: PLC0415 - seldom asked for
+
+        if self.client is None:
+            raise BundleError(self.fault or "the engine is starting")
+        return await save_bundle(self.client, self.recorder, [], self._settings(), wanted)
+
+    def action_save_bundle(self) -> None:
+        """Ask what an incident bundle is to hold, and write it."""
+        if self.recording is None:
+            self.push_screen(later.save_bundle())
+        elif isinstance(self.screen, KsiScreen):
+            self.screen.say("this is a bundle already", Tone.WARN)
+
+    def action_step(self, moments: int) -> None:
+        """Go on in a recording, back where negative."""
+        if not isinstance(self.screen, KsiScreen):
+            return
+        if self.recording is None:
+            self.screen.say("time is stepped through in a recording: ksi-tui open", Tone.WARN)
+            return
+        try:
+            self.recording.step(moments)
+        except BundleError as error:
+            self.screen.say(str(error), Tone.BAD)
+        self.screen.tick()
 
     def show_verdict(self, verdict: Verdict) -> None:
         """Set the terminal's title when the verdict changed."""

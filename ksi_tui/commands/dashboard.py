@@ -12,11 +12,13 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from ksi_tui import paths
 from ksi_tui.app import KsiApp, run_dashboard
 from ksi_tui.client import EngineClient
+from ksi_tui.commands.config import shown
 from ksi_tui.commands.settings import settings
 from ksi_tui.config import Config, config_file
 from ksi_tui.engine.errors import InputError
@@ -26,6 +28,15 @@ Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
 
 def execute(options: argparse.Namespace) -> int:
     """Show the dashboard until its user quits; returns its exit code."""
+    need_terminal()
+    if options.demo:
+        with tempfile.TemporaryDirectory(prefix="ksi-tui-demo-") as folder:
+            return _show(_demo_config(Path(folder) / "demo.db"), name="ksi-tui demo", demo=True)
+    return _show(settings(options), name=_name(options.config), demo=False)
+
+
+def need_terminal() -> None:
+    """Raise InputError where no dashboard can be shown."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("the dashboard needs a terminal; `ksi-tui run` works without one")
     if os.environ.get("TERM") == "dumb":
@@ -33,10 +44,6 @@ def execute(options: argparse.Namespace) -> int:
             "the dashboard needs a terminal that can move its cursor, and TERM is dumb; "
             "`ksi-tui run` works on any"
         )
-    if options.demo:
-        with tempfile.TemporaryDirectory(prefix="ksi-tui-demo-") as folder:
-            return _show(_demo_config(Path(folder) / "demo.db"), name="ksi-tui demo", demo=True)
-    return _show(settings(options), name=_name(options.config), demo=False)
 
 
 def _demo_config(database: Path) -> Config:
@@ -53,6 +60,7 @@ def _show(config: Config, *, name: str, demo: bool) -> int:
         demo=demo,
         config_hint=_hint(config),
         prompts_file=None if demo else paths.state_dir() / "prompts.jsonl",
+        settings=partial(shown, config),
     )
     return asyncio.run(run_dashboard(app))
 

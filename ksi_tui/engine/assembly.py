@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
-from ksi_tui.engine import admissions, events
+from ksi_tui.engine import admissions, events, journal
 from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.bookkeeper import Bookkeeper
@@ -200,7 +200,7 @@ class Wires:
             self.workers.started()
             self.on_freed()
         else:
-            self.workers.lost(str(data.get("reason", "")))
+            self.workers.lost(str(data.get("reason", "")), self.core.clock())
         self._router.publish(name, data)
 
     def on_circuit(self, provider: str, before: str, after: str, reason: str) -> None:
@@ -237,6 +237,7 @@ def _build(
     build: Callable[[ProviderSettings], Provider] | None,
 ) -> Parts:
     wires = Wires(config.engine.workers, router, store)
+    router.keep(journal.KEPT, journal.Journal(store, clock).keep)
     pauses = PauseTable()
     core = Core(
         config=config,
@@ -265,7 +266,14 @@ def _build(
     conclusions = Conclusions(core, endings)
     kept = Admissions(store.write)
     books = Bookkeeper(
-        config, clock, core.providers, core.tokens, kept, router.publish, wires.write_call
+        config,
+        clock,
+        core.providers,
+        core.tokens,
+        kept,
+        core.diversions,
+        router.publish,
+        wires.write_call,
     )
     walker = Walker(clock, core.providers, kept, books)
     dispatcher = Dispatcher(core, walker, conclusions, endings, locks, keeper)

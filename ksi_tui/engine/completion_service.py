@@ -54,6 +54,7 @@ from ksi_tui.engine.payloads import (
 from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.store.base import Store
 from ksi_tui.engine.upkeep.housekeeping import Housekeeper
+from ksi_tui.engine.usage_payloads import JournalPage, Series
 from ksi_tui.engine.views import Level, Snapshot, SnapshotQuery, Totals, Verdict
 
 log = logging.getLogger(__name__)
@@ -229,6 +230,8 @@ class CompletionEngine:
         self._on("completion:token_usage", TokenUsage, lambda p, d: p.replies.token_usage(d))
         self._on("completion:models", Nothing, lambda p, _: p.offers.models())
         self._on("completion:preview", Preview, lambda p, d: p.offers.preview(d))
+        self._on("completion:series", Series, lambda p, d: p.replies.series(d))
+        self._on("system:journal", JournalPage, lambda p, d: p.replies.journal(d))
         self._on("completion:results", Results, lambda p, d: p.replies.results(d))
         self._on(
             "conversation:acquire_lock", AcquireLock, lambda p, d: p.interventions.acquire_lock(d)

@@ -335,6 +335,8 @@ class TokenUsage(Payload):
     provider: Id | None = None
     hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     bucket_minutes: Annotated[int, Field(ge=1, le=44_640)] | None = None
+    by: Literal["agent", "model", "provider", "session", "day", "hour", "minute"] | None = None
+    limit: Annotated[int, Field(ge=1, le=1_000)] | None = None
 
 
 class AcquireLock(OneSession):

@@ -15,14 +15,18 @@ from ksi_tui.engine.continuity import history_report
 from ksi_tui.engine.control_replies import circuit_reply, pause_reply, paused_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import NotFound
-from ksi_tui.engine.models import CauseKind, State
+from ksi_tui.engine.journal import journal_page
+from ksi_tui.engine.models import CauseKind, PauseScope, State
 from ksi_tui.engine.payloads import Results, SessionStatus, TokenUsage
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
 from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.upkeep.response_writer import unfiled_count
+from ksi_tui.engine.usage_groups import usage_groups
+from ksi_tui.engine.usage_payloads import JournalPage, Series
 from ksi_tui.engine.usage_report import usage_report
+from ksi_tui.engine.usage_series import series_report
 from ksi_tui.engine.why.causes import Causes
 from ksi_tui.engine.why.chain import Chains
 from ksi_tui.engine.why.outlook import Outlooks
@@ -98,19 +102,24 @@ class Replies:
     def _pauses_hold_everything(self) -> bool:
         """Whether something waits and nothing will go on until somebody resumes it.
 
-        Looks no further than the first request that runs or waits for anything else.
+        Costs what there are routes and pauses, whatever waits.
         """
         core = self._core
-        if not len(core.pauses) or core.queue.running_count or not core.queue.session_count:
+        sessions = core.queue.session_count
+        if not len(core.pauses) or core.queue.running_count or not sessions:
             return False
         if core.pauses.engine is not None:
             return True
         now = core.clock()
-        heads = (lane.head for lane in core.queue.lanes())
-        return all(
-            head is not None and self._causes.cause(head, now).kind is CauseKind.PAUSE
-            for head in heads
+        held = sum(
+            pause.scope is PauseScope.SESSION and core.queue.lane(pause.id or "") is not None
+            for pause in core.pauses
         )
+        for line in core.queue.lines(sessions):
+            if self._causes.of_line(line, now).kind is not CauseKind.PAUSE:
+                return False
+            held += line.sessions
+        return held == sessions
 
     def _housekeeping(self) -> dict[str, Any]:
         upkeep = self._core.upkeep
@@ -320,8 +329,19 @@ class Replies:
 
     async def token_usage(self, data: TokenUsage) -> dict[str, Any]:
         """Answer `completion:token_usage`."""
-        core = self._core
-        return await usage_report(core.store, data, core.clock(), len(core.sessions))
+        core, now = self._core, self._core.clock()
+        if data.by is None:
+            return await usage_report(core.store, data, now, len(core.sessions))
+        groups = await usage_groups(core.store, data, now)
+        return {**await usage_report(core.store, data, now, len(core.sessions)), "groups": groups}
+
+    async def series(self, data: Series) -> dict[str, Any]:
+        """Answer `completion:series`."""
+        return await series_report(self._core.store, data, self._core.clock())
+
+    async def journal(self, data: JournalPage) -> dict[str, Any]:
+        """Answer `system:journal`."""
+        return await journal_page(self._core.store, data)
 
 
 def _limits(entry: Entry, now: float) -> dict[str, Any] | None:

@@ -163,6 +163,19 @@ class TokenTracker:
         )
         return micro_dollars / 1_000_000, SETTINGS_VERSION
 
+    def expected_cost(self, provider: str, model: str, usage: Usage) -> float | None:
+        """Return what so much would cost at a provider: by `[prices]`, else as its day went.
+
+        None where neither is known: nothing priced there today, or something unpriced.
+        """
+        cost, _ = self.price(model, usage, None, None)
+        if cost is not None:
+            return cost
+        today = self._today.get(provider)
+        if today is None or not today.cost or not today.total or today.unpriced:
+            return None
+        return today.cost / today.total * usage.total
+
     def savings(self, model: str, usage: Usage, savings: float | None) -> float | None:
         """Return the dollars that a call's cache reads were cheaper than input; None: no price.
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ksi_tui.engine.advice import AttentionKind, AttentionView, Remedy, SameRoot
 from ksi_tui.engine.models import Cause
+
+__all__ = ["AttentionKind", "AttentionView", "Remedy", "SameRoot"]  # handed on, beside its own
 
 
 class Phase(StrEnum):
@@ -301,7 +304,10 @@ class HousekeepingView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """One request as it runs: its text so far from `text_offset` on."""
+    """One request as it runs, and its text so far.
+
+    What stands from `remedies` on is there only where `SnapshotQuery.explain` asks for it.
+    """
 
     request_id: str
     phase: Phase
@@ -319,6 +325,11 @@ class Live:
     outlook: Outlook | None = None
     chain: Chain | None = None
     moves: tuple[Outlook, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    same_root: tuple[SameRoot, ...] = ()
+    same_root_requests: int = 0
+    same_root_sessions: int = 0
+    plain: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,11 +344,15 @@ class SnapshotQuery:
     pause_limit: int = 50
     trend_points: int = 96
     request_id: str | None = None
+    explain: bool = False
+    attention_limit: int = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The engine at one moment. `active` is ordered worst first, `queues` oldest head first."""
+    """The engine at one moment. `active` and `attention` are worst first, `queues` oldest head
+    first.
+    """
 
     at: float
     verdict: Verdict
@@ -354,5 +369,7 @@ class Snapshot:
     pauses_total: int = 0
     tokens: TokenView | None = None
     live: Live | None = None
+    attention: tuple[AttentionView, ...] = ()
+    attention_total: int = 0
     notices: tuple[str, ...] = field(default=())
     housekeeping: HousekeepingView = field(default_factory=HousekeepingView)

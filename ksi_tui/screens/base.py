@@ -25,6 +25,7 @@ from ksi_tui.widgets.table import LiveTable
 
 if TYPE_CHECKING:
     from ksi_tui.config import UiSettings
+    from ksi_tui.incident.save import Saved, Wanted
     from ksi_tui.past_prompts import PastPrompts
     from ksi_tui.screens.draft import Draft
 
@@ -32,6 +33,19 @@ ERROR_LIMIT = 500
 _ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
 SAY_S = 6.0
 """How long a message stands in the footer, in seconds, unless a key is pressed before."""
+
+
+class Recording(Protocol):
+    """Time that can be stepped through."""
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Which moment is shown, counted from 1, and how many there are."""
+        ...
+
+    def step(self, frames: int) -> None:
+        """Go on by so many moments, back where negative; BundleError where one is damaged."""
+        ...
 
 
 class Host(Protocol):
@@ -44,7 +58,13 @@ class Host(Protocol):
     clock: Callable[[], float]
     draft: Draft | None
     past: PastPrompts
+    handed_over: bool
     config_hint: str
+    recording: Recording | None
+
+    async def save_bundle(self, wanted: Wanted) -> Saved:
+        """Write an incident bundle; raises BundleError when it cannot be."""
+        ...
 
     def copy_to_clipboard(self, text: str) -> None:
         """Hand a text to the terminal's clipboard; nothing tells whether it arrived."""
@@ -125,6 +145,8 @@ class KsiScreen(Screen[None]):
 
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now; decides the footer."""
+        if action_id in ("step_back", "step_on"):
+            return self.host.recording is not None
         if action_id in _ON_A_REQUEST:
             target = self.target()
             return target is not None and target.session_id is not None

@@ -26,6 +26,7 @@ from ksi_tui.engine.models import (
     State,
 )
 from ksi_tui.engine.store.injection_records import InjectionReader, InjectionWrite
+from ksi_tui.engine.store.journal import JournalEntry, JournalQuery, JournalWrite
 from ksi_tui.engine.store.records import (
     Recovery,
     SessionFound,
@@ -34,6 +35,7 @@ from ksi_tui.engine.store.records import (
     UsageQuery,
     UsageTotals,
 )
+from ksi_tui.engine.store.series import SeriesPoint, SeriesQuery
 from ksi_tui.engine.store.upkeep import Upkeep, UpkeepWrite
 
 # --- writes -----------------------------------------------------------------------------
@@ -241,6 +243,7 @@ Write = (
     | TurnsForgotten
     | InjectionWrite
     | UpkeepWrite
+    | JournalWrite
 )
 
 # --- the seam -------------------------------------------------------------------------------
@@ -296,6 +299,14 @@ class Reader(InjectionReader, Protocol):
 
     async def usage(self, query: UsageQuery) -> Sequence[tuple[str, UsageTotals]]:
         """Return sums keyed by the group of `by`, the bucket's epoch second as text, or ""."""
+        ...
+
+    async def journal(self, query: JournalQuery) -> Sequence[JournalEntry]:
+        """Return the newest entries of the journal that are asked for, the newest first."""
+        ...
+
+    async def series(self, query: SeriesQuery) -> tuple[int | None, Sequence[SeriesPoint]]:
+        """Return since when there are sums (epoch seconds, None: never), and the steps' sums."""
         ...
 
     async def usage_records(
