@@ -118,6 +118,7 @@ class KsiApp(App[int]):
         self.refused: SettingsRefused | None = None
         self.recording = recording
         self.draft: Draft | None = None
+        self.handed_over = False
         self.events = EventLog()
         self._settings = settings
         self._prompts_file = None if ui.text == "never" else prompts_file
@@ -156,7 +157,8 @@ class KsiApp(App[int]):
         self.call_after_refresh(self._begin, wrong)
 
     def _tick(self) -> None:
-        if not self.is_running:  # the timer may fire once more while screens are taken down
+        # The timer may fire once more while screens are taken down, or while an editor is up.
+        if not self.is_running or self.handed_over:
             return
         if self.client is not None and self.recording is None:
             self._incidents.look(self.client, self.clock())

@@ -60,6 +60,7 @@ class Host(Protocol):
     fault: str | None
     clock: Callable[[], float]
     draft: Draft | None
+    handed_over: bool
     config_hint: str
     recording: Recording | None
     events: EventLog

@@ -21,9 +21,9 @@ from ksi_tui.engine.injection.policy import Chain, Injection
 from ksi_tui.engine.models import CallRecord, Pause, State, Usage
 from ksi_tui.engine.store import journal, migrations, rows, statements, usage, usage_statements
 from ksi_tui.engine.store.columns import to_json
-from ksi_tui.engine.store.journal import JournalEntry, JournalQuery
 from ksi_tui.engine.store.finder import Finder
 from ksi_tui.engine.store.found import Find, Found, FoundRequest, NamesOf
+from ksi_tui.engine.store.journal import JournalEntry, JournalQuery
 from ksi_tui.engine.store.records import SessionFound, StoredRequest, UsageQuery, UsageTotals
 from ksi_tui.engine.store.series import FIRST_SUM, SeriesPoint, SeriesQuery, series_question
 from ksi_tui.engine.store.usage_queries import records_question, usage_question
