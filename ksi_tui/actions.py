@@ -167,6 +167,15 @@ ACTIONS: tuple[Action, ...] = (
         0,
         "command_palette",
     ),
+    _program(
+        "suspend",
+        "ctrl+z",
+        "suspend",
+        "Give the terminal back to the shell, fg returns; the engine stands still meanwhile",
+        (Where.ANY,),
+        0,
+        "suspend_process",
+    ),
     _program("help", "question_mark", "help", "Every key of this screen", (Where.ANY,), 90),
     _program(
         "quit",
