@@ -110,6 +110,10 @@ def _pane(number: int) -> Action:
     )
 
 
+def _time(name: str, key: str, label: str, tooltip: str, footer: int, moments: int) -> Action:
+    return _program(name, key, label, tooltip, (Where.ANY,), footer, f"step({moments})")
+
+
 ACTIONS: tuple[Action, ...] = (
     _act("submit", "s", "submit", "Write a prompt and send it", _FULL, 20),
     _act("cancel", "c", "cancel", "Stop a request, its session or what is marked", _UNFINISHED, 30),
@@ -176,6 +180,17 @@ ACTIONS: tuple[Action, ...] = (
         0,
         "suspend_process",
     ),
+    _time("step_back", "comma", "back in time", "One moment back, in a recording", 86, -1),
+    _time("step_on", "full_stop", "on", "One moment on, in a recording", 87, 1),
+    _time("minute_back", "less_than_sign", "minute back", "A minute back, in a recording", 0, -12),
+    _time("minute_on", "greater_than_sign", "minute on", "A minute on, in a recording", 0, 12),
+    _program(
+        "save_bundle",
+        "",
+        "save an incident bundle",
+        "What the screen was fed, in one file without secrets, for later and elsewhere",
+        (Where.ANY,),
+    ),
     _program("help", "question_mark", "help", "Every key of this screen", (Where.ANY,), 90),
     _program(
         "quit",
@@ -217,6 +232,10 @@ _SHOWN = {
     "exclamation_mark": "!",
     "asterisk": "*",
     "slash": "/",
+    "comma": ",",
+    "full_stop": ".",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
     "colon": ":",

@@ -11,16 +11,18 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
@@ -30,11 +32,12 @@ from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreErr
 from ksi_tui.lifetime import go_on_cleanly, run_dashboard
 from ksi_tui.pace import Pace
 from ksi_tui.screens import later
-from ksi_tui.screens.base import KsiScreen
+from ksi_tui.screens.base import KsiScreen, Recording
 from ksi_tui.screens.overview import Overview
 from ksi_tui.watch import WatchedClient
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean, clean_block
+from ksi_tui.widgets.paste import PasteSafeDriver
 from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
 
@@ -42,6 +45,11 @@ if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
     from ksi_tui.demo import DemoSwitch
     from ksi_tui.engine.states import Verdict
+    from ksi_tui.incident.desk import IncidentDesk
+    from ksi_tui.incident.save import Saved, Wanted
+    from ksi_tui.past_prompts import PastPrompts
+    from ksi_tui.saved_filters import FilterBook
+    from ksi_tui.screens.draft import Draft
     from ksi_tui.ui_settings import Ui
 
 __all__ = ["KsiApp", "SettingsRefused", "run_dashboard"]
@@ -71,7 +79,10 @@ class KsiApp(App[int]):
 
     `connect` returns the context manager of an engine's client; it may import the engine
     late. `name` stands in the header. With `demo` the load begins by itself.
-    `config_hint` is the settings file that a user would write.
+    `config_hint` is the settings file that a user would write, `settings` tells those that
+    apply, without secrets, `prompts_file` is where prompts are kept for tomorrow (None: nowhere).
+    Saved filters are kept in `filters_file`, without one only as long as this runs. Over a
+    `recording` there is time to step through.
     """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -88,6 +99,10 @@ class KsiApp(App[int]):
         name: str,
         demo: bool = False,
         config_hint: str = "",
+        filters_file: Path | None = None,
+        settings: Callable[[], Mapping[str, Any]] = dict,
+        recording: Recording | None = None,
+        prompts_file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line_filters: list[LineFilter] = [SafeFilter()]
@@ -98,12 +113,16 @@ class KsiApp(App[int]):
         self.ui = ui
         self.display_name = name
         self.config_hint = config_hint
+        self._filters_file = filters_file
         self.clock = clock
         self.client: EngineClient | None = None
         self.fault: str | None = None
         self.exit_code = 0
         self.refused: SettingsRefused | None = None
-        self.draft: dict[str, str] = {}
+        self.recording = recording
+        self.draft: Draft | None = None
+        self._settings = settings
+        self._prompts_file = None if ui.text == "never" else prompts_file
         self._connect = connect
         self._watched: WatchedClient | None = None
         self._demo_wanted = demo
@@ -122,6 +141,11 @@ class KsiApp(App[int]):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Return what every painted line passes, the backstop of `clean` last but spelling."""
         return [*super().get_line_filters(), *self._line_filters]
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return a driver that takes a paste as text, whatever it holds."""
+        found = super().get_driver_class()
+        return PasteSafeDriver if found is LinuxDriver else found
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return our own variables for themes that do not define them."""
@@ -143,6 +167,8 @@ class KsiApp(App[int]):
             return
         if not self._pace.due(self._watched if self.client is not None else None):
             return
+        if self.client is not None and self.recording is None:
+            self._incidents.look(self.client, self.clock())
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
@@ -175,6 +201,36 @@ class KsiApp(App[int]):
             return f"{self._watched.fault} · shown as it was; keys still reach it"
         return None
 
+    @cached_property
+    def _incidents(self) -> IncidentDesk:
+        from ksi_tui.incident.desk import IncidentDesk  # noqa: PLC0415 - after the first frame
+
+        return IncidentDesk(self._settings)
+
+    async def save_bundle(self, wanted: Wanted) -> Saved:
+        """Write an incident bundle; raises BundleError when it cannot be."""
+        return await self._incidents.save(self.client, [], wanted)
+
+    def action_save_bundle(self) -> None:
+        """Ask what an incident bundle is to hold, and write it."""
+        if self.recording is None:
+            self.push_screen(later.save_bundle())
+        elif isinstance(self.screen, KsiScreen):
+            self.screen.say("this is a bundle already", Tone.WARN)
+
+    def action_step(self, moments: int) -> None:
+        """Go on in a recording, back where negative."""
+        if not isinstance(self.screen, KsiScreen):
+            return
+        if self.recording is None:
+            self.screen.say("time is stepped through in a recording: ksi-tui open", Tone.WARN)
+            return
+        try:
+            self.recording.step(moments)
+        except KsiError as error:
+            self.screen.say(str(error), Tone.BAD)
+        self.screen.tick()
+
     def show_verdict(self, verdict: Verdict) -> None:
         """Set the terminal's title when the verdict changed."""
         title = clean(
@@ -184,6 +240,20 @@ class KsiApp(App[int]):
         if title != self._titled and self._driver is not None and not self.is_headless:
             self._titled = title
             self._driver.write(f"\x1b]0;{title}\x07")
+
+    @cached_property
+    def filters(self) -> FilterBook:
+        """Saved filters and the history of filters."""
+        from ksi_tui.saved_filters import FilterBook  # noqa: PLC0415 - after the first frame
+
+        return FilterBook(self._filters_file, self.ui.filters)
+
+    @cached_property
+    def past(self) -> PastPrompts:
+        """The prompts that were sent from here before."""
+        from ksi_tui.past_prompts import PastPrompts  # noqa: PLC0415 - after the first frame
+
+        return PastPrompts(self._prompts_file)
 
     # --- the engine ------------------------------------------------------------------
 
@@ -196,9 +266,7 @@ class KsiApp(App[int]):
     async def _run_engine(self) -> None:
         try:
             async with self._connect() as client:
-                self.client = self._watched = WatchedClient(
-                    client, time.monotonic, self.ui.refresh_hz
-                )
+                self.client = self._watched = WatchedClient(client, self.clock, self.ui.refresh_hz)
                 gc.collect()
                 gc.freeze()  # measured: brings the worst stall of a collection from 29 to 3 ms
                 gc.enable()  # the command may have it off until here, for the first frame

@@ -92,6 +92,10 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_reports(commands)
     _add_config(commands)
+    opened = commands.add_parser(
+        "open", help="look at an incident bundle in the dashboard, read-only", allow_abbrev=False
+    )
+    opened.add_argument("bundle", type=Path, metavar="BUNDLE", help="the file")
     return top
 
 
@@ -190,7 +194,7 @@ def _say(message: object) -> None:
 
 
 def _execute(options: argparse.Namespace) -> int:
-    _calm_the_collector(before_a_screen=options.command is None)
+    _calm_the_collector(before_a_screen=options.command in (None, "open"))
     module = importlib.import_module(f"ksi_tui.commands.{options.command or 'dashboard'}")
     code = int(module.execute(options))
     sys.stdout.flush()

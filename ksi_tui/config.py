@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from ksi_tui import paths
-from ksi_tui.config_errors import explained, unserved
+from ksi_tui.config_errors import explained, readable_filters, unserved
 from ksi_tui.engine.errors import ConfigError
 from ksi_tui.known_providers import KEY_NAMES, KEY_VARIABLES
 from ksi_tui.settings_file import config_file, read_toml
@@ -42,6 +42,7 @@ Count = Annotated[int, Field(ge=1)]
 
 HomePath = Annotated[Path, AfterValidator(paths.from_home)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+Filters = Annotated[dict[Name, str], AfterValidator(readable_filters)]
 
 
 class _Section(BaseModel):
@@ -203,6 +204,7 @@ class UiSettings(_Section):
     text: Literal["on_open", "always", "never"] = "on_open"
     bell: bool = True
     alert: str | None = None
+    filters: Filters = Field(default_factory=dict)
 
 
 SIMULATED = ProviderSettings(name="simulated", kind="simulated", models=("sim/*",), model="{model}")

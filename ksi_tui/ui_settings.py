@@ -42,6 +42,8 @@ class Ui(Protocol):
     @property
     def bell(self) -> bool: ...
     @property
+    def filters(self) -> Mapping[str, str]: ...
+    @property
     def alert(self) -> str | None: ...
 
 
@@ -56,6 +58,7 @@ class FirstUi:
     operator: str = field(default_factory=login_name)
     text: str = "on_open"
     bell: bool = True
+    filters: Mapping[str, str] = field(default_factory=dict)
     alert: str | None = None
 
 
@@ -68,6 +71,7 @@ _PLAIN: Mapping[str, Callable[[Any], bool]] = {
     "refresh_hz": lambda value: type(value) in (int, float) and LEAST_HZ <= value <= MOST_HZ,
     "operator": lambda value: isinstance(value, str) and 1 <= len(value) <= 64,
     "text": lambda value: value in TEXTS,
+    "filters": lambda value: value == {},  # what a filter says is for the full validation
     "bell": lambda value: isinstance(value, bool),
     "alert": lambda value: isinstance(value, str),
 }

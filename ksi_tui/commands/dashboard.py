@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ksi_tui import paths
 from ksi_tui.app import Connect, KsiApp, SettingsRefused, run_dashboard
@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 
 def execute(options: argparse.Namespace) -> int:
     """Show the dashboard until its user quits; returns its exit code."""
+    need_terminal()
+    if options.demo:
+        return _demo(options)
+    file = config_file(options.config)
+    return _show(lambda: _settings(options), _ui(options, file), name=_name(file))
+
+
+def need_terminal() -> None:
+    """Raise InputError where no dashboard can be shown."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("the dashboard needs a terminal; `ksi-tui run` works without one")
     if os.environ.get("TERM") == "dumb":
@@ -37,10 +46,6 @@ def execute(options: argparse.Namespace) -> int:
             "the dashboard needs a terminal that can move its cursor, and TERM is dumb; "
             "`ksi-tui run` works on any"
         )
-    if options.demo:
-        return _demo(options)
-    file = config_file(options.config)
-    return _show(lambda: _settings(options), _ui(options, file), name=_name(file))
 
 
 def _name(file: Path | None) -> str:
@@ -78,17 +83,47 @@ def _as_asked(ui: FirstUi, options: argparse.Namespace) -> FirstUi:
     return replace(ui, ascii=True) if options.ascii else ui
 
 
-def _show(settings: Callable[[], Config], ui: FirstUi, *, name: str, demo: bool = False) -> int:
-    hint = str(paths.user_config_file())
-    app = KsiApp(_connect(settings), ui=ui, name=name, demo=demo, config_hint=hint)
+def _show(read: Callable[[], Config], ui: FirstUi, *, name: str, demo: bool = False) -> int:
+    held = _Held(read)
+    app = KsiApp(
+        _connect(held),
+        ui=ui,
+        name=name,
+        demo=demo,
+        config_hint=str(paths.user_config_file()),
+        filters_file=None if demo else paths.state_dir() / "filters.json",
+        prompts_file=None if demo else paths.state_dir() / "prompts.jsonl",
+        settings=held.shown,
+    )
     return asyncio.run(run_dashboard(app))
 
 
-def _connect(settings: Callable[[], Config]) -> Connect:
+class _Held:
+    """The settings, read once: behind the first frame and away from the loop of the keys."""
+
+    def __init__(self, read: Callable[[], Config]) -> None:
+        self._read = read
+        self._config: Config | None = None
+
+    def ready_to_start(self) -> Config:
+        """Read the settings and load the engine's code; raises ConfigError."""
+        from ksi_tui.engine import completion_service  # noqa: F401, PLC0415 - loads it
+
+        self._config = self._read()
+        return self._config
+
+    def shown(self) -> dict[str, Any]:
+        """Return the settings that apply, without secrets; nothing before they were read."""
+        from ksi_tui.commands.config import shown  # noqa: PLC0415 - seldom asked for
+
+        return shown(self._config) if self._config is not None else {}
+
+
+def _connect(held: _Held) -> Connect:
     @asynccontextmanager
     async def connect() -> AsyncIterator[EngineClient]:
         try:
-            config = await asyncio.to_thread(_ready_to_start, settings)
+            config = await asyncio.to_thread(held.ready_to_start)
         except ConfigError as error:
             raise SettingsRefused(str(error)) from None
         from ksi_tui.engine import CompletionEngine  # noqa: PLC0415 - after the first frame
@@ -97,10 +132,3 @@ def _connect(settings: Callable[[], Config]) -> Connect:
             yield engine
 
     return connect
-
-
-def _ready_to_start(settings: Callable[[], Config]) -> Config:
-    """Read the settings and load the engine's code, away from the loop that takes the keys."""
-    from ksi_tui.engine import completion_service  # noqa: F401, PLC0415 - loads it
-
-    return settings()

@@ -25,12 +25,29 @@ from ksi_tui.widgets.table import LiveTable
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
     from ksi_tui.engine.states import Verdict
+    from ksi_tui.incident.save import Saved, Wanted
+    from ksi_tui.past_prompts import PastPrompts
+    from ksi_tui.saved_filters import FilterBook
+    from ksi_tui.screens.draft import Draft
     from ksi_tui.ui_settings import Ui
 
 ERROR_LIMIT = 500
 _ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
 SAY_S = 6.0
 """How long a message stands in the footer, in seconds, unless a key is pressed before."""
+
+
+class Recording(Protocol):
+    """Time that can be stepped through."""
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Which moment is shown, counted from 1, and how many there are."""
+        ...
+
+    def step(self, frames: int) -> None:
+        """Go on by so many moments, back where negative; BundleError where one is damaged."""
+        ...
 
 
 class Host(Protocol):
@@ -41,8 +58,23 @@ class Host(Protocol):
     display_name: str
     fault: str | None
     clock: Callable[[], float]
-    draft: dict[str, str]
+    draft: Draft | None
     config_hint: str
+    recording: Recording | None
+
+    @property
+    def past(self) -> PastPrompts:
+        """The prompts that were sent from here before."""
+        ...
+
+    async def save_bundle(self, wanted: Wanted) -> Saved:
+        """Write an incident bundle; raises BundleError when it cannot be."""
+        ...
+
+    @property
+    def filters(self) -> FilterBook:
+        """Saved filters and the history of filters."""
+        ...
 
     @property
     def stale_s(self) -> float | None:
@@ -133,6 +165,8 @@ class KsiScreen(Screen[None]):
 
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now; decides the footer."""
+        if action_id in ("step_back", "step_on"):
+            return self.host.recording is not None
         if action_id in _ON_A_REQUEST:
             target = self.target()
             return target is not None and target.session_id is not None

@@ -78,7 +78,9 @@ class UsageTotals:
     `tool_schema_tokens` what the tools took of the input of all calls, wasted ones too.
     `cache_savings` are dollars; `unpriced_savings` calls that read from a cache without a
     known price, `unpriced_waste` wasted ones without a price: with them `cache_savings` and
-    `waste_cost` are lower bounds.
+    `waste_cost` are lower bounds. `failed_calls` are those of the wasted ones that failed.
+    `latency_s` sums up the seconds of `timed_calls` answered calls, `ttft_s` the seconds until
+    the first token of `ttft_calls` streamed ones.
     """
 
     usage: Usage = field(default_factory=Usage)
@@ -96,6 +98,11 @@ class UsageTotals:
     cache_savings: float = 0.0
     unpriced_savings: int = 0
     unpriced_waste: int = 0
+    failed_calls: int = 0
+    latency_s: float = 0.0
+    timed_calls: int = 0
+    ttft_s: float = 0.0
+    ttft_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

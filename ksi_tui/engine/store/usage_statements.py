@@ -32,6 +32,11 @@ SUMS: Final = (
     "cache_savings",
     "unpriced_savings",
     "unpriced_waste",
+    "failed_calls",
+    "latency_s",
+    "timed_calls",
+    "ttft_s",
+    "ttft_calls",
 )
 """The columns that are summed, in the order of `usage.Sums`."""
 
