@@ -79,6 +79,16 @@ class Host(Protocol):
         """Saved filters and the history of filters."""
         ...
 
+    @property
+    def stale_s(self) -> float | None:
+        """How old what is shown is, in seconds, once it is older than it should be."""
+        ...
+
+    @property
+    def banner(self) -> str | None:
+        """What is wrong with the engine since it started, and what still works."""
+        ...
+
     def copy_to_clipboard(self, text: str) -> None:
         """Hand a text to the terminal's clipboard; nothing tells whether it arrived."""
         ...
@@ -183,8 +193,16 @@ class KsiScreen(Screen[None]):
         if isinstance(pane, LiveTable):
             pane.pin()
 
+    def show_banner(self) -> None:
+        """Say at the top what is wrong with the engine, as long as it is."""
+        banner = self.host.banner
+        self.set_class(banner is not None, "fault")
+        for bar in self.query("#banner").results(Bar):
+            bar.show(line(Span(f" ! {clean(banner or '', ERROR_LIMIT)}", Tone.BAD)))
+
     def show_footer(self) -> None:
         """Compose the footer: a message, else the keys that work now."""
+        self.show_banner()
         if self._said is not None and self.host.clock() > self._said_until:
             self._said = None
         shown = self._said or footer_line(

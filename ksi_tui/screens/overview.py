@@ -53,6 +53,7 @@ class Overview(WindowedScreen, ActingScreen):
         clock = self.host.clock
         yield Bar(id="small")
         yield Bar(id="verdict")
+        yield Bar(id="banner")
         yield Bar(id="numbers")
         yield Bar(id="calm")
         yield LiveTable("! Attention", rows.ATTENTION, id="attention", clock=clock)
@@ -191,7 +192,8 @@ class Overview(WindowedScreen, ActingScreen):
 
     def _verdict(self) -> Verdict:
         frozen_s = None if self._frozen_at is None else self.host.clock() - self._frozen_at
-        return header.shown_verdict(self._snapshot, self.host.fault, frozen_s)
+        stale_s = self.host.stale_s if frozen_s is None else None
+        return header.shown_verdict(self._snapshot, self.host.fault, frozen_s, stale_s)
 
     def _show_panes(self, snapshot: Snapshot) -> None:
         query = self._query()

@@ -392,7 +392,7 @@ async def test_a_failure_in_the_app_is_one_line_and_exit_code_1(
 
     async def run_into_it() -> None:
         async with dashboard(client) as hand:
-            client.snapshot = lambda query=None: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+            hand.app.screen.call_later(lambda: 1 / 0)
             await hand.until(lambda: hand.app.return_code == 1)
 
     with pytest.raises(ZeroDivisionError):
