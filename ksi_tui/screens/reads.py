@@ -8,10 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ksi_tui.client import SnapshotQuery
 from ksi_tui.screens.base import ask
 from ksi_tui.screens.sub import SubScreen
 
 Take = Callable[[dict[str, Any]], None]
+
+
+def only_live(request_id: str | None) -> SnapshotQuery:
+    """Return the question for one request's live view and nothing that is not shown."""
+    return SnapshotQuery(
+        active_limit=0,
+        queue_limit=0,
+        lock_limit=0,
+        attention_limit=0,
+        trend_points=1,
+        request_id=request_id,
+    )
 
 
 class Reads:

@@ -11,13 +11,12 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from ksi_tui.actions import Where
-from ksi_tui.client import SnapshotQuery
 from ksi_tui.engine.views import Live, Phase
 from ksi_tui.screens.base import Target, refusal, screen_bindings
 from ksi_tui.screens.command_line import command_of
 from ksi_tui.screens.copying import Copyable, CopyMenu
 from ksi_tui.screens.kept import Kept
-from ksi_tui.screens.reads import Reads
+from ksi_tui.screens.reads import Reads, only_live
 from ksi_tui.screens.report import summary, texts, timeline, usage
 from ksi_tui.screens.report.record import phase_of
 from ksi_tui.screens.report.story import story
@@ -102,10 +101,7 @@ class RequestScreen(TabbedScreen):
         """Read the live view, and the record when it is due."""
         if self.client is None:
             return
-        query = SnapshotQuery(
-            active_limit=0, queue_limit=0, lock_limit=0, trend_points=1, request_id=self.request_id
-        )
-        snapshot = self.client.snapshot(query)
+        snapshot = self.client.snapshot(only_live(self.request_id))
         self._live, self.at = snapshot.live, snapshot.at
         state = (self._live.phase, self._live.attempt, self._live.provider) if self._live else None
         if state != self._read_of:

@@ -12,17 +12,17 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from ksi_tui.actions import Where
-from ksi_tui.client import SnapshotQuery
 from ksi_tui.engine.filter.terms import quoted
 from ksi_tui.engine.views import Live
 from ksi_tui.screens import later
 from ksi_tui.screens.base import Target, refusal, screen_bindings
 from ksi_tui.screens.copying import Copyable, CopyMenu
 from ksi_tui.screens.kept import Kept
-from ksi_tui.screens.reads import Reads
+from ksi_tui.screens.reads import Reads, only_live
 from ksi_tui.screens.report import session as told
 from ksi_tui.screens.report.journal import happenings
 from ksi_tui.screens.report.texts import NEVER
+from ksi_tui.screens.session_rows import SessionRows
 from ksi_tui.screens.tabbed import TabbedScreen
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane
@@ -65,7 +65,6 @@ class SessionScreen(TabbedScreen):
         self._journal: dict[str, Any] | None = None
         self._error: str | None = None
         self._live: Live | None = None
-        self._order, self._descending = "QUEUED", True
         self._reads = Reads(self)
         self._kept = Kept()
 
@@ -77,7 +76,7 @@ class SessionScreen(TabbedScreen):
     def compose_body(self) -> ComposeResult:
         yield Bar(id="summary")
         yield Bar(id="tabs")
-        yield LiveTable("1 Requests", told.REQUESTS, id="requests", clock=self.host.clock)
+        yield SessionRows(id="requests", clock=self.host.clock)
         with Horizontal(id="middle"):
             yield TextPane("2 Transcript", id="transcript", follow=True)
             yield TextPane("4 Lock and people", id="people")
@@ -86,8 +85,8 @@ class SessionScreen(TabbedScreen):
             yield TextPane("5 Tokens and cost", id="spent")
 
     @property
-    def _table(self) -> LiveTable:
-        return self.query_one("#requests", LiveTable)
+    def _table(self) -> SessionRows:
+        return self.query_one("#requests", SessionRows)
 
     def _pane(self, name: str) -> TextPane:
         return self.query_one(f"#{name}", TextPane)
@@ -99,20 +98,16 @@ class SessionScreen(TabbedScreen):
         if self.client is None:
             return
         running = (self._reply.get("session") or {}).get("active_request")
-        nothing = {"active_limit": 0, "queue_limit": 0, "lock_limit": 0, "trend_points": 1}
-        snapshot = self.client.snapshot(SnapshotQuery(request_id=running, **nothing))
+        snapshot = self.client.snapshot(only_live(running))
         self._live, self.at = snapshot.live, snapshot.at
         named = {"session_id": self.session_id}
         turns = (self._reply.get("session") or {}).get("turn_count")
         old = self.host.clock() - self._history_at >= _HISTORY_S
         fresh = {"history": True} if turns != self._history_of or old else {}
+        usage, journal = partial(setattr, self, "_usage"), partial(setattr, self, "_journal")
         self._reads.ask(STATUS, _STATUS_S, self._take, **named, **fresh)
-        self._reads.ask(
-            "completion:token_usage", _SUMS_S, partial(setattr, self, "_usage"), **named
-        )
-        self._reads.ask(
-            "system:journal", _JOURNAL_S, partial(setattr, self, "_journal"), **named, limit=200
-        )
+        self._reads.ask("completion:token_usage", _SUMS_S, usage, **named)
+        self._reads.ask("system:journal", _JOURNAL_S, journal, **named, limit=200)
 
     def _take(self, reply: dict[str, Any]) -> None:
         self._error = refusal(reply)
@@ -143,22 +138,11 @@ class SessionScreen(TabbedScreen):
             summary.show(line(Span(f" ! no session {name_of(self.session_id)} is known", Tone.BAD)))
         else:
             summary.show(told.summary(self._reply, self.at, self.size.width))
-        self._show_requests()
+        table = self._table
+        table.fill(self._reply, self._live, self.at)
         self._show_rest()
-        self.show_hidden(self._hidden_columns())
-
-    def _show_requests(self) -> None:
-        table, completions = self._table, self._reply.get("completions") or ()
-        chosen = told.ordered(completions, self._order, descending=self._descending)
-        table.set_order(self._order, descending=self._descending)
-        table.set_rows([told.row(each, self._live, self.at) for each in chosen])
-        empty = "reading…" if not self._reply else "no request of this session is kept"
-        table.set_empty(line(Span(f"  {empty}", Tone.DIM)))
-        marked = f" · {len(table.marked)} marked" if table.marked else ""
-        total = (self._reply.get("session") or {}).get("request_count") or 0
-        older = f"newest {len(completions)} of {total:,}" if total > len(completions) else ""
-        table.set_head(f"1 Requests  {len(completions)}", f"{older}{marked}".removeprefix(" · "))
-        table.redraw()
+        row = table.under_cursor if self.chosen == "requests" else None
+        self.show_hidden(told.hidden(row, table.columns_shown) if row else "")
 
     def _show_rest(self) -> None:
         hidden = NEVER if self.host.ui.text == "never" else None
@@ -177,40 +161,21 @@ class SessionScreen(TabbedScreen):
         spent.set_head("5 Tokens and cost")
         spent.show(told.spent(self._usage))
 
-    def _hidden_columns(self) -> str:
-        chosen = self._completion(self._table.cursor_key)
-        if chosen is None or self.chosen != "requests":
-            return ""
-        return told.hidden(chosen, self._table.columns_shown)
-
-    def _completion(self, key: str | None) -> Mapping[str, Any] | None:
-        found = self._reply.get("completions") or ()
-        return next((each for each in found if each.get("request_id") == key), None)
-
     # --- rows ------------------------------------------------------------------------
 
     def action_sort(self) -> None:
-        """Order the rows by the next column; the same one the other way round comes in between."""
-        if self._descending:
-            self._descending = False
-        else:
-            at = (told.ORDERS.index(self._order) + 1) % len(told.ORDERS)
-            self._order, self._descending = told.ORDERS[at], True
-        way = "highest first" if self._descending else "lowest first"
-        self.say(f"ordered by {self._order}, {way}")
+        """Order the rows the other way round, then by the next column."""
+        self.say(f"ordered by {self._table.next_order()}")
         self.show()
 
     @on(LiveTable.HeadClicked)
     def _head_clicked(self, event: LiveTable.HeadClicked) -> None:
-        if event.name in told.ORDERS:
-            self._descending = not self._descending if event.name == self._order else True
-            self._order = event.name
-            self.show()
+        self._table.order_by(event.name)
+        self.show()
 
     def action_mark_all(self) -> None:
         """Mark every row, or none."""
-        found = [str(each.get("request_id")) for each in self._reply.get("completions") or ()]
-        self._table.set_marked([] if self._table.marked else found)
+        self._table.mark_all()
         self.show()
 
     def marked(self) -> tuple[str, ...]:
@@ -241,7 +206,7 @@ class SessionScreen(TabbedScreen):
 
     def target(self) -> Target | None:
         """Return the request under the cursor, and elsewhere than on the rows the session."""
-        chosen = self._completion(self._table.cursor_key)
+        chosen = self._table.under_cursor
         if chosen is None or self.chosen != "requests":
             return Target(session_id=self.session_id) if self._reply.get("exists") else None
         mine = self._live is not None and self._live.request_id == chosen["request_id"]
