@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,20 +26,13 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
-from ksi_tui import theme
+from ksi_tui import exits, theme
 from ksi_tui.actions import BY_ID, Where, bindings, wrong_keymap
-from ksi_tui.client import EngineClient
-from ksi_tui.demo import DemoSwitch
-from ksi_tui.engine.errors import KsiError
-from ksi_tui.engine.views import Verdict
+from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
 from ksi_tui.hangup import watched_terminal
-from ksi_tui.incident.errors import BundleError
-from ksi_tui.incident.recorder import QUERY, Recorder
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen, Recording
-from ksi_tui.screens.ending import EXIT_FAULT, end_work, exit_code_of, in_flight
 from ksi_tui.screens.overview import Overview
-from ksi_tui.screens.palette import palette_commands
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean, clean_block
 from ksi_tui.widgets.paste import PasteSafeDriver
@@ -47,10 +40,17 @@ from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
 
 if TYPE_CHECKING:
-    from ksi_tui.config import UiSettings
+    from ksi_tui.client import EngineClient
+    from ksi_tui.demo import DemoSwitch
+    from ksi_tui.engine.states import Verdict
+    from ksi_tui.incident.desk import IncidentDesk
     from ksi_tui.incident.save import Saved, Wanted
+    from ksi_tui.past_prompts import PastPrompts
+    from ksi_tui.saved_filters import FilterBook
+    from ksi_tui.screens.draft import Draft
+    from ksi_tui.ui_settings import Ui
 
-Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
+Connect = Callable[[], "AbstractAsyncContextManager[EngineClient]"]
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +59,26 @@ _TITLE_LIMIT = 120
 _HERE = Path(__file__).parent
 
 
+def _exit_code_of(error: KsiError) -> int:
+    """Return the exit code that a failed start leads to."""
+    if isinstance(error, DatabaseOwned):
+        return exits.OWNED
+    return exits.BAD_USAGE if isinstance(error, ConfigError | StoreError) else exits.SOME_FAILED
+
+
+class SettingsRefused(ConfigError):
+    """The settings are wrong; `run_dashboard` raises it once the terminal is as it was."""
+
+
 class KsiApp(App[int]):
     """The dashboard over one engine.
 
     `connect` returns the context manager of an engine's client; it may import the engine
     late. `name` stands in the header. With `demo` the load begins by itself.
     `config_hint` is the settings file that a user would write, `settings` tells those that
-    apply, without secrets. Over a `recording` there is time to step through.
+    apply, without secrets, `prompts_file` is where prompts are kept for tomorrow (None: nowhere).
+    Saved filters are kept in `filters_file`, without one only as long as this runs. Over a
+    `recording` there is time to step through.
     """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -78,12 +91,14 @@ class KsiApp(App[int]):
         self,
         connect: Connect,
         *,
-        ui: UiSettings,
+        ui: Ui,
         name: str,
         demo: bool = False,
         config_hint: str = "",
+        filters_file: Path | None = None,
         settings: Callable[[], Mapping[str, Any]] = dict,
         recording: Recording | None = None,
+        prompts_file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line_filters: list[LineFilter] = [SafeFilter()]
@@ -94,17 +109,18 @@ class KsiApp(App[int]):
         self.ui = ui
         self.display_name = name
         self.config_hint = config_hint
+        self._filters_file = filters_file
         self.clock = clock
         self.client: EngineClient | None = None
         self.fault: str | None = None
         self.exit_code = 0
-        self.draft: dict[str, str] = {}
+        self.refused: SettingsRefused | None = None
         self.recording = recording
-        self.recorder = Recorder()
+        self.draft: Draft | None = None
         self._settings = settings
+        self._prompts_file = None if ui.text == "never" else prompts_file
         self._connect = connect
         self._demo_wanted = demo
-        self._demo = DemoSwitch()
         self._leaving = asyncio.Event()
         self._engine_task: asyncio.Task[None] | None = None
         self._titled: str | None = None
@@ -140,23 +156,21 @@ class KsiApp(App[int]):
     def _tick(self) -> None:
         if not self.is_running:  # the timer may fire once more while screens are taken down
             return
-        self._record()
+        if self.client is not None and self.recording is None:
+            self._incidents.look(self.client, self.clock())
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
 
-    def _record(self) -> None:
-        """Keep what an incident bundle would show of this moment."""
-        if self.client is not None and self.recording is None and self.recorder.due(self.clock()):
-            self.recorder.record(self.client.snapshot(QUERY), self.clock())
+    @cached_property
+    def _incidents(self) -> IncidentDesk:
+        from ksi_tui.incident.desk import IncidentDesk  # noqa: PLC0415 - after the first frame
+
+        return IncidentDesk(self._settings)
 
     async def save_bundle(self, wanted: Wanted) -> Saved:
         """Write an incident bundle; raises BundleError when it cannot be."""
-        from ksi_tui.incident.save import save_bundle  # noqa: PLC0415 - seldom asked for
-
-        if self.client is None:
-            raise BundleError(self.fault or "the engine is starting")
-        return await save_bundle(self.client, self.recorder, [], self._settings(), wanted)
+        return await self._incidents.save(self.client, [], wanted)
 
     def action_save_bundle(self) -> None:
         """Ask what an incident bundle is to hold, and write it."""
@@ -174,7 +188,7 @@ class KsiApp(App[int]):
             return
         try:
             self.recording.step(moments)
-        except BundleError as error:
+        except KsiError as error:
             self.screen.say(str(error), Tone.BAD)
         self.screen.tick()
 
@@ -187,6 +201,20 @@ class KsiApp(App[int]):
         if title != self._titled and self._driver is not None and not self.is_headless:
             self._titled = title
             self._driver.write(f"\x1b]0;{title}\x07")
+
+    @cached_property
+    def filters(self) -> FilterBook:
+        """Saved filters and the history of filters."""
+        from ksi_tui.saved_filters import FilterBook  # noqa: PLC0415 - after the first frame
+
+        return FilterBook(self._filters_file, self.ui.filters)
+
+    @cached_property
+    def past(self) -> PastPrompts:
+        """The prompts that were sent from here before."""
+        from ksi_tui.past_prompts import PastPrompts  # noqa: PLC0415 - after the first frame
+
+        return PastPrompts(self._prompts_file)
 
     # --- the engine ------------------------------------------------------------------
 
@@ -208,11 +236,16 @@ class KsiApp(App[int]):
                 await self._leaving.wait()
                 self.client = None
                 await self._demo.stop()
+        except SettingsRefused as error:
+            self.refused = error
+            self.leave()
         except KsiError as error:
-            self._engine_failed(str(error), exit_code_of(error))
+            self._engine_failed(str(error), _exit_code_of(error))
         except Exception as error:  # the task's boundary: recorded, shown, never raised on
             log.exception("the engine failed")
-            self._engine_failed(f"unexpected {type(error).__name__}; the log has it", EXIT_FAULT)
+            self._engine_failed(
+                f"unexpected {type(error).__name__}; the log has it", exits.SOME_FAILED
+            )
 
     def _engine_failed(self, reason: str, code: int) -> None:
         self.client = None
@@ -229,10 +262,18 @@ class KsiApp(App[int]):
         """Start or stop the demo load and return what happened in words."""
         return await self._demo.toggle(self.client)
 
+    @cached_property
+    def _demo(self) -> DemoSwitch:
+        from ksi_tui.demo import DemoSwitch  # noqa: PLC0415 - after the first frame
+
+        return DemoSwitch()
+
     # --- leaving ---------------------------------------------------------------------
 
     def action_leave(self) -> None:
         """Quit; with work in flight ask first what becomes of it."""
+        from ksi_tui.screens.ending import in_flight  # noqa: PLC0415 - after the first frame
+
         work = in_flight(self.client)
         if work is None:
             self.leave()
@@ -246,6 +287,8 @@ class KsiApp(App[int]):
             self.run_worker(self._end(answer), name="end-work", exclusive=True, group="end")
 
     async def _end(self, answer: str) -> None:
+        from ksi_tui.screens.ending import end_work  # noqa: PLC0415 - after the first frame
+
         await self._demo.stop()
         refused = await end_work(self, answer)
         if refused is None:
@@ -272,13 +315,15 @@ class KsiApp(App[int]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Return what the palette offers: the actions of the screen, and the theme."""
+        from ksi_tui.screens.palette import palette_commands  # noqa: PLC0415 - when it opens
+
         yield from palette_commands(self, screen)
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
 
     def _handle_exception(self, error: Exception) -> None:
         """Record a fault of our own and end with one line; a traceback belongs in the log."""
         log.error("unhandled exception in the dashboard", exc_info=error)
-        self._return_code = EXIT_FAULT
+        self._return_code = exits.SOME_FAILED
         if self._exception is None:
             self._exception = error
             self._exception_event.set()
@@ -291,7 +336,7 @@ async def run_dashboard(app: KsiApp) -> int:
     """Run the dashboard until its user quits or a signal ends it; return the exit code.
 
     SIGTERM and SIGHUP leave the terminal as it was found. The engine is closed by its
-    context before this returns.
+    context before this returns. Raises SettingsRefused.
     """
     loop = asyncio.get_running_loop()
     caught = (signal.SIGTERM, signal.SIGHUP)
@@ -304,4 +349,6 @@ async def run_dashboard(app: KsiApp) -> int:
         await app.close_engine()
         for number in caught:
             loop.remove_signal_handler(number)
+    if app.refused is not None:
+        raise app.refused
     return app.return_code if app.return_code is not None else app.exit_code

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ksi_tui.engine.errors import ConfigError
 from ksi_tui.paths import private_dir
 
 MOST = 200
@@ -60,7 +61,10 @@ class PastPrompts:
         self._kept = _newest([*self._kept, past])
         if self._file is None:
             return
-        private_dir(self._file.parent)
+        try:
+            private_dir(self._file.parent)
+        except ConfigError as error:
+            raise OSError(str(error)) from None
         self._append(_line(past))
         if self._file.stat().st_size > MAX_BYTES:
             self._rewrite()

@@ -228,10 +228,10 @@ class CompletionEngine:
         self._on("completion:provider_status", MaybeProvider, _provider_status)
         self._on("completion:retry_status", Nothing, _retry_status)
         self._on("completion:token_usage", TokenUsage, lambda p, d: p.replies.token_usage(d))
-        self._on("completion:models", Nothing, lambda p, _: p.offers.models())
-        self._on("completion:preview", Preview, lambda p, d: p.offers.preview(d))
         self._on("completion:series", Series, lambda p, d: p.replies.series(d))
         self._on("system:journal", JournalPage, lambda p, d: p.replies.journal(d))
+        self._on("completion:models", Nothing, lambda p, _: p.offers.models())
+        self._on("completion:preview", Preview, lambda p, d: p.offers.preview(d))
         self._on("completion:results", Results, lambda p, d: p.replies.results(d))
         self._on(
             "conversation:acquire_lock", AcquireLock, lambda p, d: p.interventions.acquire_lock(d)

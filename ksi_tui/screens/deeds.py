@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ksi_tui.engine.views import LockView
 from ksi_tui.screens import later
 from ksi_tui.screens.base import Target, ask, refusal
 from ksi_tui.screens.navigating import NavigatingScreen
 from ksi_tui.widgets.spans import Tone
 
 if TYPE_CHECKING:
+    from ksi_tui.engine.views import LockView
     from ksi_tui.screens.receipt import Stopped
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from ksi_tui.client import Snapshot
-from ksi_tui.engine.views import TokenView
+from typing import TYPE_CHECKING
+
 from ksi_tui.widgets import formats, rows
 from ksi_tui.widgets.table import LiveTable
 from ksi_tui.widgets.tokens import TokenPane
+
+if TYPE_CHECKING:
+    from ksi_tui.client import Snapshot
+    from ksi_tui.engine.views import TokenView
 
 _MOST_PROVIDERS = 8
 _PROVIDER_FRAME = 3

@@ -9,25 +9,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ksi_tui.actions import Where
     from ksi_tui.engine.views import LockView
+    from ksi_tui.saved_filters import FilterBook
     from ksi_tui.screens.add_provider import AddProvider
     from ksi_tui.screens.base import Target
     from ksi_tui.screens.cancel import CancelDialog
+    from ksi_tui.screens.draft import Draft
     from ksi_tui.screens.ending import Work
     from ksi_tui.screens.events import EventsScreen
     from ksi_tui.screens.force import ForceDialog
     from ksi_tui.screens.help import HelpScreen
+    from ksi_tui.screens.order import OrderDialog
     from ksi_tui.screens.provider import ProviderScreen
     from ksi_tui.screens.quit import QuitDialog
     from ksi_tui.screens.receipt import Receipt, Stopped
     from ksi_tui.screens.request import RequestScreen
-    from ksi_tui.screens.requests import RequestsScreen
+    from ksi_tui.screens.requests import FailedScreen, RequestsScreen
     from ksi_tui.screens.save_bundle import SaveBundle
     from ksi_tui.screens.session import SessionScreen
     from ksi_tui.screens.submit import SubmitScreen
     from ksi_tui.screens.usage import UsageScreen
     from ksi_tui.screens.why import WhyScreen
+    from ksi_tui.widgets.filter_bar import FilterBar, Names
 
 
 def add_provider(config_hint: str) -> AddProvider:
@@ -79,21 +85,42 @@ def request_screen(request_id: str) -> RequestScreen:
     return RequestScreen(request_id)
 
 
-def submit_form() -> SubmitScreen:
-    """Return the form for a prompt."""
+def submit_form(draft: Draft | None = None) -> SubmitScreen:
+    """Return the form for a prompt, filled with a draft or with what was kept."""
     from ksi_tui.screens.submit import SubmitScreen
 
-    return SubmitScreen()
+    return SubmitScreen(draft)
 
 
-def requests_screen(filter_text: str = "") -> RequestsScreen:
-    """Return the list of all requests, those that fit a filter."""
+def filter_bar(text: str, names: Names, book: FilterBook) -> FilterBar:
+    """Return the line to type a filter in."""
+    from ksi_tui.widgets.filter_bar import FilterBar
+
+    return FilterBar(text, names=names, book=book)
+
+
+def order_dialog(columns: Sequence[str], now: tuple[str, bool] | None) -> OrderDialog:
+    """Return the choice of a column to order by."""
+    from ksi_tui.screens.order import OrderDialog
+
+    return OrderDialog(columns, now)
+
+
+def next_order(name: str, now: tuple[str, bool] | None) -> tuple[str, bool]:
+    """Return how rows stand when a column's head is clicked."""
+    from ksi_tui.screens.order import next_order
+
+    return next_order(name, now)
+
+
+def requests_screen(filter_text: str = "", order: tuple[str, bool] | None = None) -> RequestsScreen:
+    """Return the list of all requests, those that fit a filter, ordered by a column."""
     from ksi_tui.screens.requests import RequestsScreen
 
-    return RequestsScreen(filter_text)
+    return RequestsScreen(filter_text, order)
 
 
-def failed_screen() -> RequestsScreen:
+def failed_screen() -> FailedScreen:
     """Return the list of what failed."""
     from ksi_tui.screens.requests import FailedScreen
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from ksi_tui.actions import Where
-from ksi_tui.client import Snapshot, SnapshotQuery
-from ksi_tui.engine.views import ActiveView, Verdict
 from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
@@ -20,6 +20,11 @@ from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Span, Tone, line
 from ksi_tui.widgets.table import LiveTable
 from ksi_tui.widgets.tokens import TokenPane
+
+if TYPE_CHECKING:
+    from ksi_tui.client import Snapshot, SnapshotQuery
+    from ksi_tui.engine.states import Verdict
+    from ksi_tui.engine.views import ActiveView
 
 ORDER = ("queues", "active", "providers", "locks", "tokens")
 
@@ -57,6 +62,7 @@ class Overview(ActingScreen):
 
     def on_mount(self) -> None:
         self._arrange()
+        self._show()
 
     # --- layout ----------------------------------------------------------------------
 
@@ -124,6 +130,8 @@ class Overview(ActingScreen):
             self.tick()
 
     def _query(self) -> SnapshotQuery:
+        from ksi_tui.client import SnapshotQuery  # noqa: PLC0415 - after the first frame
+
         active, queue = self._table("active").window(), self._table("queues").window()
         return SnapshotQuery(
             active_offset=active[0],
@@ -135,7 +143,7 @@ class Overview(ActingScreen):
         )
 
     def _show(self) -> None:
-        snapshot, width = self._snapshot, self.size.width
+        snapshot, width = self._snapshot, self.app.size.width
         verdict, at = self._verdict(), snapshot.at if snapshot else None
         name = self.host.display_name
         self.query_one("#verdict", Bar).show(header.verdict_line(name, verdict, at, width))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from ksi_tui.client import Snapshot
+from typing import TYPE_CHECKING
+
 from ksi_tui.screens.base import Target
+
+if TYPE_CHECKING:
+    from ksi_tui.client import Snapshot
 
 
 def target_of(snapshot: Snapshot, pane: str, key: str | None) -> Target | None:

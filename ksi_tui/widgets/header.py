@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ksi_tui.engine.views import CircuitLook, Level, ProviderView, Snapshot, Totals, Verdict
+from ksi_tui.engine.states import CircuitLook, Level, Verdict
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Line, Span, Tone, line
+
+if TYPE_CHECKING:
+    from ksi_tui.engine.views import ProviderView, Snapshot, Totals
 
 CAUSE_LIMIT = 400
 STARTING = Verdict(level=Level.STARTING, cause="starting the engine")

@@ -5,11 +5,16 @@ This is the view-model's edge: every text of a snapshot passes `clean` here.
 
 from __future__ import annotations
 
-from ksi_tui.engine.views import ActiveView, LockView, Phase, ProviderView, QueueView
+from typing import TYPE_CHECKING
+
+from ksi_tui.engine.states import Phase
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Span, Tone
 from ksi_tui.widgets.table import Column, Row
+
+if TYPE_CHECKING:
+    from ksi_tui.engine.views import ActiveView, LockView, ProviderView, QueueView
 
 ID_LIMIT = 200
 WHY_LIMIT = 300

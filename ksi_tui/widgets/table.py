@@ -40,7 +40,8 @@ class Column:
     """A column of fixed width in cells; width 0 takes the rest and stands last.
 
     Columns go in the order of `drop`, lowest first, where the rest would be too narrow;
-    0 never goes. `narrow` is the width of a column that shrinks before others are dropped.
+    0 never goes. `narrow` is the width of a column that shrinks before others are dropped,
+    and the least that the one which takes the rest asks for.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Row:
 @lru_cache(maxsize=64)
 def laid_out(columns: tuple[Column, ...], width: int) -> tuple[tuple[int, int], ...]:
     """Return (column index, width) of what is shown in `width` cells, first to last."""
-    flexible = any(column.width == 0 for column in columns)
+    flexible = [column for column in columns if column.width == 0]
     shown = dict(enumerate(columns))
     widths = {index: column.width for index, column in shown.items()}
 
@@ -70,9 +71,9 @@ def laid_out(columns: tuple[Column, ...], width: int) -> tuple[tuple[int, int], 
         gaps = len(widths) - 1
         return width - 2 - gaps - sum(widths.values())
 
-    least = _LEAST_REST if flexible else 0
+    least = (flexible[0].narrow or _LEAST_REST) if flexible else 0
     if rest() < least:
-        widths |= {index: shown[index].narrow for index in widths if shown[index].narrow}
+        widths |= {i: shown[i].narrow for i, size in widths.items() if size and shown[i].narrow}
     for index in sorted((i for i in shown if shown[i].drop), key=lambda i: shown[i].drop):
         if rest() >= least:
             break

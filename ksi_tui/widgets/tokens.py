@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from ksi_tui.engine.views import TokenRow, TokenView
+from typing import TYPE_CHECKING
+
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.chart import chart
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Line, Span, Tone, line
+
+if TYPE_CHECKING:
+    from ksi_tui.engine.views import TokenRow, TokenView
 
 _TOTALS = 41
 _LEAST_CHART = 24

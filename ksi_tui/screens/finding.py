@@ -1,0 +1,104 @@
+"""`/` on any screen: opens the filter bar in place, and hands on what is typed in it.
+
+What a filter is applied to is the screens' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from textual.widget import Widget
+
+from ksi_tui.screens import later
+from ksi_tui.screens.base import KsiScreen, ask, key_hints
+from ksi_tui.widgets.lines import Bar
+from ksi_tui.widgets.spans import Line, Span
+
+if TYPE_CHECKING:
+    from ksi_tui.widgets.filter_bar import FilterBar
+
+_HINTS = (
+    ("enter", "keep"),
+    ("esc", "leave"),
+    ("tab", "complete"),
+    ("up/down", "history"),
+    ("ctrl+s", "save"),
+    ("@name", "recall"),
+)
+_MOST_NAMES = 20
+
+
+class Finding(KsiScreen):
+    """A full screen with a filter bar. The bar is there only while one types in it."""
+
+    FILTER_BAR_BEFORE = "#hidden"
+    """Above which widget the bar opens."""
+    _filter_bar: FilterBar | None = None
+    _focused_before: Widget | None = None
+
+    def filter_on(self) -> str:
+        """Return what the bar opens with: the filter that is on, as it was typed."""
+        return ""
+
+    def filter_typed(self, text: str, written_out: str) -> None:
+        """Take what stands in the bar while it is typed: it can be read, and may change yet."""
+
+    def filter_kept(self, text: str, written_out: str) -> None:
+        """Take the filter that is to stay, as typed and without `@name`."""
+        raise NotImplementedError
+
+    def filter_left(self) -> None:
+        """Bring back what was on before the bar opened."""
+
+    @property
+    def filtering(self) -> bool:
+        """Whether the bar is open."""
+        return self._filter_bar is not None
+
+    async def action_filter(self) -> None:
+        """Open the filter bar, or go back to it."""
+        if self._filter_bar is not None:
+            self._filter_bar.take_keys()
+            return
+        self._focused_before = self.focused
+        self._filter_bar = later.filter_bar(self.filter_on(), self._names_of, self.host.filters)
+        await self.mount(self._filter_bar, before=self.FILTER_BAR_BEFORE)
+        self.show_footer()
+
+    async def _names_of(self, field: str, prefix: str) -> Sequence[str]:
+        asked = {"field": field, "prefix": prefix, "limit": _MOST_NAMES}
+        reply = await ask(self.host, "completion:names", **asked)
+        return [str(name) for name in reply.get("names") or ()]
+
+    def on_filter_bar_typed(self, event: FilterBar.Typed) -> None:
+        """Take what is typed, unless the bar is gone by now."""
+        if self.filtering:
+            self.filter_typed(event.text, event.written_out)
+
+    async def on_filter_bar_kept(self, event: FilterBar.Kept) -> None:
+        """Close the bar and keep what was typed."""
+        await self.close_filter_bar()
+        self.filter_kept(event.text, event.written_out)
+
+    async def on_filter_bar_left(self) -> None:
+        """Close the bar as if it had never been open."""
+        await self.close_filter_bar()
+        self.filter_left()
+
+    async def close_filter_bar(self) -> None:
+        """Take the bar away and give the keys back."""
+        bar, self._filter_bar = self._filter_bar, None
+        if bar is not None:
+            await bar.remove()
+            if self._focused_before is not None and self._focused_before.is_attached:
+                self._focused_before.focus()
+            self.show_footer()
+
+    def show_footer(self) -> None:
+        """Show the bar's keys while it is open."""
+        if not self.filtering or self._said is not None:
+            super().show_footer()
+            return
+        hints = key_hints(*_HINTS)
+        self.query_one("#footer", Bar).show(Line((Span(" "), *hints.spans)))
