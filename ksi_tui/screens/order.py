@@ -20,7 +20,7 @@ from ksi_tui.widgets.table import Column, LiveTable, Row
 Chosen = tuple[str, bool]
 """A column's name, and whether its largest come first."""
 
-_COLUMNS = (Column(name="COLUMN", width=10), Column(name="FIRST", width=0))
+_COLUMNS = (Column(name="COLUMN", width=10), Column(name="ENTER PUTS", width=0))
 _FRAME = 3
 
 
@@ -46,16 +46,15 @@ class OrderDialog(Dialog[Chosen]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
-            yield LiveTable("", _COLUMNS, id="orders", clock=self.host.clock)
+            yield LiveTable("Order by", _COLUMNS, id="orders", clock=self.host.clock)
             yield Sheet(id="hints")
 
     def on_mount(self) -> None:
         """List the columns, the cursor on the present one."""
         super().on_mount()
-        self.set_heading("Order by")
         table = self.query_one("#orders", LiveTable)
         table.styles.height = len(self._names) + _FRAME
-        hints = key_hints(("j/k", "choose"), ("enter", "order by it"), ("esc", "as it was"))
+        hints = key_hints(("j/k", "choose"), ("enter", "order"), ("esc", "back"))
         self.query_one("#hints", Sheet).show(Line(), Line((Span(" "), *hints.spans)))
         self.call_after_refresh(self._fill)
 
@@ -68,12 +67,10 @@ class OrderDialog(Dialog[Chosen]):
 
     def _row(self, name: str) -> Row:
         is_now = self._now is not None and self._now[0] == name
-        first = "largest" if self._next(name)[1] else "smallest"
-        text = f"{first} first instead" if is_now else f"{first} first"
+        order, largest_first = ORDERS[name], next_order(name, self._now)[1]
+        first = order.largest if largest_first else order.smallest
+        text = f"now {first} first" if is_now else f"{first} first"
         return Row(key=name, cells=(Span(name, Tone.FOCUS if is_now else Tone.PLAIN), Span(text)))
-
-    def _next(self, name: str) -> Chosen:
-        return next_order(name, self._now)
 
     def action_move(self, rows: int) -> None:
         """Move the cursor."""
@@ -84,7 +81,7 @@ class OrderDialog(Dialog[Chosen]):
         """Order by the column under the cursor."""
         key = self.query_one("#orders", LiveTable).cursor_key
         if key is not None:
-            self.dismiss(self._next(key))
+            self.dismiss(next_order(key, self._now))
 
 
 def next_order(name: str, now: Chosen | None) -> Chosen:
