@@ -24,6 +24,7 @@ from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.events import Router
+from ksi_tui.engine.finding.requests import Requests
 from ksi_tui.engine.injection.checkpoint import InjectionCheckpoint
 from ksi_tui.engine.injection.events import InjectionEvents
 from ksi_tui.engine.injection.injector import Injector
@@ -79,6 +80,7 @@ class Parts:
     injector: Injector
     injections: InjectionEvents
     replies: Replies
+    requests: Requests
     snapshots: Snapshots
     checkpoints: Checkpoints
     responses: ResponseWriter
@@ -289,6 +291,7 @@ def _build(
         injector=injector,
         injections=InjectionEvents(core, intake, injector, keeper, endings),
         replies=replies,
+        requests=Requests(core, causes),
         snapshots=Snapshots(core, causes),
         checkpoints=Checkpoints(core, intake, controls, InjectionCheckpoint(core, keeper)),
         wires=wires,

@@ -29,6 +29,7 @@ from ksi_tui.engine.control_payloads import (
 )
 from ksi_tui.engine.errors import InvalidRequest, KsiError, NotReady
 from ksi_tui.engine.events import Router, Subscription
+from ksi_tui.engine.finding.payloads import FindNames, FindRequests
 from ksi_tui.engine.injection.events import HANDLERS as INJECTION_HANDLERS
 from ksi_tui.engine.injection.events import Answer
 from ksi_tui.engine.intake import refusal
@@ -226,6 +227,8 @@ class CompletionEngine:
         self._on("completion:provider_status", MaybeProvider, _provider_status)
         self._on("completion:retry_status", Nothing, _retry_status)
         self._on("completion:token_usage", TokenUsage, lambda p, d: p.replies.token_usage(d))
+        self._on("completion:requests", FindRequests, lambda p, d: p.requests.requests(d))
+        self._on("completion:names", FindNames, lambda p, d: p.requests.names(d))
         self._on("completion:results", Results, lambda p, d: p.replies.results(d))
         self._on(
             "conversation:acquire_lock", AcquireLock, lambda p, d: p.interventions.acquire_lock(d)
