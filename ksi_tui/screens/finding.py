@@ -29,7 +29,7 @@ _HINTS = (
     ("@name", "recall"),
 )
 _MOST_NAMES = 20
-WORST_FIRST = ("STATUS", False)
+WORST_FIRST = ("WORST", True)
 """How the list of all stands when it was asked for from elsewhere: what is in trouble on top."""
 
 

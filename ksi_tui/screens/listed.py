@@ -30,6 +30,7 @@ class Heading:
     searching: bool
     error: str | None
     escape: str
+    order: str
 
 
 def head(now: Heading) -> tuple[Line, Line]:
@@ -47,7 +48,8 @@ def head(now: Heading) -> tuple[Line, Line]:
         spans.append(Span(f"  {count}"))
     if now.error is not None:
         return line(*spans), line(Span(f"! {now.error}", Tone.BAD))
-    return line(*spans), line(f"{formats.count(now.marked)} marked" if now.marked else "")
+    marked = f"{formats.count(now.marked)} marked" if now.marked else ""
+    return line(*spans), line(" · ".join(part for part in (marked, now.order) if part))
 
 
 def empty(now: Heading, waiting: str | None) -> tuple[Line, ...]:

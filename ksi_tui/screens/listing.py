@@ -19,12 +19,13 @@ from ksi_tui.engine.views import Live
 from ksi_tui.screens import listed
 from ksi_tui.screens.base import ERROR_LIMIT, ask
 from ksi_tui.screens.finding import Finding
+from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.search import QUIET_S, REFRESH_S, Page, Query, Search
 from ksi_tui.screens.sub import SubScreen
 from ksi_tui.widgets import request_rows
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
-from ksi_tui.widgets.request_rows import ORDERS
+from ksi_tui.widgets.request_rows import ORDERS, WORST
 from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.table import Column, LiveTable, Row
 
@@ -69,6 +70,11 @@ class Listing(Finding, SubScreen):
         """Write out what the list was opened with, then show it."""
         self._fit()
         self.bring_back(self._opened_with)
+
+    def place(self) -> None:
+        """Give the keys back to the list after a size at which it could not be shown."""
+        if self.focused is None and self.fits is not Layout.SMALL:
+            self.call_after_refresh(self.table.focus)
 
     @property
     def table(self) -> LiveTable:
@@ -181,8 +187,14 @@ class Listing(Finding, SubScreen):
             marked=len(self.table.marked),
             searching=error is None and self._searching,
             error=error,
-            escape="goes back" if self._typed == self._opened_with else "clears",
+            escape=self._escape(),
+            order="worst first" if self._order[0] == WORST else "",
         )
+
+    def _escape(self) -> str:
+        if self.filtering:
+            return ""
+        return "goes back" if self._typed == self._opened_with else "clears"
 
     @property
     def _searching(self) -> bool:

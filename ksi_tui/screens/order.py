@@ -13,7 +13,7 @@ from textual.containers import Vertical
 
 from ksi_tui.screens.base import key_hints
 from ksi_tui.screens.dialog import Dialog, Sheet
-from ksi_tui.widgets.request_rows import ORDERS
+from ksi_tui.widgets.request_rows import ORDERS, WORST
 from ksi_tui.widgets.spans import Line, Span, Tone
 from ksi_tui.widgets.table import Column, LiveTable, Row
 
@@ -41,7 +41,7 @@ class OrderDialog(Dialog[Chosen]):
 
     def __init__(self, columns: Sequence[str], now: Chosen | None) -> None:
         super().__init__()
-        self._names = [name for name in columns if name in ORDERS]
+        self._names = [WORST, *(name for name in columns if name in ORDERS)]
         self._now = now
 
     def compose(self) -> ComposeResult:
@@ -66,7 +66,7 @@ class OrderDialog(Dialog[Chosen]):
         table.redraw()
 
     def _row(self, name: str) -> Row:
-        is_now = self._now is not None and self._now[0] == name
+        is_now = self._now is not None and self._now[0] == name and name != WORST
         order, largest_first = ORDERS[name], next_order(name, self._now)[1]
         first = order.largest if largest_first else order.smallest
         text = f"now {first} first" if is_now else f"{first} first"
@@ -86,6 +86,6 @@ class OrderDialog(Dialog[Chosen]):
 
 def next_order(name: str, now: Chosen | None) -> Chosen:
     """Return how rows stand when a column is chosen: as suits it, or turned round if it is now."""
-    if now is not None and now[0] == name:
+    if now is not None and now[0] == name and name != WORST:
         return name, not now[1]
     return name, ORDERS[name].largest_first

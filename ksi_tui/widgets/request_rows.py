@@ -65,7 +65,14 @@ class Order:
     largest: str = "z to a"
 
 
+WORST = "WORST"
 ORDERS: Mapping[str, Order] = {
+    WORST: Order(
+        sort="worst",
+        largest_first=True,
+        smallest="best",
+        largest="what waits longest, then failed",
+    ),
     "SESSION": Order(sort="session"),
     "AGENT": Order(sort="agent"),
     "MODEL": Order(sort="model"),
@@ -79,7 +86,7 @@ ORDERS: Mapping[str, Order] = {
     "COST": Order(sort="cost", largest_first=True, smallest="cheapest", largest="dearest"),
     "TRIES": Order(sort="attempts", largest_first=True, smallest="fewest", largest="most"),
 }
-"""The columns that rows can be ordered by; the others have no order."""
+"""The columns that rows can be ordered by; the others have no order. WORST is none of them."""
 
 
 def phase_of(found: Mapping[str, Any]) -> Phase:
