@@ -133,6 +133,14 @@ def order_dialog(columns: Sequence[str], now: tuple[str, bool] | None) -> OrderD
     return OrderDialog(columns, now)
 
 
+def request_orders() -> OrderDialog:
+    """Return the choice of a column of the list of all requests."""
+    from ksi_tui.screens.order import OrderDialog
+    from ksi_tui.widgets.request_rows import REQUESTS
+
+    return OrderDialog([column.name for column in REQUESTS], None)
+
+
 def next_order(name: str, now: tuple[str, bool] | None) -> tuple[str, bool]:
     """Return how rows stand when a column's head is clicked."""
     from ksi_tui.screens.order import next_order

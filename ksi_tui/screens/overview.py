@@ -14,6 +14,7 @@ from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.layouts import Layout, layout_for
+from ksi_tui.screens.overview_finding import FindsFromPanes
 from ksi_tui.screens.series import WINDOWS, WindowedScreen
 from ksi_tui.screens.targets import attention_of, target_of
 from ksi_tui.widgets import header, rows
@@ -34,7 +35,7 @@ LEAST_ROWS, TABBED_ROWS = 6, 4
 ORDER = ("queues", "active", "providers", "locks", "tokens")
 
 
-class Overview(WindowedScreen, ActingScreen):
+class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
     """Everything at one glance."""
 
     WHERE = Where.OVERVIEW
@@ -232,6 +233,11 @@ class Overview(WindowedScreen, ActingScreen):
         key = self._table("active").cursor_key
         views = self._snapshot.active if self._snapshot else ()
         return next((view for view in views if view.request_id == key), None)
+
+    @property
+    def pane_name(self) -> str:
+        """The chosen pane."""
+        return ORDER[self._chosen - 1]
 
     def target(self) -> Target | None:
         """Return what the cursor of the chosen pane stands on."""
