@@ -12,27 +12,31 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
+from textual.actions import ActionParseResult, parse
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.dom import DOMNode
 from textual.filter import LineFilter
 from textual.screen import Screen
 
 from ksi_tui import theme
-from ksi_tui.actions import BY_ID, Where, bindings, wrong_keymap
+from ksi_tui.actions import BY_ID, BY_METHOD, Where, bindings, wrong_keymap
 from ksi_tui.client import EngineClient
 from ksi_tui.demo import DemoSwitch
 from ksi_tui.engine.errors import KsiError
 from ksi_tui.engine.views import Verdict
 from ksi_tui.hangup import watched_terminal
+from ksi_tui.read_only import ReadOnlyClient
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
+from ksi_tui.screens.done import Done
 from ksi_tui.screens.ending import EXIT_FAULT, end_work, exit_code_of, in_flight
 from ksi_tui.screens.overview import Overview
 from ksi_tui.screens.palette import palette_commands
@@ -90,6 +94,7 @@ class KsiApp(App[int]):
         self.fault: str | None = None
         self.exit_code = 0
         self.draft: dict[str, str] = {}
+        self.done = Done(clock)
         self._connect = connect
         self._demo_wanted = demo
         self._demo = DemoSwitch()
@@ -148,12 +153,12 @@ class KsiApp(App[int]):
     async def _run_engine(self) -> None:
         try:
             async with self._connect() as client:
-                self.client = client
+                self.client = self._door(client)
                 gc.collect()
                 gc.freeze()  # measured: brings the worst stall of a collection from 29 to 3 ms
                 gc.enable()  # the command may have it off until here, for the first frame
                 if self._demo_wanted:
-                    await self.toggle_demo()
+                    await self._demo.toggle(client)
                 await self._leaving.wait()
                 self.client = None
                 await self._demo.stop()
@@ -162,6 +167,9 @@ class KsiApp(App[int]):
         except Exception as error:  # the task's boundary: recorded, shown, never raised on
             log.exception("the engine failed")
             self._engine_failed(f"unexpected {type(error).__name__}; the log has it", EXIT_FAULT)
+
+    def _door(self, client: EngineClient) -> EngineClient:
+        return ReadOnlyClient(client, may_end=True) if self.ui.read_only else client
 
     def _engine_failed(self, reason: str, code: int) -> None:
         self.client = None
@@ -177,6 +185,22 @@ class KsiApp(App[int]):
     async def toggle_demo(self) -> str:
         """Start or stop the demo load and return what happened in words."""
         return await self._demo.toggle(self.client)
+
+    # --- what the keys do --------------------------------------------------------------
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Do what a key or the palette asks for, unless it acts and this only looks."""
+        name = parse(action)[1] if isinstance(action, str) else action[1]
+        screen = next((s for s in reversed(self.screen_stack) if isinstance(s, KsiScreen)), None)
+        listed = BY_METHOD.get(name)
+        if screen is not None and listed is not None and not screen.allowed(listed):
+            return True
+        return await super().run_action(action, default_namespace, namespaces)
 
     # --- leaving ---------------------------------------------------------------------
 

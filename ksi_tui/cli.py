@@ -48,7 +48,14 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments") and any(
             option in message
-            for option in ("--config", "--litellm-config", "--db", "--log-level", "--demo")
+            for option in (
+                "--config",
+                "--litellm-config",
+                "--db",
+                "--log-level",
+                "--demo",
+                "--read-only",
+            )
         ):
             message += " (common options stand before the command)"
         super().error(message)
@@ -83,6 +90,11 @@ def parser() -> argparse.ArgumentParser:
         "--demo",
         action="store_true",
         help="the dashboard on a throw-away database, with simulated providers, load and faults",
+    )
+    top.add_argument(
+        "--read-only",
+        action="store_true",
+        help="the dashboard without its actions: it shows, and changes nothing",
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _add_run(commands)
@@ -156,6 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = top.parse_args(arguments)
     if options.demo and options.command:
         top.error(f"--demo is the dashboard's; it does not go with {options.command!r}")
+    if options.read_only and options.command:
+        top.error(f"--read-only is the dashboard's; it does not go with {options.command!r}")
     logs.start(options.log_level)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -208,6 +208,7 @@ class UiSettings(_Section):
         default_factory=_login_name
     )
     text: Literal["on_open", "always", "never"] = "on_open"
+    read_only: bool = False
     alert: str | None = None
 
 

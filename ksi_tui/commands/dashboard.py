@@ -18,7 +18,7 @@ from ksi_tui import paths
 from ksi_tui.app import KsiApp, run_dashboard
 from ksi_tui.client import EngineClient
 from ksi_tui.commands.settings import settings
-from ksi_tui.config import Config, config_file
+from ksi_tui.config import Config, UiSettings, config_file
 from ksi_tui.engine.errors import InputError
 
 Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
@@ -35,8 +35,15 @@ def execute(options: argparse.Namespace) -> int:
         )
     if options.demo:
         with tempfile.TemporaryDirectory(prefix="ksi-tui-demo-") as folder:
-            return _show(_demo_config(Path(folder) / "demo.db"), name="ksi-tui demo", demo=True)
-    return _show(settings(options), name=_name(options.config), demo=False)
+            config = _demo_config(Path(folder) / "demo.db")
+            return _show(config, _ui(config, options), name="ksi-tui demo", demo=True)
+    config = settings(options)
+    return _show(config, _ui(config, options), name=_name(options.config), demo=False)
+
+
+def _ui(config: Config, options: argparse.Namespace) -> UiSettings:
+    """Return `[ui]`, as far as the command line does not say otherwise."""
+    return config.ui.model_copy(update={"read_only": True}) if options.read_only else config.ui
 
 
 def _demo_config(database: Path) -> Config:
@@ -45,8 +52,8 @@ def _demo_config(database: Path) -> Config:
     return demo_config(database)
 
 
-def _show(config: Config, *, name: str, demo: bool) -> int:
-    app = KsiApp(_connect(config), ui=config.ui, name=name, demo=demo, config_hint=_hint(config))
+def _show(config: Config, ui: UiSettings, *, name: str, demo: bool) -> int:
+    app = KsiApp(_connect(config), ui=ui, name=name, demo=demo, config_hint=_hint(config))
     return asyncio.run(run_dashboard(app))
 
 

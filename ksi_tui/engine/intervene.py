@@ -79,7 +79,8 @@ class Interventions:
 
     async def _cancel(self, ticket: Ticket, data: Cancel) -> None:
         if not ticket.state.final:
-            self._core.store.write(self.record("cancel", ticket.request_id, data.by, data.reason))
+            action = self.record("cancel", ticket.request_id, data.by, data.reason, data.receipt)
+            self._core.store.write(action)
             future = self._endings.cancel(ticket, data.by, data.reason)
         else:
             future = self._core.finishing.get(ticket.request_id) or _done()

@@ -200,6 +200,7 @@ class Replies:
                 "conversation_locked": lock is not None,
                 "lock_holder": lock.holder if lock else None,
                 "lock_expiry": iso(lock.expires_at) if lock else None,
+                "lock_request": lock.request_id if lock else None,
                 "paused": None if pause is None else pause_reply(pause),
                 "agents": sorted(known.agents) if known else [],
             },

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from ksi_tui.actions import Action, Where, bindings, footer_actions, shown_key
+from ksi_tui.actions import BY_ID, Action, Group, Where, bindings, footer_actions, shown_key
 from ksi_tui.client import EngineClient
 from ksi_tui.engine.views import Verdict
+from ksi_tui.read_only import WHY
+from ksi_tui.screens.done import Done
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
@@ -42,6 +44,7 @@ class Host(Protocol):
     clock: Callable[[], float]
     draft: dict[str, str]
     config_hint: str
+    done: Done
 
     def copy_to_clipboard(self, text: str) -> None:
         """Hand a text to the terminal's clipboard; nothing tells whether it arrived."""
@@ -127,6 +130,17 @@ class KsiScreen(Screen[None]):
             return target is not None and target.session_id is not None
         return True
 
+    def forbidden(self, action_id: str) -> bool:
+        """Return whether an action may not be done here at all: it acts, and this only looks."""
+        return self.host.ui.read_only and BY_ID[action_id].group is Group.ACT
+
+    def allowed(self, action_id: str) -> bool:
+        """Return whether an action may be done; where it may not, say why."""
+        if self.forbidden(action_id):
+            self.say(f"{BY_ID[action_id].label} is off: {WHY}", Tone.WARN)
+            return False
+        return True
+
     # --- the footer ------------------------------------------------------------------
 
     _said: Line | None = None
@@ -150,9 +164,12 @@ class KsiScreen(Screen[None]):
         if self._said is not None and self.host.clock() > self._said_until:
             self._said = None
         shown = self._said or footer_line(
-            footer_actions(self.WHERE, self.applies), self.host.ui.keymap, self.size.width
+            footer_actions(self.WHERE, self._offered), self.host.ui.keymap, self.size.width
         )
         self.query_one("#footer", Bar).show(shown)
+
+    def _offered(self, action_id: str) -> bool:
+        return not self.forbidden(action_id) and self.applies(action_id)
 
     # --- marks ------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ksi_tui.client import EngineClient, SnapshotQuery
 from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
 from ksi_tui.engine.views import Phase
-from ksi_tui.screens.base import Host, ask
+from ksi_tui.screens.base import Host, ask, refusal
 
 EXIT_FAULT, EXIT_CONFIG, EXIT_OWNED = 1, 2, 3
 """Exit codes of a dashboard whose engine could not start; 0 when its user quit."""
@@ -64,13 +64,16 @@ async def _cancel_all(host: Host) -> str | None:
             if view.phase.running or view.phase is Phase.RETRYING
         }
         for session_id in sorted(sessions):
-            await ask(
+            reply = await ask(
                 host,
                 "completion:cancel",
                 session_id=session_id,
                 by=host.ui.operator,
                 reason="dashboard quit: cancel all",
             )
+            error = refusal(reply)
+            if error is not None:
+                return error
         if not sessions:
             return "nothing more could be cancelled"
     return "new requests kept coming; l leaves them for next time"

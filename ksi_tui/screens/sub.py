@@ -82,6 +82,8 @@ class SubScreen(ActingScreen):
 
     def _show_crumbs(self) -> None:
         note = "frozen, f goes on" if self.frozen else ""
+        if self.host.ui.read_only:
+            note = f"{header.READ_ONLY}  {note}".rstrip()
         shown = header.crumbs_line(
             self.host.display_name, self.crumbs(), self.at, self.size.width, note
         )
