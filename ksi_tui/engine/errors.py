@@ -5,6 +5,7 @@ KsiError
 ├── InputError                    what a command was given cannot be read (exit code 2)
 ├── EventError                    an event the engine refuses; carries a reply code
 │   ├── InvalidRequest            invalid_request
+│   │   └── FilterError           a filter that cannot be read; says where
 │   ├── NotFound                  not_found
 │   ├── NotReady                  not_ready
 │   ├── QueueFull                 queue_full
@@ -148,6 +149,15 @@ class InvalidRequest(EventError):
     """The data is wrong; the message says what would be right."""
 
     code: ClassVar[str] = "invalid_request"
+
+
+class FilterError(InvalidRequest):
+    """A filter that cannot be read. `position` is the index of the character where it fails."""
+
+    def __init__(self, position: int, message: str) -> None:
+        super().__init__(message)
+        self.position = position
+        self.message = message
 
 
 class NotFound(EventError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ksi_tui.screens import later
 from ksi_tui.screens.base import SAY_S, Target, ask, refusal
-from ksi_tui.screens.navigating import NavigatingScreen
+from ksi_tui.screens.composing import ComposingScreen
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Tone
 
@@ -28,7 +28,7 @@ _AT_PROVIDER = ("slot", "circuit", "cooldown", "rate", "running", "no_token")
 """Kinds of causes whose target is a provider."""
 
 
-class ActingScreen(NavigatingScreen):
+class ActingScreen(ComposingScreen):
     """A full screen with a target to act on."""
 
     def matching(self) -> str | None:
@@ -198,14 +198,6 @@ class ActingScreen(NavigatingScreen):
             self.say("nothing to take back: nothing was done in the last 10 min", Tone.WARN)
         else:
             self._confirm("undo", later.undo_dialog(deed), self._tell)
-
-    def action_submit(self) -> None:
-        """Open the form for a prompt, and what became of it."""
-        self.app.push_screen(later.submit_form(), self._after_submit)
-
-    def _after_submit(self, request_id: str | None) -> None:
-        if request_id is not None:
-            self.open_request(request_id)
 
     def action_copy(self) -> None:
         """Copy the id of the target; without one there is the last receipt."""

@@ -177,7 +177,10 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
 
     CSS_PATH = Path(__file__).with_suffix(".tcss")
     HORIZONTAL_BREAKPOINTS = NARROW_OR_WIDE
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "keep", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "keep", show=False),
+        Binding("ctrl+z", "app.suspend_process", show=False),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -198,7 +201,7 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
         edge = f" {'─' * gap} " if note and gap > 0 else " " if note else ""
         box.border_title = Content.assemble(title, (edge, "$frame"), note)
 
-    def on_resize(self) -> None:
+    def on_resize(self, _event: events.Resize) -> None:
         """Fit the upper edge to the box as it now is."""
         self.call_after_refresh(self._head_again)
 

@@ -10,9 +10,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from textual.app import App
+
     from ksi_tui.actions import Where
     from ksi_tui.screens.add_provider import AddProvider
     from ksi_tui.screens.base import Host, Target
+    from ksi_tui.screens.compare import CompareScreen
+    from ksi_tui.screens.compare_setup import CompareSetup
+    from ksi_tui.screens.comparison import Plan
     from ksi_tui.screens.dialogs.cancel import CancelDialog
     from ksi_tui.screens.dialogs.circuit import CircuitDialog
     from ksi_tui.screens.dialogs.elsewhere import ElsewhereDialog
@@ -22,17 +29,22 @@ if TYPE_CHECKING:
     from ksi_tui.screens.dialogs.retry import RetryDialog
     from ksi_tui.screens.dialogs.undo import UndoDialog
     from ksi_tui.screens.done import Deed, Receipt
+    from ksi_tui.screens.draft import Draft
     from ksi_tui.screens.ending import Work
     from ksi_tui.screens.events import EventsScreen
     from ksi_tui.screens.help import HelpScreen
+    from ksi_tui.screens.order import OrderDialog
+    from ksi_tui.screens.outside import Edited
     from ksi_tui.screens.provider import ProviderScreen
     from ksi_tui.screens.quit import QuitDialog
     from ksi_tui.screens.request import RequestScreen
-    from ksi_tui.screens.requests import RequestsScreen
+    from ksi_tui.screens.requests import FailedScreen, RequestsScreen
+    from ksi_tui.screens.save_bundle import SaveBundle
     from ksi_tui.screens.session import SessionScreen
     from ksi_tui.screens.submit import SubmitScreen
     from ksi_tui.screens.usage import UsageScreen
     from ksi_tui.screens.why import WhyScreen
+    from ksi_tui.widgets.filter_bar import Book, FilterBar, Names
 
 
 def add_provider(config_hint: str) -> AddProvider:
@@ -129,21 +141,71 @@ def request_screen(request_id: str) -> RequestScreen:
     return RequestScreen(request_id)
 
 
-def submit_form() -> SubmitScreen:
-    """Return the form for a prompt."""
+async def edit_outside(app: App[Any], text: str) -> Edited:
+    """Let the user change a text in their own editor."""
+    from ksi_tui.screens.outside import edit_outside
+
+    return await edit_outside(app, text)
+
+
+def compare_setup(draft: Draft) -> CompareSetup:
+    """Return the choice of models for a comparison."""
+    from ksi_tui.screens.compare_setup import CompareSetup
+
+    return CompareSetup(draft)
+
+
+def compare_screen(plan: Plan) -> CompareScreen:
+    """Return the answers of several models side by side; showing it sends the requests."""
+    from ksi_tui.screens.compare import CompareScreen
+
+    return CompareScreen(plan)
+
+
+def submit_form(draft: Draft | None = None) -> SubmitScreen:
+    """Return the form for a prompt, filled with a draft or with what was kept."""
     from ksi_tui.screens.submit import SubmitScreen
 
-    return SubmitScreen()
+    return SubmitScreen(draft)
 
 
-def requests_screen(filter_text: str = "") -> RequestsScreen:
-    """Return the list of all requests, those that fit a filter."""
+def filter_bar(text: str, names: Names, book: Book) -> FilterBar:
+    """Return the line to type a filter in."""
+    from ksi_tui.widgets.filter_bar import FilterBar
+
+    return FilterBar(text, names=names, book=book)
+
+
+def order_dialog(columns: Sequence[str], now: tuple[str, bool] | None) -> OrderDialog:
+    """Return the choice of a column to order by."""
+    from ksi_tui.screens.order import OrderDialog
+
+    return OrderDialog(columns, now)
+
+
+def request_orders() -> OrderDialog:
+    """Return the choice of a column of the list of all requests."""
+    from ksi_tui.screens.order import OrderDialog
+    from ksi_tui.widgets.request_rows import REQUESTS
+
+    return OrderDialog([column.name for column in REQUESTS], None)
+
+
+def next_order(name: str, now: tuple[str, bool] | None) -> tuple[str, bool]:
+    """Return how rows stand when a column's head is clicked."""
+    from ksi_tui.screens.order import next_order
+
+    return next_order(name, now)
+
+
+def requests_screen(filter_text: str = "", order: tuple[str, bool] | None = None) -> RequestsScreen:
+    """Return the list of all requests, those that fit a filter, ordered by a column."""
     from ksi_tui.screens.requests import RequestsScreen
 
-    return RequestsScreen(filter_text)
+    return RequestsScreen(filter_text, order)
 
 
-def failed_screen() -> RequestsScreen:
+def failed_screen() -> FailedScreen:
     """Return the list of what failed."""
     from ksi_tui.screens.requests import FailedScreen
 
@@ -183,3 +245,10 @@ def events_screen(pattern: str = "*") -> EventsScreen:
     from ksi_tui.screens.events import EventsScreen
 
     return EventsScreen(pattern)
+
+
+def save_bundle() -> SaveBundle:
+    """Return the question what an incident bundle is to hold."""
+    from ksi_tui.screens.save_bundle import SaveBundle
+
+    return SaveBundle()

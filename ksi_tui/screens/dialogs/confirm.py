@@ -62,8 +62,8 @@ class Page(Dialog[Answer], Generic[Answer]):
         super().on_mount()
         self._frame()
 
-    def on_resize(self) -> None:
-        super().on_resize()
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
         self._frame()
 
     def _frame(self) -> None:
