@@ -50,7 +50,7 @@ async def test_a_session_is_stopped_with_a_reason_and_comes_back_in_place(tmp_pa
         await hand.sees("undone: 2 requests of session s back in place")
         await hand.sees("► streaming", first)
         await hand.press("enter")
-        await hand.sees("cancel", "op1 · ticket 8841 · c-", "retry", "op1 · undo: 2 requests of")
+        await hand.sees("! cancel       by op1: ticket 8841 (c-", "! retry        by op1: undo: 2")
         for _ in range(2):
             await client_of(hand).emit("completion:cancel", {"session_id": "s"})
 
