@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
-from ksi_tui.engine import admissions, events
+from ksi_tui.engine import admissions, events, journal
 from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.bookkeeper import Bookkeeper
+from ksi_tui.engine.bulk import Bulk
 from ksi_tui.engine.checkpoint import Checkpoints
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.conclusions import Conclusions
@@ -33,6 +34,7 @@ from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import CallRecord, Cause, State
+from ksi_tui.engine.offers import Offers
 from ksi_tui.engine.pauses import PauseTable
 from ksi_tui.engine.payload_cache import PayloadCache
 from ksi_tui.engine.provider_controls import ProviderControls
@@ -74,12 +76,14 @@ class Parts:
     conclusions: Conclusions
     intake: Intake
     interventions: Interventions
+    bulk: Bulk
     controls: Controls
     provider_controls: ProviderControls
     reports: Reports
     injector: Injector
     injections: InjectionEvents
     replies: Replies
+    offers: Offers
     requests: Requests
     snapshots: Snapshots
     checkpoints: Checkpoints
@@ -200,7 +204,7 @@ class Wires:
             self.workers.started()
             self.on_freed()
         else:
-            self.workers.lost(str(data.get("reason", "")))
+            self.workers.lost(str(data.get("reason", "")), self.core.clock())
         self._router.publish(name, data)
 
     def on_circuit(self, provider: str, before: str, after: str, reason: str) -> None:
@@ -237,6 +241,7 @@ def _build(
     build: Callable[[ProviderSettings], Provider] | None,
 ) -> Parts:
     wires = Wires(config.engine.workers, router, store)
+    router.keep(journal.KEPT, journal.Journal(store, clock).keep)
     pauses = PauseTable()
     core = Core(
         config=config,
@@ -265,7 +270,14 @@ def _build(
     conclusions = Conclusions(core, endings)
     kept = Admissions(store.write)
     books = Bookkeeper(
-        config, clock, core.providers, core.tokens, kept, router.publish, wires.write_call
+        config,
+        clock,
+        core.providers,
+        core.tokens,
+        kept,
+        core.diversions,
+        router.publish,
+        wires.write_call,
     )
     walker = Walker(clock, core.providers, kept, books)
     dispatcher = Dispatcher(core, walker, conclusions, endings, locks, keeper)
@@ -275,7 +287,7 @@ def _build(
     intake = Intake(core, conclusions)
     interventions = Interventions(core, conclusions, endings, locks)
     controls = Controls(core, dispatcher)
-    replies = Replies(core, causes)
+    replies = Replies(core, causes, books.closing)
     injector = Injector(core, intake, keeper)
     keeper.deliver = injector.deliver
     return Parts(
@@ -285,12 +297,14 @@ def _build(
         conclusions=conclusions,
         intake=intake,
         interventions=interventions,
+        bulk=Bulk(core, interventions),
         controls=controls,
         provider_controls=ProviderControls(core, dispatcher, replies),
         reports=Reports(core, endings, intake, interventions),
         injector=injector,
         injections=InjectionEvents(core, intake, injector, keeper, endings),
         replies=replies,
+        offers=Offers(core, intake),
         requests=Requests(core, causes),
         snapshots=Snapshots(core, causes),
         checkpoints=Checkpoints(core, intake, controls, InjectionCheckpoint(core, keeper)),

@@ -160,7 +160,10 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
 
     CSS_PATH = Path(__file__).with_suffix(".tcss")
     HORIZONTAL_BREAKPOINTS = NARROW_OR_WIDE
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "keep", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "keep", show=False),
+        Binding("ctrl+z", "app.suspend_process", show=False),
+    ]
 
     def __init__(self) -> None:
         super().__init__()

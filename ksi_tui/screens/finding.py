@@ -18,7 +18,7 @@ from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone
 
 if TYPE_CHECKING:
-    from ksi_tui.widgets.filter_bar import FilterBar
+    from ksi_tui.widgets.filter_bar import Book, FilterBar
 
 _HINTS = (
     ("enter", "keep"),
@@ -40,6 +40,11 @@ class Finding(KsiScreen):
     """Above which widget the bar opens."""
     _filter_bar: FilterBar | None = None
     _focused_before: Widget | None = None
+
+    @property
+    def filter_book(self) -> Book:
+        """What reads filters and keeps them."""
+        return self.host.filters
 
     def filter_on(self) -> str:
         """Return what the bar opens with: the filter that is on, as it was typed."""
@@ -66,7 +71,7 @@ class Finding(KsiScreen):
             self._filter_bar.take_keys()
             return
         self._focused_before = self.focused
-        self._filter_bar = later.filter_bar(self.filter_on(), self._names_of, self.host.filters)
+        self._filter_bar = later.filter_bar(self.filter_on(), self._names_of, self.filter_book)
         await self.mount(self._filter_bar, before=self.FILTER_BAR_BEFORE)
         self.show_footer()
 

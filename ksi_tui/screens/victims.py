@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ksi_tui.client import SnapshotQuery
-from ksi_tui.engine.views import Phase
+from ksi_tui import client
+from ksi_tui.engine.states import Phase
 from ksi_tui.screens.base import Host, ask, refusal
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.rows import name_of
@@ -46,7 +46,7 @@ async def read_victims(host: Host, session_id: str) -> tuple[Victim, ...] | str:
 
 def _victim(host: Host, entry: Mapping[str, Any]) -> Victim:
     request_id, status = str(entry["request_id"]), str(entry["status"])
-    query = SnapshotQuery(
+    query = client.SnapshotQuery(
         active_limit=0, queue_limit=0, lock_limit=0, trend_points=1, request_id=request_id
     )
     live = host.client.snapshot(query).live if host.client is not None else None

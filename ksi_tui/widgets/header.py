@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ksi_tui.engine.views import CircuitLook, Level, ProviderView, Snapshot, Totals, Verdict
+from ksi_tui.engine.states import CircuitLook, Level, Verdict
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Line, Span, Tone, line
+
+if TYPE_CHECKING:
+    from ksi_tui.engine.views import ProviderView, Snapshot, Totals
 
 CAUSE_LIMIT = 400
 STARTING = Verdict(level=Level.STARTING, cause="starting the engine")
 
 
-def shown_verdict(snapshot: Snapshot | None, fault: str | None, frozen_s: float | None) -> Verdict:
-    """Return the verdict to show: a failed start, starting, a frozen picture, or the engine's."""
+def shown_verdict(
+    snapshot: Snapshot | None,
+    fault: str | None,
+    frozen_s: float | None,
+    stale_s: float | None = None,
+) -> Verdict:
+    """Return the verdict to show: a failed start, starting, stale, a frozen picture, the engine's.
+
+    `stale_s` is how old the snapshot is when it is older than it should be.
+    """
+    if snapshot is not None and stale_s is not None:
+        before = f"{snapshot.verdict.level}  {snapshot.verdict.cause}"
+        return Verdict(level=Level.STALE, cause=f"{stale_text(stale_s)}, then: {before}")
     if fault is not None:
         return Verdict(level=Level.DOWN, cause=fault.splitlines()[0])
     if snapshot is None:
@@ -25,11 +40,17 @@ def shown_verdict(snapshot: Snapshot | None, fault: str | None, frozen_s: float 
     return snapshot.verdict
 
 
+def stale_text(seconds: float) -> str:
+    """Return how old what is shown is, without tenths: `4s 12s 3m07s`."""
+    return formats.age(seconds) if seconds >= 10 else f"{int(seconds)}s"
+
+
 def verdict_line(name: str, verdict: Verdict, at: float | None, width: int) -> Line:
     """Return line 1: name, verdict in words with its one cause, and the time."""
     moment = f"{formats.clock(at)} UTC " if at is not None else ""
     cause = clean(verdict.cause, CAUSE_LIMIT)
-    body = [formats.verdict(verdict.level), Span(f"  {cause}")]
+    gap = " " if verdict.level is Level.STALE else "  "  # STALE 12s
+    body = [formats.verdict(verdict.level), Span(f"{gap}{cause}")]
     named = line(Span(f" {clean(name, 60)}  ", Tone.STRONG), *body)
     short = line(" ", *body)
     room = width - len(moment) - 1

@@ -290,16 +290,21 @@ async def test_submit_sends_every_field() -> None:
         await hand.press("s")
         await hand.type("p")
         await hand.press("tab")
+        await hand.type("be short")
+        await hand.press("tab")
         await hand.type("sim/slow")
         await hand.press("tab")
         await hand.type("s-9")
         await hand.press("tab")
         await hand.type("a1")
-        await hand.press("tab", "left", "tab", "right", "tab", "enter")
+        await hand.press("tab", "left", "tab", "right", "tab", "right")
+        await hand.press("tab", "tab", "enter")
         await hand.until(lambda: client.sent("completion:async"))
         assert client.sent("completion:async") == [
             {
                 "prompt": "p",
+                "system": "be short",
+                "history": "none",
                 "model": "sim/slow",
                 "session_id": "s-9",
                 "agent_id": "a1",
@@ -327,7 +332,7 @@ async def test_an_empty_prompt_is_not_sent() -> None:
     async with dashboard(client) as hand:
         await hand.press("s", "enter")
         await hand.sees("! the prompt is empty")
-        assert client.emitted == []
+        assert client.sent("completion:async") == []
 
 
 # --- help, palette, quit --------------------------------------------------------------------
@@ -387,7 +392,7 @@ async def test_a_failure_in_the_app_is_one_line_and_exit_code_1(
 
     async def run_into_it() -> None:
         async with dashboard(client) as hand:
-            client.snapshot = lambda query=None: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+            hand.app.screen.call_later(lambda: 1 / 0)
             await hand.until(lambda: hand.app.return_code == 1)
 
     with pytest.raises(ZeroDivisionError):

@@ -65,7 +65,7 @@ async def test_an_unknown_model_is_refused_in_the_form(tmp_path: Path) -> None:
     async with over(simulated(tmp_path)) as hand:
         await hand.press("s")
         await hand.type("x")
-        await hand.press("tab")
+        await hand.press("tab", "tab")
         await hand.type("nope")
         await hand.press("enter")
         await hand.sees("! ", "nope")

@@ -265,6 +265,9 @@ WHERE c.root_id = ?
 STATES: Final = """
 SELECT request_id, state FROM requests WHERE request_id IN (SELECT value FROM json_each(?))
 """
+IN_ORDER: Final = """
+SELECT request_id FROM requests WHERE request_id IN (SELECT value FROM json_each(?)) ORDER BY place
+"""
 SESSIONS_OF: Final = """
 SELECT request_id, session_id FROM requests
 WHERE request_id IN (SELECT value FROM json_each(?))
