@@ -225,6 +225,10 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 BY_ID: Mapping[str, Action] = {action.id: action for action in ACTIONS}
+BY_METHOD: Mapping[str, str] = {
+    action.method.partition("(")[0]: action.id for action in ACTIONS if action.group is Group.ACT
+}
+"""The ids of the actions that act, by the name of the method that does them."""
 
 
 def actions_of(where: Where) -> Iterator[Action]:

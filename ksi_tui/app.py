@@ -19,20 +19,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import events
+from textual.actions import ActionParseResult, parse
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
 from ksi_tui import exits, theme
-from ksi_tui.actions import BY_ID, Where, bindings, wrong_keymap
+from ksi_tui.actions import BY_ID, BY_METHOD, Where, bindings, wrong_keymap
 from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
 from ksi_tui.lifetime import go_on_cleanly, run_dashboard
 from ksi_tui.pace import Pace
+from ksi_tui.read_only import ReadOnlyClient
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen, Recording
+from ksi_tui.screens.done import Done
 from ksi_tui.screens.event_log import EventLog
 from ksi_tui.screens.overview import Overview
 from ksi_tui.watch import WatchedClient
@@ -122,6 +126,7 @@ class KsiApp(App[int]):
         self.refused: SettingsRefused | None = None
         self.recording = recording
         self.draft: Draft | None = None
+        self.done = Done(clock)
         self.handed_over = False
         self.events = EventLog()
         self._settings = settings
@@ -271,12 +276,13 @@ class KsiApp(App[int]):
     async def _run_engine(self) -> None:
         try:
             async with self._connect() as client:
-                self.client = self._watched = WatchedClient(client, self.clock, self.ui.refresh_hz)
+                self._watched = WatchedClient(client, self.clock, self.ui.refresh_hz)
+                self.client = self._door(self._watched)
                 gc.collect()
                 gc.freeze()  # measured: brings the worst stall of a collection from 29 to 3 ms
                 gc.enable()  # the command may have it off until here, for the first frame
                 if self._demo_wanted:
-                    await self.toggle_demo()
+                    await self._demo.toggle(client)
                 await self._leaving.wait()
                 self.client = None
                 self._pace.end()
@@ -291,6 +297,9 @@ class KsiApp(App[int]):
             self._engine_failed(
                 f"unexpected {type(error).__name__}; the log has it", exits.SOME_FAILED
             )
+
+    def _door(self, client: EngineClient) -> EngineClient:
+        return ReadOnlyClient(client, may_end=True) if self.ui.read_only else client
 
     def _engine_failed(self, reason: str, code: int) -> None:
         self.client = None
@@ -312,6 +321,22 @@ class KsiApp(App[int]):
         from ksi_tui.demo import DemoSwitch  # noqa: PLC0415 - after the first frame
 
         return DemoSwitch()
+
+    # --- what the keys do --------------------------------------------------------------
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Do what a key or the palette asks for, unless it acts and this only looks."""
+        name = parse(action)[1] if isinstance(action, str) else action[1]
+        screen = next((s for s in reversed(self.screen_stack) if isinstance(s, KsiScreen)), None)
+        listed = BY_METHOD.get(name)
+        if screen is not None and listed is not None and not screen.allowed(listed):
+            return True
+        return await super().run_action(action, default_namespace, namespaces)
 
     # --- leaving ---------------------------------------------------------------------
 

@@ -178,7 +178,8 @@ class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
         name = self.host.display_name
         self.query_one("#verdict", Bar).show(header.verdict_line(name, verdict, at, width))
         totals = snapshot.totals if snapshot else None
-        numbers = header.numbers_line(totals, self.host.ui.operator, width)
+        ui = self.host.ui
+        numbers = header.numbers_line(totals, ui.operator, width, read_only=ui.read_only)
         self.query_one("#numbers", Bar).show(numbers)
         self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
         self.host.show_verdict(verdict)
@@ -253,6 +254,10 @@ class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
             return self._table(ATTENTION).total > 0
         if action_id == "force_lock":
             return self._chosen == 4 and self.target() is not None
+        if action_id in ("probe", "force_circuit"):
+            return self._chosen == 3 and self.target() is not None
+        if action_id == "undo":
+            return self.host.done.last() is not None
         if action_id in ("demo", "providers"):
             return self._snapshot is not None and self._snapshot.simulated_only
         return super().applies(action_id)
@@ -269,23 +274,6 @@ class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
     @on(LiveTable.Opened)
     def _row_opened(self) -> None:
         self.action_open()
-
-    def action_force_lock(self) -> None:
-        """Take the chosen lock from its holder, after a confirmation."""
-        key = self._table("locks").cursor_key
-        locks = self._snapshot.locks if self._snapshot else ()
-        lock = next((view for view in locks if view.session_id == key), None)
-        if self._chosen != 4 or lock is None:
-            self.say("force lock needs a lock: 4 goes to them", Tone.WARN)
-            return
-        self.force_lock(lock)
-
-    def action_copy(self) -> None:
-        """Copy the id under the cursor."""
-        target = self.target()
-        text = target.request_id or target.session_id if target else self._cursor()
-        if text is not None:
-            self.copy_out(text, "the id")
 
     def action_freeze(self) -> None:
         """Hold the picture, or let it go on."""

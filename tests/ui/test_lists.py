@@ -52,8 +52,8 @@ async def test_wide_shows_every_column_of_every_state() -> None:
         await listing(hand)
         await hand.sees("Requests  4", "overview > requests")
         heads = hand.screen.splitlines()[2].split()
-        assert heads == ["│", *"REQUEST SESSION AGENT MODEL PROVIDER STATUS".split(),
-                         *"AGE↑ LATENCY TTFT TOK COST WHY/ERROR │".split()]  # fmt: skip
+        assert heads == ["│", *["REQUEST", "SESSION", "AGENT", "MODEL", "PROVIDER", "STATUS"],
+                         *["AGE↑", "LATENCY", "TTFT", "TOK", "COST", "WHY/ERROR", "│"]]  # fmt: skip
         await hand.sees(
             "○ waiting      4m00s       –     –     –        – lock held by a7",
             "→ claude-sonnet-4-5 anthropic  ! failed",
