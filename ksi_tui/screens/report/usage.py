@@ -126,7 +126,8 @@ def _call_lines(report: Report, sent: Mapping[str, Any] | None) -> list[Line]:
 
 
 def _asked(report: Report, params: Mapping[str, Any]) -> str:
-    parts = [name_of(report.get("requested_model"))]
+    asked, model = name_of(report.get("requested_model")), report.get("model")
+    parts = [f"{asked} → {name_of(model)}" if model and model != asked else asked]
     if params.get("temperature") is not None:
         parts.append(f"temp {params['temperature']}")
     if params.get("max_tokens") is not None:
@@ -141,7 +142,7 @@ def _number(value: Any) -> str:
 def _others(params: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in params.items() if key not in _TOLD_ELSEWHERE}
     if params.get("extra_body"):
-        rest["extra_body"] = "…"
+        rest["extra_body"] = "given"
     return ", ".join(f"{key} {json.dumps(value)[:30]}" for key, value in rest.items())
 
 
