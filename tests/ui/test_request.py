@@ -159,7 +159,7 @@ async def test_wide_shows_everything_of_a_request() -> None:
             "r-1042  ► no token for 34 s   session globex-7 (1 of 3)   agent a12   priority normal",
             "deadline in 13:40",
             "meta customer=globex ticket=8841 deadline in 13:40",
-            "anthropic silent since 03:12:10 (usual gap 0.03 s), after 412 tokens. 2 wait behind it.",
+            "anthropic silent since 03:12:10 (usual gap 0.03 s), after 412 tokens. 2 wait behind",
             "If nobody acts: the idle clock fires in 0:26",
             "03:11:24.1  · queued       by a12, priority normal",
             "openai       skipped: open, probe in 2:08",
@@ -175,7 +175,8 @@ async def test_wide_shows_everything_of_a_request() -> None:
             "1,920 est.",
             "≤ $0.0069      ~ $0.0079",
             "30s",
-            "asked    gpt-4o → claude-sonnet-4-5",
+            "asked    gpt-4o  temp 0.2  max 4,096",
+            "answers  → claude-sonnet-4-5",
             "history  session, 1 turn, ~1,870 tok",
             "tools    1 (asana: 1,104 tok schema)",
             "prices   litellm 1.106.2 map",
@@ -205,7 +206,9 @@ async def test_small_shows_tabs() -> None:
         await hand.press("tab")
         await hand.sees("[3 Prompt]", "Show the lines.", "-- 1 earlier turn went along")
         await hand.press("4")
-        await hand.sees("asked    gpt-4o → claude", "max 4,096", "ATTEMPT 1     ATTEMPT 2")
+        await hand.sees(
+            "asked    gpt-4o", "answers  → claude", "max 4,096", "ATTEMPT 1     ATTEMPT 2"
+        )
         await hand.press("5")
         await hand.sees("[5 Raw]", '"request_id": "r-1042"')
         await hand.press("v")

@@ -42,11 +42,11 @@ def summary(report: Report, live: Live | None, at: float | None, width: int) -> 
     parts += _model(report, live)
     gap = "   " if wide else " · "
     named = Span(f" {name_of(report.get('request_id'))}  ", Tone.STRONG) if wide else Span(" ")
-    ending = line(Span(f" {_deadline(report, at)} ", Tone.DIM))
+    ending = line(Span(f"{_deadline(report, at)} ", Tone.DIM))
     left = line(named, state(report, live, at))
     for part in parts:  # what has no room is left out whole; the panes tell it too
         longer = line(*left.spans, f"{gap}{part}")
-        if fit.width_of(longer) + fit.width_of(ending) > width:
+        if fit.width_of(longer) + fit.width_of(ending) >= width:
             break
         left = longer
     return fit.both_ends(left, ending, width)

@@ -116,6 +116,7 @@ def _call_lines(report: Report, sent: Mapping[str, Any] | None) -> list[Line]:
     versions = {str(each["price_version"]) for each in calls if each.get("price_version")}
     rows = [
         ("asked", _asked(report, params)),
+        ("answers", _substitute(report)),
         ("params", _others(params)),
         ("history", history(report, sent)),
         ("tools", _tools(params, calls)),
@@ -126,13 +127,18 @@ def _call_lines(report: Report, sent: Mapping[str, Any] | None) -> list[Line]:
 
 
 def _asked(report: Report, params: Mapping[str, Any]) -> str:
-    asked, model = name_of(report.get("requested_model")), report.get("model")
-    parts = [f"{asked} → {name_of(model)}" if model and model != asked else asked]
+    parts = [name_of(report.get("requested_model"))]
     if params.get("temperature") is not None:
         parts.append(f"temp {params['temperature']}")
     if params.get("max_tokens") is not None:
         parts.append(f"max {_number(params['max_tokens'])}")
     return "  ".join(parts)
+
+
+def _substitute(report: Report) -> str:
+    """Return the model that answers in place of the one asked for; empty where none does."""
+    model = report.get("model")
+    return f"→ {name_of(model)}" if model and model != report.get("requested_model") else ""
 
 
 def _number(value: Any) -> str:
