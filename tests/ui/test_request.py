@@ -173,7 +173,7 @@ async def test_wide_shows_everything_of_a_request() -> None:
             "► no token     34s    [================>             ] idle limit 60 s",
             "2,310 est.      390 est.",
             "1,920 est.",
-            "≤ $0.0069      ~ $0.0079",
+            "≤ $0.0069     ~ $0.0079",
             "30s",
             "asked    gpt-4o  temp 0.2  max 4,096",
             "answers  → claude-sonnet-4-5",
@@ -352,7 +352,7 @@ async def test_each_end_is_told(
         await hand.sees(*seen, "took 1m15s")
 
 
-def _stopped(**call: Any) -> dict[str, Any]:
+def stopped_report(**call: Any) -> dict[str, Any]:
     last = {
         **REPORT["attempts"][1]["calls"][0],
         "outcome": "cancelled",
@@ -368,7 +368,7 @@ def _stopped(**call: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("size", [SMALL, WIDE])
 async def test_cancelling_and_unconfirmed_are_states_one_sees(size: tuple[int, int]) -> None:
-    client = engine(_stopped(closing=True))
+    client = engine(stopped_report(closing=True))
     client.lives.clear()
     async with dashboard(client, size) as hand:
         await hand.press("enter")
@@ -377,12 +377,12 @@ async def test_cancelling_and_unconfirmed_are_states_one_sees(size: tuple[int, i
         )
         client.now = dataclasses.replace(client.now, at=client.now.at + 4)
         await hand.sees("unconfirmed after 5 s: upstream may still bill", "6.4s")
-    client = engine(_stopped(closing=False, upstream_closed_ms=None))
+    client = engine(stopped_report(closing=False, upstream_closed_ms=None))
     client.lives.clear()
     async with dashboard(client, size) as hand:
         await hand.press("enter")
         await hand.sees("cancelled, unconfirmed after 5 s: upstream may still bill")
-    client = engine(_stopped(closing=False, upstream_closed_ms=38.0))
+    client = engine(stopped_report(closing=False, upstream_closed_ms=38.0))
     client.lives.clear()
     async with dashboard(client, size) as hand:
         await hand.press("enter")

@@ -202,7 +202,7 @@ async def test_all_of_a_session_is_shown(size: tuple[int, int]) -> None:
 async def test_wide_shows_models_tokens_and_cost_in_the_rows() -> None:
     async with dashboard(engine(), WIDE) as hand:
         await opened(hand)
-        await hand.sees("→ claude-sonnet-4-5", "2.7k", "$0.0123", "unpr.", "~412", "1/3", "3/3")
+        await hand.sees("→ claude-sonnet-4-5", "2.7k", "$0.012", "unpr.", "~412", "1/3", "3/3")
 
 
 async def test_small_tells_hidden_columns_of_the_row() -> None:
