@@ -72,7 +72,8 @@ def _silent() -> ScriptedClient:
     """An engine that answers no question: what is being read stays so."""
 
     async def never(name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.Event().wait()
+        return {}
 
     client = ScriptedClient(busy())
     client.emit = never  # type: ignore[method-assign]

@@ -10,9 +10,9 @@ import pytest
 
 from ksi_tui.engine.views import Phase
 from ksi_tui.screens import later
+from tests.ui.acting import live
 from tests.ui.harness import SMALL, WIDE, Hand, dashboard
 from tests.ui.scripted import ScriptedClient, busy
-from tests.ui.test_deeds import live
 
 SIZES = pytest.mark.parametrize("size", [SMALL, WIDE])
 BAD = "\x1b]0;evil\x07[@click=app.quit]x[/nope]\u202e\x9b"

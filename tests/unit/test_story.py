@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ksi_tui.screens.report import texts, timeline, usage
 from ksi_tui.screens.report.story import story
 from ksi_tui.widgets.clean import UNSAFE
+from tests.ui.acting import live
 from tests.ui.scripted import AT
-from tests.ui.test_deeds import live
 from tests.ui.test_request import REPORT, SENT
 
 
