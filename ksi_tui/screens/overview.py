@@ -14,6 +14,8 @@ from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.layouts import Layout, layout_for
+from ksi_tui.screens.overview_finding import FindsFromPanes
+from ksi_tui.screens.series import WINDOWS, WindowedScreen
 from ksi_tui.screens.targets import attention_of, target_of
 from ksi_tui.widgets import header, rows
 from ksi_tui.widgets.lines import Bar
@@ -33,7 +35,7 @@ LEAST_ROWS, TABBED_ROWS = 6, 4
 ORDER = ("queues", "active", "providers", "locks", "tokens")
 
 
-class Overview(ActingScreen):
+class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
     """Everything at one glance."""
 
     WHERE = Where.OVERVIEW
@@ -52,6 +54,7 @@ class Overview(ActingScreen):
         clock = self.host.clock
         yield Bar(id="small")
         yield Bar(id="verdict")
+        yield Bar(id="banner")
         yield Bar(id="numbers")
         yield Bar(id="calm")
         yield LiveTable("! Attention", rows.ATTENTION, id="attention", clock=clock)
@@ -175,7 +178,8 @@ class Overview(ActingScreen):
         name = self.host.display_name
         self.query_one("#verdict", Bar).show(header.verdict_line(name, verdict, at, width))
         totals = snapshot.totals if snapshot else None
-        numbers = header.numbers_line(totals, self.host.ui.operator, width)
+        ui = self.host.ui
+        numbers = header.numbers_line(totals, ui.operator, width, read_only=ui.read_only)
         self.query_one("#numbers", Bar).show(numbers)
         self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
         self.host.show_verdict(verdict)
@@ -190,7 +194,8 @@ class Overview(ActingScreen):
 
     def _verdict(self) -> Verdict:
         frozen_s = None if self._frozen_at is None else self.host.clock() - self._frozen_at
-        return header.shown_verdict(self._snapshot, self.host.fault, frozen_s)
+        stale_s = self.host.stale_s if frozen_s is None else None
+        return header.shown_verdict(self._snapshot, self.host.fault, frozen_s, stale_s)
 
     def _show_panes(self, snapshot: Snapshot) -> None:
         query = self._query()
@@ -199,7 +204,10 @@ class Overview(ActingScreen):
         fill.queues(self._table("queues"), snapshot, query.queue_offset)
         fill.locks(self._table("locks"), snapshot)
         fill.providers(self._table("providers"), snapshot, fixed=not self.has_class("tabs"))
-        fill.tokens(self.query_one("#tokens", TokenPane), snapshot)
+        pane = self.query_one("#tokens", TokenPane)
+        live = self.window is WINDOWS[0]
+        longer = None if live else self.chart_series(pane.chart_points)
+        fill.tokens(pane, snapshot, self.window_note(), longer)
         if snapshot.notices != self._notices:
             self._notices = snapshot.notices
             if self._notices:
@@ -227,6 +235,11 @@ class Overview(ActingScreen):
         views = self._snapshot.active if self._snapshot else ()
         return next((view for view in views if view.request_id == key), None)
 
+    @property
+    def pane_name(self) -> str:
+        """The chosen pane."""
+        return ORDER[self._chosen - 1]
+
     def target(self) -> Target | None:
         """Return what the cursor of the chosen pane stands on."""
         if self._snapshot is None:
@@ -241,6 +254,10 @@ class Overview(ActingScreen):
             return self._table(ATTENTION).total > 0
         if action_id == "force_lock":
             return self._chosen == 4 and self.target() is not None
+        if action_id in ("probe", "force_circuit"):
+            return self._chosen == 3 and self.target() is not None
+        if action_id == "undo":
+            return self.host.done.last() is not None
         if action_id in ("demo", "providers"):
             return self._snapshot is not None and self._snapshot.simulated_only
         return super().applies(action_id)
@@ -257,23 +274,6 @@ class Overview(ActingScreen):
     @on(LiveTable.Opened)
     def _row_opened(self) -> None:
         self.action_open()
-
-    def action_force_lock(self) -> None:
-        """Take the chosen lock from its holder, after a confirmation."""
-        key = self._table("locks").cursor_key
-        locks = self._snapshot.locks if self._snapshot else ()
-        lock = next((view for view in locks if view.session_id == key), None)
-        if self._chosen != 4 or lock is None:
-            self.say("force lock needs a lock: 4 goes to them", Tone.WARN)
-            return
-        self.force_lock(lock)
-
-    def action_copy(self) -> None:
-        """Copy the id under the cursor."""
-        target = self.target()
-        text = target.request_id or target.session_id if target else self._cursor()
-        if text is not None:
-            self.copy_out(text, "the id")
 
     def action_freeze(self) -> None:
         """Hold the picture, or let it go on."""

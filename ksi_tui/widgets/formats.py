@@ -156,6 +156,7 @@ LEVELS: dict[Level, Span] = {
     Level.PAUSED: Span("=", Tone.WARN),
     Level.READ_ONLY: Span("▲", Tone.BAD),
     Level.STOPPING: Span("○", Tone.WARN),
+    Level.STALE: Span("▲", Tone.BAD),
 }
 
 

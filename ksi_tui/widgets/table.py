@@ -214,6 +214,12 @@ class LiveTable(Pane):
         self._pinned = True
         self._pinned_at = self._clock()
 
+    def to_top(self) -> None:
+        """Let the cursor stand on the first row, whichever that is, as in a table left alone."""
+        self._pinned = False
+        self._cursor = 0
+        self._bring_into_view()
+
     def _follow_key(self) -> None:
         if self._pinned and self._clock() - self._pinned_at > LEFT_ALONE_S:
             self._pinned = False
