@@ -112,6 +112,8 @@ async def test_the_small_picture_puts_what_is_hit_into_the_why() -> None:
     async with dashboard(ScriptedClient(needy()), SMALL) as hand:
         await hand.sees("! Attention  4", "; 62 req, 23 sessions", "; 3 req", "[2 Active")
         assert "BEST KEY" not in hand.screen
+        await hand.press("exclamation_mark")
+        await hand.sees("openai: enter its circuit · 62 req, 23 sessions · 5 timeouts in a row")
         assert "r-1042" in hand.screen
 
 
@@ -154,7 +156,7 @@ async def test_the_keys_are_about_the_row_and_what_it_tells_of() -> None:
         assert target is not None
         assert (target.request_id, target.session_id) == ("r-81", "acme-42")
         opened: list[Any] = []
-        screen.go = opened.append  # type: ignore[method-assign]
+        screen.go = opened.append  # type: ignore[assignment, method-assign]
         await hand.press("w", "j", "enter", "j", "enter", "g", "enter")
         assert [getattr(s, "request_id", None) for s in opened[:2]] == ["r-81", "r-1042"]
         assert [type(s).__name__ for s in opened] == [
@@ -171,7 +173,7 @@ async def test_what_is_the_engines_own_opens_the_log_of_what_led_to_it() -> None
         screen = overview(hand)
         await hand.sees("! fault", "disk full")
         opened: list[Any] = []
-        screen.go = opened.append  # type: ignore[method-assign]
+        screen.go = opened.append  # type: ignore[assignment, method-assign]
         await hand.press("exclamation_mark", "enter")
         assert [type(s).__name__ for s in opened] == ["EventsScreen"]
 
