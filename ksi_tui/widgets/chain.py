@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ksi_tui.engine.states import CircuitLook
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
-from ksi_tui.widgets.rows import ID_LIMIT, WHY_LIMIT, name_of
+from ksi_tui.widgets.rows import WHY_LIMIT, name_of
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 from ksi_tui.widgets.table import Column, Row
 
@@ -201,7 +201,12 @@ def _short(move: Outlook) -> str:
     return f"{who}{text}"
 
 
-def remedy_row(remedy: Remedy, place: int, key: str) -> Row:
+def remedy_key(remedy: Remedy) -> str:
+    """Return what a remedy is known by while the list changes."""
+    return f"{remedy.action}:{remedy.what}"
+
+
+def remedy_row(remedy: Remedy, key: str) -> Row:
     """Return a row of what frees a chain; one that would free nothing is dim."""
     tone = Tone.PLAIN if remedy.action else Tone.DIM
 
@@ -209,7 +214,7 @@ def remedy_row(remedy: Remedy, place: int, key: str) -> Row:
         return Span(clean(text, WHY_LIMIT) or formats.NOTHING, tone)
 
     return Row(
-        key=f"{place}:{remedy.action}:{clean(remedy.what, ID_LIMIT)}",
+        key=remedy_key(remedy),
         cells=(
             Span(key, Tone.KEY if remedy.action else Tone.DIM),
             cell(remedy.what),

@@ -10,6 +10,7 @@ import pytest
 from ksi_tui.engine.advice import Remedy, SameRoot
 from ksi_tui.engine.models import Cause, CauseKind
 from ksi_tui.engine.views import Chain, Link, Live, Next, Outlook, Phase, Root
+from ksi_tui.screens.base import Target
 from ksi_tui.screens.why import WhyScreen
 from tests.ui.harness import SMALL, WIDE, Hand, dashboard
 from tests.ui.scripted import AT, ScriptedClient, busy
@@ -195,31 +196,79 @@ async def test_only_this_request_is_asked_for_and_explained() -> None:
         )
 
 
-async def test_enter_does_the_chosen_one_and_a_key_does_its_row() -> None:
+async def test_enter_does_the_chosen_one_and_a_key_does_its_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with dashboard(client(story())) as hand:
         screen = await on_why(hand)
-        done: list[tuple[str, Any]] = []
-
-        def record(name: str) -> Any:
-            return lambda here: done.append((name, here.target()))
-
-        for name in ("elsewhere", "cancel"):
-            setattr(type(screen).__mro__[1], f"action_{name}", record(name))
-        try:
-            await hand.press("enter")
-            await hand.press("c")
-            await hand.press("j", "j", "j", "enter")
-            await hand.sees("that frees nothing: r-93 needs the lock of a7 too")
-            await hand.press("b")
-            await hand.sees("probe would free nothing here")
-        finally:
-            for name in ("elsewhere", "cancel"):
-                delattr(type(screen).__mro__[1], f"action_{name}")
-        assert [(name, t.request_id, t.session_id) for name, t in done] == [
-            ("elsewhere", "r-77", "a7-main"),
-            ("cancel", "r-77", "a7-main"),
+        done: list[tuple[Any, ...]] = []
+        for name in ("elsewhere", "cancel", "force_lock", "probe", "pause", "retry"):
+            monkeypatch.setattr(
+                screen, f"do_{name}", lambda *given, name=name: done.append((name, *given))
+            )
+        await hand.press("enter", "c", "F")
+        await hand.press("j", "j", "j", "enter")
+        await hand.sees("that frees nothing: r-93 needs the lock of a7 too")
+        await hand.press("b")
+        await hand.sees("probe would free nothing here")
+        r77 = Target(session_id="a7-main", request_id="r-77")
+        assert done == [
+            ("elsewhere", r77, "claude"),
+            ("cancel", r77),
+            ("force_lock", "acme-42"),
         ]
-        assert screen.target().request_id == "r-93"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("remedy", "does"),
+    [
+        (Remedy(action="probe", what="probe p now", provider="p"), ("probe", "p")),
+        (Remedy(action="force_circuit", what="x", provider="p"), ("force_circuit", "p")),
+        (
+            Remedy(action="resume", what="resume s", scope="session", session_id="s"),
+            ("pause", Target(session_id="s")),
+        ),
+        (
+            Remedy(action="resume", what="resume p", scope="provider", provider="p"),
+            ("pause", Target(provider="p")),
+        ),
+        (Remedy(action="resume", what="resume the engine", scope="engine"), ("pause", None)),
+        (
+            Remedy(action="retry", what="end the backoff", request_id="r-93"),
+            ("retry", Target(session_id="acme-42", request_id="r-93")),
+        ),
+    ],
+)
+async def test_each_remedy_is_done_to_what_it_names(
+    remedy: Remedy, does: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = dataclasses.replace(story(), remedies=(remedy,))
+    async with dashboard(client(live)) as hand:
+        screen = await on_why(hand)
+        await hand.sees(remedy.what)
+        done: list[tuple[Any, ...]] = []
+        for name in ("probe", "force_circuit", "pause", "retry"):
+            monkeypatch.setattr(
+                screen, f"do_{name}", lambda *given, name=name: done.append((name, *given))
+            )
+        await hand.press("enter")
+        assert done == [does]
+
+
+async def test_the_chosen_remedy_stays_chosen_when_the_list_changes() -> None:
+    scripted = client(story())
+    async with dashboard(scripted) as hand:
+        screen = await on_why(hand)
+        await hand.sees("► n ")
+        await hand.press("j", "j")
+        await hand.sees("► c ")
+        live = story()
+        scripted.lives["r-93"] = dataclasses.replace(live, remedies=live.remedies[1:])
+        await hand.sees_no("send r-77 to")
+        await hand.sees("► c ")
+        chosen = screen._remedy()
+        assert chosen is not None
+        assert chosen.what == "cancel r-77"
 
 
 async def test_all_at_the_same_root_are_sent_elsewhere_only_when_asked_twice() -> None:
