@@ -182,7 +182,7 @@ def moves_lines(live: Live, now: float, width: int) -> list[Line]:
     return [
         line(
             Span(_pad(_when(each, now), 11), Tone.DIM),
-            f"{name_of(each.request_id)}: " if each.request_id else "",
+            _whose(each),
             clean(each.text, WHY_LIMIT),
         )
         for each in moves
@@ -197,8 +197,13 @@ def _short(move: Outlook) -> str:
     text = clean(move.text, WHY_LIMIT)
     if move.at is not None and text.startswith("in "):
         text = text.split(" ", 3)[-1] if len(text.split(" ", 3)) == 4 else text
-    who = f"{name_of(move.request_id)}: " if move.request_id else ""
-    return f"{who}{text}"
+    return f"{_whose(move)}{text}"
+
+
+def _whose(move: Outlook) -> str:
+    """Return whom a text is about; one that names its request itself says all."""
+    name = move.request_id
+    return f"{name_of(name)}: " if name and name not in move.text else ""
 
 
 def remedy_key(remedy: Remedy) -> str:

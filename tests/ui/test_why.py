@@ -321,6 +321,14 @@ async def test_what_has_ended_says_so() -> None:
         await hand.sees_no("send r-77 elsewhere", "■ openai")
 
 
+async def test_a_clock_that_is_anothers_is_not_told_as_its_own() -> None:
+    text = "it goes on when a call of p ends, the nearest r-98 in 9 s at its idle clock"
+    slot = Outlook(what=Next.SLOT_FREES, at=AT + 9, text=text, request_id="r-98")
+    async with dashboard(client(dataclasses.replace(story(), moves=(slot,)))) as hand:
+        await on_why(hand)
+        await hand.sees("in 0:09    it goes on when a call of p ends, the nearest r-98")
+
+
 async def test_a_cycle_says_which_edge_to_cut() -> None:
     live = story()
     assert live.chain is not None
