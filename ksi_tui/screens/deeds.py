@@ -105,12 +105,12 @@ class ActingScreen(ComposingScreen):
         """Send the target's request to another provider."""
         self.do_elsewhere(self.target())
 
-    def do_elsewhere(self, target: Target | None) -> None:
-        """Ask where a request is to go on, and let it go on there."""
+    def do_elsewhere(self, target: Target | None, model: str = "") -> None:
+        """Ask where a request is to go on, proposing a model, and let it go on there."""
         if target is None or target.request_id is None:
             self.say("send elsewhere needs a request under the cursor", Tone.WARN)
             return
-        self._confirm("elsewhere", later.elsewhere_dialog(target), self._tell)
+        self._confirm("elsewhere", later.elsewhere_dialog(target, model), self._tell)
 
     # --- pauses, circuits, locks -------------------------------------------------------
 

@@ -78,11 +78,11 @@ def note_retry(host: Host, reply: Mapping[str, Any]) -> bool:
     return note_retry(host.done, outcomes(reply.get("retried") or ())) is not None
 
 
-def elsewhere_dialog(target: Target) -> ElsewhereDialog:
+def elsewhere_dialog(target: Target, model: str = "") -> ElsewhereDialog:
     """Return the choice of where a request goes on."""
     from ksi_tui.screens.dialogs.elsewhere import ElsewhereDialog
 
-    return ElsewhereDialog(target)
+    return ElsewhereDialog(target, model)
 
 
 def pause_dialog(target: Target | None) -> PauseDialog:
