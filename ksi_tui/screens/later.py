@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from ksi_tui.actions import Where
     from ksi_tui.engine.views import LockView
-    from ksi_tui.saved_filters import FilterBook
     from ksi_tui.screens.add_provider import AddProvider
     from ksi_tui.screens.base import Target
     from ksi_tui.screens.cancel import CancelDialog
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from ksi_tui.screens.submit import SubmitScreen
     from ksi_tui.screens.usage import UsageScreen
     from ksi_tui.screens.why import WhyScreen
-    from ksi_tui.widgets.filter_bar import FilterBar, Names
+    from ksi_tui.widgets.filter_bar import Book, FilterBar, Names
 
 
 def add_provider(config_hint: str) -> AddProvider:
@@ -92,7 +91,7 @@ def submit_form(draft: Draft | None = None) -> SubmitScreen:
     return SubmitScreen(draft)
 
 
-def filter_bar(text: str, names: Names, book: FilterBook) -> FilterBar:
+def filter_bar(text: str, names: Names, book: Book) -> FilterBar:
     """Return the line to type a filter in."""
     from ksi_tui.widgets.filter_bar import FilterBar
 
