@@ -121,9 +121,9 @@ class EventsScreen(Finding, SubScreen):
             self._go_back()
 
     def _go_back(self) -> None:
-        past = self._past
-        if self.client is not None and past.more and not past.asking and past.error is None:
-            self.run_worker(past.go_back(self._ask_journal), name="journal", group="read")
+        if self.client is not None and self._past.wants_more():
+            worker = self._past.go_back(self._ask_journal)
+            self.run_worker(worker, name="journal", group="read")
 
     async def _ask_journal(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         return await ask(self.host, "system:journal", **data)

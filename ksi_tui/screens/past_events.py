@@ -39,11 +39,15 @@ class PastEvents:
         """Whether no more is held, though there is more."""
         return self.more and len(self.entries) >= MOST
 
+    def wants_more(self) -> bool:
+        """Return whether it is time to `go_back`; if so, it counts as begun."""
+        if self.asking or not self.more or self.full or self.error is not None:
+            return False
+        self.asking = True
+        return True
+
     async def go_back(self, ask: Ask) -> None:
         """Read on until something is found or nothing is left."""
-        if self.asking or not self.more or self.full:
-            return
-        self.asking = True
         try:
             held = len(self.entries)
             for _ in range(_PAGES_AT_ONCE):

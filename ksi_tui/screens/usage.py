@@ -60,6 +60,7 @@ class UsageScreen(WindowedScreen, SubScreen):
         self._read: tuple[tuple[str, float], Mapping[str, Any]] | None = None
         self._error: str | None = None
         self._reading = False
+        self._asked_sums: tuple[str, float] | None = None
         self._next_read_at = 0.0
 
     def compose_body(self) -> ComposeResult:
@@ -129,13 +130,14 @@ class UsageScreen(WindowedScreen, SubScreen):
         if self.client is None:
             return
         self.at = self.client.snapshot(_CLOCK_ONLY).at
-        points = [pane.points for pane in self.query(ChartPane) if pane.display]
+        charts = [pane for pane in self.query(ChartPane) if pane.display and pane.size.width]
+        points = [pane.points for pane in charts]
         if points:
             self._charts = self.chart_series(max(points), self._split)
         wanted = (self._by, self.window.hours)
-        due = self.host.clock() >= self._next_read_at
-        if not self._reading and (due or self._read is None or self._read[0] != wanted):
-            self._reading = True
+        due = wanted != self._asked_sums or self.host.clock() >= self._next_read_at
+        if due and not self._reading:
+            self._reading, self._asked_sums = True, wanted
             self.run_worker(self._read_sums(wanted), name="usage", group="read")
 
     async def _read_sums(self, wanted: tuple[str, float]) -> None:

@@ -143,7 +143,8 @@ def plot(
     room = max(1, width - indent - 1)
     count = min(room, max((len(one.values) for one in series), default=0))
     points = [tuple(_value(one, back) for one in series) for back in range(count, 0, -1)]
-    cells = [points[cell * count // room] for cell in range(room)] if points else []
+    unknown: tuple[float | None, ...] = (None,) * len(series)
+    cells = [points[cell * count // room] if points else unknown for cell in range(room)]
     lines = [
         line(
             Span(f"{steps[row]:>{indent}}{'┤' if steps[row] else '│'}", Tone.DIM),
@@ -151,7 +152,7 @@ def plot(
         )
         for row in range(rows)
     ]
-    gaps = [all(value is None for value in cell) for cell in cells] or [True] * room
+    gaps = [all(value is None for value in cell) for cell in cells]
     foot, names = axis.foot(gaps, count, times)
     lines.append(line(Span(f"{'0':>{indent}}└{foot}", Tone.DIM)))
     if times is not None:

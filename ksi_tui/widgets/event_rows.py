@@ -19,10 +19,12 @@ from ksi_tui.widgets.spans import Span, Tone
 from ksi_tui.widgets.table import Column, Row
 
 TEXT_CHARS: Final = 300
+NAME_CHARS: Final = 80
 _IDS: Final = ("request_id", "session_id", "provider")
 _SELF_TOLD: Final = ("status", "error", "reason", "detail")
 """Values that need no name before them; they come first."""
-_LEFT_OUT: Final = frozenset({*_IDS, "result", "partial_text", "text", "content"})
+_LEFT_OUT: Final = frozenset({"partial_text", "text", "content"})
+_PLAIN: Final = (int, float, bool)
 
 EVENTS: Final = (
     Column(name="TIME", width=10),
@@ -50,11 +52,12 @@ _LOOKS: Final[Mapping[str, Span]] = {
 _CIRCUITS: Final = {"closed": Span("●", Tone.OK), "half_open": Span("▲", Tone.WARN)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One event or journal entry. `key` is unique in its log.
 
-    Ids are as the engine has them. `data` holds its short values, clean, `text` says them.
+    Ids, `name` and `data` (short values only) are as the engine has them; `text` is clean.
+    It is put together only when somebody looks: most entries pass by unseen.
     """
 
     key: str
@@ -63,45 +66,33 @@ class Entry:
     request_id: str | None
     session_id: str | None
     provider: str | None
-    text: str
     data: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """What is told beside the ids, in words."""
+        told = [(each, value) for each, value in self.data.items() if each not in _IDS]
+        told.sort(key=lambda item: item[0] not in _SELF_TOLD)
+        words = (f"{value}" if each in _SELF_TOLD else f"{each} {value}" for each, value in told)
+        return clean(", ".join(words), TEXT_CHARS)
 
 
 def entry_of(key: str, at: float, name: str, data: Mapping[str, Any]) -> Entry:
     """Return an event from outside as an entry."""
-    end = _of_result(data.get("result"))
-    ids = {each: _id(data.get(each) or end.get(each)) for each in _IDS}
-    scoped = {"session": "session_id", "provider": "provider"}.get(str(data.get("scope")))
-    if scoped is not None:
-        ids[scoped] = _id(data.get("id"))
-    told = {each: value for each, value in data.items() if each not in _LEFT_OUT} | end
-    short = {clean(str(each), 40): _short(value) for each, value in told.items() if _told(value)}
-    text = ", ".join(
-        str(value) if each in _SELF_TOLD else f"{each} {value}"
-        for each, value in sorted(short.items(), key=lambda item: item[0] not in _SELF_TOLD)
-        if each not in _IDS
-    )
-    kept = {each: clean(value, TEXT_CHARS) for each, value in ids.items() if value}
-    return Entry(
-        key=key,
-        at=at,
-        name=clean(name, 80),
-        text=clean(text, TEXT_CHARS),
-        data={**kept, **short},
-        **ids,
-    )
-
-
-def _id(value: Any) -> str | None:
-    return str(value) if value else None
-
-
-def _told(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool) and value != ""
-
-
-def _short(value: Any) -> Any:
-    return clean(value, TEXT_CHARS) if isinstance(value, str) else value
+    short: dict[str, Any] = {}
+    for each, value in data.items():
+        if isinstance(value, str):
+            if value and each not in _LEFT_OUT:
+                short[each] = value if len(value) <= TEXT_CHARS else value[:TEXT_CHARS]
+        elif isinstance(value, _PLAIN):
+            short[each] = value
+    if "result" in data:
+        short |= _of_result(data["result"])
+    session_id, provider = short.get("session_id"), short.get("provider")
+    if "scope" in short:
+        session_id = short.get("id") if short["scope"] == "session" else session_id
+        provider = short.get("id") if short["scope"] == "provider" else provider
+    return Entry(key, at, name, short.get("request_id"), session_id, provider, short)
 
 
 def _of_result(result: Any) -> dict[str, Any]:
@@ -116,7 +107,7 @@ def _of_result(result: Any) -> dict[str, Any]:
         "took": formats.latency(told.get("duration_ms")),
         "tokens": usage.get("total_tokens"),
     }
-    return {each: _short(value) for each, value in found.items() if _told(value)}
+    return {each: value for each, value in found.items() if value is not None}
 
 
 def row_of(entry: Entry) -> Row:
@@ -126,7 +117,7 @@ def row_of(entry: Entry) -> Row:
         key=entry.key,
         cells=(
             Span(formats.clock(entry.at, tenths=True), Tone.DIM),
-            Span(f"{look.text} {entry.name}", look.tone),
+            Span(f"{look.text} {clean(entry.name, NAME_CHARS)}", look.tone),
             Span(name_of(entry.request_id)),
             Span(name_of(entry.session_id)),
             Span(name_of(entry.provider)),
@@ -145,7 +136,7 @@ def look_of(entry: Entry) -> Span:
 
 def hidden(entry: Entry, shown: frozenset[str]) -> str:
     """Return what of an entry has no column now."""
-    parts = [f"{formats.clock(entry.at, tenths=True)} {entry.name}"]
+    parts = [f"{formats.clock(entry.at, tenths=True)} {clean(entry.name, NAME_CHARS)}"]
     if "SESSION" not in shown and entry.session_id:
         parts.append(f"session {name_of(entry.session_id)}")
     if "PROVIDER" not in shown and entry.provider:
@@ -158,6 +149,5 @@ def _stamp(at: float) -> str:
 
 
 def as_json(entry: Entry) -> str:
-    """Return an entry as one line of JSON, for another program."""
-    whole = {"at": _stamp(entry.at), "name": entry.name, "data": dict(entry.data)}
-    return json.dumps(whole, ensure_ascii=False)
+    """Return an entry as one line of JSON in ASCII, for another program."""
+    return json.dumps({"at": _stamp(entry.at), "name": entry.name, "data": dict(entry.data)})

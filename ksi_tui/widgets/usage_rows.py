@@ -27,7 +27,7 @@ def columns(by: str) -> tuple[Column, ...]:
         Column(name="CACHE", width=5, right=True, drop=4),
         Column(name="LATENCY", width=7, right=True, drop=5),
         Column(name="TTFT", width=6, right=True, drop=2),
-        Column(name="COST", width=20, narrow=12, right=True),
+        Column(name="COST", width=20, narrow=17, right=True),
         Column(name="WASTE", width=6, right=True, drop=3),
         Column(name="WASTED $", width=10, right=True, drop=1),
     )
@@ -92,7 +92,6 @@ def totals_lines(reply: Mapping[str, Any]) -> list[Line]:
     wasted = [formats.percent(share), f"{formats.count(waste['tokens'])} tok"]
     if waste["cost"] is not None:
         wasted.append(formats.money(waste["cost"]))
-    wasted.append(f"{waste['calls']} calls, {formats.age(waste['seconds'])}")
     return [
         _pair("requests", f"{usage['request_count']:,}"),
         _pair("in", f"{_sign(usage)}{formats.count(taken_in(usage))}"),
@@ -100,8 +99,14 @@ def totals_lines(reply: Mapping[str, Any]) -> list[Line]:
         _pair("cache", formats.percent(cache_share(usage))),
         _pair("cost", formats.cost(usage["cost"], usage["unpriced"], word="unpr.")),
         _pair("waste", ", ".join(wasted) if waste["calls"] else "none", bad=bool(waste["calls"])),
+        *([_pair("", _in_vain(waste), bad=True)] if waste["calls"] else []),
         *_mcp(mcp),
     ]
+
+
+def _in_vain(waste: Mapping[str, Any]) -> str:
+    word = "call" if waste["calls"] == 1 else "calls"
+    return f"{formats.count(waste['calls'])} {word}, {formats.age(waste['seconds'])} in vain"
 
 
 def _out(usage: Mapping[str, Any]) -> int:
@@ -113,7 +118,7 @@ def _mcp(mcp: Mapping[str, Any]) -> list[Line]:
     if mcp["mcp_requests"]:
         schemas = formats.count(mcp["tool_schema_tokens_per_request"])
         share = formats.percent(mcp["share"])
-        lines.append(_pair("MCP", f"{share} of requests, {schemas} tok of schemas each"))
+        lines.append(_pair("MCP", f"{share}, {schemas} tok of schemas each"))
     if mcp["cache_savings"]:
         lines.append(_pair("saved", f"{formats.money(mcp['cache_savings'])} by caches"))
     return lines
