@@ -10,30 +10,36 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
+from textual import events
+from textual.actions import ActionParseResult, parse
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
 from ksi_tui import exits, theme
-from ksi_tui.actions import BY_ID, Where, bindings, wrong_keymap
+from ksi_tui.actions import BY_ID, BY_METHOD, Where, bindings, wrong_keymap
 from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
-from ksi_tui.hangup import watched_terminal
+from ksi_tui.lifetime import go_on_cleanly, run_dashboard
+from ksi_tui.pace import Pace
+from ksi_tui.read_only import ReadOnlyClient
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen, Recording
+from ksi_tui.screens.done import Done
 from ksi_tui.screens.event_log import EventLog
 from ksi_tui.screens.overview import Overview
+from ksi_tui.watch import WatchedClient
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean, clean_block
 from ksi_tui.widgets.paste import PasteSafeDriver
@@ -50,6 +56,8 @@ if TYPE_CHECKING:
     from ksi_tui.saved_filters import FilterBook
     from ksi_tui.screens.draft import Draft
     from ksi_tui.ui_settings import Ui
+
+__all__ = ["KsiApp", "SettingsRefused", "run_dashboard"]
 
 Connect = Callable[[], "AbstractAsyncContextManager[EngineClient]"]
 
@@ -118,11 +126,15 @@ class KsiApp(App[int]):
         self.refused: SettingsRefused | None = None
         self.recording = recording
         self.draft: Draft | None = None
+        self.done = Done(clock)
+        self.handed_over = False
         self.events = EventLog()
         self._settings = settings
         self._prompts_file = None if ui.text == "never" else prompts_file
         self._connect = connect
+        self._watched: WatchedClient | None = None
         self._demo_wanted = demo
+        self._pace = Pace()
         self._leaving = asyncio.Event()
         self._engine_task: asyncio.Task[None] | None = None
         self._titled: str | None = None
@@ -153,10 +165,16 @@ class KsiApp(App[int]):
             wrong.append(f"ui.theme: no theme {self.ui.theme!r}; {self.theme} is used")
         self.set_keymap({k: v for k, v in self.ui.keymap.items() if k in BY_ID})
         self.set_interval(1 / self.ui.refresh_hz, self._tick, name="tick")
+        self.app_resume_signal.subscribe(self, self._went_on)
+        if self._driver is not None and not self.is_headless:
+            go_on_cleanly(self, self._driver)
         self.call_after_refresh(self._begin, wrong)
 
     def _tick(self) -> None:
-        if not self.is_running:  # the timer may fire once more while screens are taken down
+        # The timer may fire once more while screens are taken down, or while an editor is up.
+        if not self.is_running or self.handed_over:
+            return
+        if not self._pace.due(self._watched if self.client is not None else None):
             return
         if self.client is not None and self.recording is None:
             self._incidents.look(self.client, self.clock())
@@ -164,6 +182,34 @@ class KsiApp(App[int]):
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Note that a person is there, whatever becomes of the key."""
+        if isinstance(event, events.InputEvent):
+            self._pace.touched()
+        await super().on_event(event)
+
+    def _went_on(self, _: object) -> None:
+        self.repaint()
+
+    def repaint(self) -> None:
+        """Paint everything anew, the title too: somebody else had the terminal."""
+        self._titled = None
+        self.screen.refresh(layout=True)
+
+    @property
+    def stale_s(self) -> float | None:
+        """How old what the screens show is, in seconds, once it is older than it should be."""
+        return self._watched.stale_s if self._watched is not None else None
+
+    @property
+    def banner(self) -> str | None:
+        """What is wrong with the engine since it started, and what still works; None if nothing."""
+        if self.fault is not None and self._watched is not None:
+            return f"{self.fault} · what stands here is as it was then; q leaves"
+        if self._watched is not None and self._watched.fault is not None:
+            return f"{self._watched.fault} · shown as it was; keys still reach it"
+        return None
 
     @cached_property
     def _incidents(self) -> IncidentDesk:
@@ -230,14 +276,16 @@ class KsiApp(App[int]):
     async def _run_engine(self) -> None:
         try:
             async with self._connect() as client:
-                self.client = client
+                self._watched = WatchedClient(client, self.clock, self.ui.refresh_hz)
+                self.client = self._door(self._watched)
                 gc.collect()
                 gc.freeze()  # measured: brings the worst stall of a collection from 29 to 3 ms
                 gc.enable()  # the command may have it off until here, for the first frame
                 if self._demo_wanted:
-                    await self.toggle_demo()
+                    await self._demo.toggle(client)
                 await self._leaving.wait()
                 self.client = None
+                self._pace.end()
                 await self._demo.stop()
         except SettingsRefused as error:
             self.refused = error
@@ -249,6 +297,9 @@ class KsiApp(App[int]):
             self._engine_failed(
                 f"unexpected {type(error).__name__}; the log has it", exits.SOME_FAILED
             )
+
+    def _door(self, client: EngineClient) -> EngineClient:
+        return ReadOnlyClient(client, may_end=True) if self.ui.read_only else client
 
     def _engine_failed(self, reason: str, code: int) -> None:
         self.client = None
@@ -270,6 +321,22 @@ class KsiApp(App[int]):
         from ksi_tui.demo import DemoSwitch  # noqa: PLC0415 - after the first frame
 
         return DemoSwitch()
+
+    # --- what the keys do --------------------------------------------------------------
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Do what a key or the palette asks for, unless it acts and this only looks."""
+        name = parse(action)[1] if isinstance(action, str) else action[1]
+        screen = next((s for s in reversed(self.screen_stack) if isinstance(s, KsiScreen)), None)
+        listed = BY_METHOD.get(name)
+        if screen is not None and listed is not None and not screen.allowed(listed):
+            return True
+        return await super().run_action(action, default_namespace, namespaces)
 
     # --- leaving ---------------------------------------------------------------------
 
@@ -333,25 +400,3 @@ class KsiApp(App[int]):
             said = f"ksi-tui ended by a fault of its own ({type(error).__name__}); the log has it"
             self._exit_renderables.append(Text(said))
         self._close_messages_no_wait()
-
-
-async def run_dashboard(app: KsiApp) -> int:
-    """Run the dashboard until its user quits or a signal ends it; return the exit code.
-
-    SIGTERM and SIGHUP leave the terminal as it was found. The engine is closed by its
-    context before this returns. Raises SettingsRefused.
-    """
-    loop = asyncio.get_running_loop()
-    caught = (signal.SIGTERM, signal.SIGHUP)
-    for number in caught:
-        loop.add_signal_handler(number, app.leave)
-    try:
-        with watched_terminal(partial(loop.call_soon_threadsafe, app.leave)):
-            await app.run_async()
-    finally:
-        await app.close_engine()
-        for number in caught:
-            loop.remove_signal_handler(number)
-    if app.refused is not None:
-        raise app.refused
-    return app.return_code if app.return_code is not None else app.exit_code

@@ -50,6 +50,7 @@ class Level(StrEnum):
     PAUSED = "PAUSED"
     READ_ONLY = "READ-ONLY"
     STOPPING = "STOPPING"
+    STALE = "STALE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

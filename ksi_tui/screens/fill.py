@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ksi_tui.actions import BY_ID, shown_key
+from ksi_tui.engine.views import AttentionView
 from ksi_tui.widgets import formats, rows
-from ksi_tui.widgets.spans import Line, Span, Tone
+from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.lines import Bar
+from ksi_tui.widgets.spans import Line, Span, Tone, line
 from ksi_tui.widgets.table import LiveTable
 from ksi_tui.widgets.tokens import Past, TokenPane
 
@@ -15,6 +20,29 @@ if TYPE_CHECKING:
 
 _MOST_PROVIDERS = 8
 _PROVIDER_FRAME = 3
+
+
+def attention(
+    table: LiveTable, calm: Bar, snapshot: Snapshot, keymap: Mapping[str, str], most: int
+) -> None:
+    """Show what needs somebody, `most` rows at a time; nothing at all is one line."""
+    views, total = snapshot.attention, max(snapshot.attention_total, len(snapshot.attention))
+    height = min(most, total) + _PROVIDER_FRAME
+    styles = table.styles.inline
+    if total and (styles.height is None or styles.height.value != height):
+        table.styles.height = height
+    table.display, calm.display = bool(total), not total
+    calm.show(line(" ! Attention  ", Span("√ nothing waits longer than usual", Tone.OK)))
+    room = None if "HITS" in table.columns_shown else table.rest
+    shown = [rows.attention_row(view, _best_key(view, keymap), room) for view in views]
+    table.set_rows(shown, total=total)
+    note = "worst first" if total <= most else f"{_part(table, total)} · worst first"
+    table.set_head(f"! Attention  {total}", note)
+    table.redraw()
+
+
+def _best_key(view: AttentionView, keymap: Mapping[str, str]) -> str:
+    return f"{shown_key(BY_ID[view.action], keymap)} {clean(view.action_label, 40)}"
 
 
 def active(table: LiveTable, snapshot: Snapshot, offset: int) -> None:

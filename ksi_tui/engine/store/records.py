@@ -128,7 +128,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRequest:
-    """Everything the store knows of one request."""
+    """Everything the store knows of one request. `tokens` of all its calls; None: not known."""
 
     spec: RequestSpec
     state: State
@@ -154,6 +154,7 @@ class StoredRequest:
     error_message: str | None
     by: str | None
     reason: str | None
+    tokens: int | None = None
     attempt_records: Sequence[AttemptRecord] = ()
     calls: Sequence[CallRecord] = ()
     actions: Sequence[Action] = ()
