@@ -165,6 +165,8 @@ ACTIONS: tuple[Action, ...] = (
     _look(
         "window_longer", "right_square_bracket", "longer", "A longer time in charts", _TRENDS, 68
     ),
+    _look("split", "v", "split", "Charts by provider, by model, or all in one", (Where.USAGE,), 16),
+    _look("group", "o", "by", "What the table is by: time, provider, model …", (Where.USAGE,), 15),
     _look("providers", "K", "providers", "How to add a provider", _OVERVIEW, 26),
     _go("requests", "i", "requests", "All requests, history included", _but(Where.REQUESTS), 63),
     _go("failed", "x", "failed", "What failed, to be tried again", _but(Where.FAILED), 64),
