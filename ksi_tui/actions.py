@@ -192,6 +192,15 @@ ACTIONS: tuple[Action, ...] = (
         0,
         "command_palette",
     ),
+    _program(
+        "suspend",
+        "ctrl+z",
+        "suspend",
+        "Give the terminal back to the shell, fg returns; the engine stands still meanwhile",
+        (Where.ANY,),
+        0,
+        "suspend_process",
+    ),
     _time("step_back", "comma", "back in time", "One moment back, in a recording", 86, -1),
     _time("step_on", "full_stop", "on", "One moment on, in a recording", 87, 1),
     _time("minute_back", "less_than_sign", "minute back", "A minute back, in a recording", 0, -12),
@@ -216,6 +225,10 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 BY_ID: Mapping[str, Action] = {action.id: action for action in ACTIONS}
+BY_METHOD: Mapping[str, str] = {
+    action.method.partition("(")[0]: action.id for action in ACTIONS if action.group is Group.ACT
+}
+"""The ids of the actions that act, by the name of the method that does them."""
 
 
 def actions_of(where: Where) -> Iterator[Action]:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ksi_tui.engine.views import CircuitLook, Phase
+from ksi_tui.engine.states import CircuitLook, Phase
 
 
 class AttentionKind(StrEnum):

@@ -29,6 +29,7 @@ from ksi_tui.engine.control_payloads import (
 )
 from ksi_tui.engine.errors import InvalidRequest, KsiError, NotReady
 from ksi_tui.engine.events import Router, Subscription
+from ksi_tui.engine.finding.payloads import FindNames, FindRequests
 from ksi_tui.engine.injection.events import HANDLERS as INJECTION_HANDLERS
 from ksi_tui.engine.injection.events import Answer
 from ksi_tui.engine.intake import refusal
@@ -39,11 +40,11 @@ from ksi_tui.engine.payloads import (
     Cancel,
     MaybeProvider,
     Nothing,
-    OneRequest,
     Payload,
     PayloadT,
     Preview,
     ReleaseLock,
+    RequestStatus,
     Results,
     Retry,
     SessionStatus,
@@ -218,20 +219,22 @@ class CompletionEngine:
         on("completion:async", lambda data: self._now.intake.completion(data, inject=False))
         on("completion:inject", lambda data: self._now.intake.completion(data, inject=True))
         self._on("completion:batch", Batch, lambda parts, data: parts.intake.batch(data.requests))
-        self._on("completion:cancel", Cancel, lambda p, data: p.interventions.cancel(data))
-        self._on("completion:retry", Retry, lambda p, data: p.interventions.retry(data))
+        self._on("completion:cancel", Cancel, lambda p, data: p.bulk.cancel(data))
+        self._on("completion:retry", Retry, lambda p, data: p.bulk.retry(data))
         self._on(
-            "completion:request_status", OneRequest, lambda p, d: p.replies.request(d.request_id)
+            "completion:request_status", RequestStatus, lambda p, data: p.replies.request(data)
         )
         self._on("completion:status", Nothing, lambda p, _: p.replies.status())
         self._on("completion:session_status", SessionStatus, lambda p, d: p.replies.session(d))
         self._on("completion:provider_status", MaybeProvider, _provider_status)
         self._on("completion:retry_status", Nothing, _retry_status)
         self._on("completion:token_usage", TokenUsage, lambda p, d: p.replies.token_usage(d))
-        self._on("completion:models", Nothing, lambda p, _: p.offers.models())
-        self._on("completion:preview", Preview, lambda p, d: p.offers.preview(d))
         self._on("completion:series", Series, lambda p, d: p.replies.series(d))
         self._on("system:journal", JournalPage, lambda p, d: p.replies.journal(d))
+        self._on("completion:models", Nothing, lambda p, _: p.offers.models())
+        self._on("completion:preview", Preview, lambda p, d: p.offers.preview(d))
+        self._on("completion:requests", FindRequests, lambda p, d: p.requests.requests(d))
+        self._on("completion:names", FindNames, lambda p, d: p.requests.names(d))
         self._on("completion:results", Results, lambda p, d: p.replies.results(d))
         self._on(
             "conversation:acquire_lock", AcquireLock, lambda p, d: p.interventions.acquire_lock(d)

@@ -269,19 +269,23 @@ class Batch(Payload):
 
 class _OneOrSession(Payload):
     request_id: Id | None = None
+    request_ids: Annotated[list[Id], Field(min_length=1, max_length=10_000)] | None = None
     session_id: Id | None = None
     reason: Note | None = None
     by: Id | None = None
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
-        if (self.request_id is None) == (self.session_id is None):
-            raise ValueError("give exactly one of request_id and session_id")
+        given = (self.request_id, self.request_ids, self.session_id)
+        if sum(each is not None for each in given) != 1:
+            raise ValueError("give exactly one of request_id, request_ids and session_id")
         return self
 
 
 class Cancel(_OneOrSession):
-    """Data of `completion:cancel`."""
+    """Data of `completion:cancel`. `receipt`: the caller's name for it, kept with the action."""
+
+    receipt: Annotated[Id, Field(max_length=60)] | None = None
 
 
 class Retry(_OneOrSession):
@@ -296,6 +300,12 @@ class OneRequest(Payload):
     """Data of events about one request."""
 
     request_id: Id
+
+
+class RequestStatus(OneRequest):
+    """Data of `completion:request_status`. `sent`: also the messages as they went out."""
+
+    sent: bool = False
 
 
 class OneSession(Payload):

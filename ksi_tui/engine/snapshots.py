@@ -34,12 +34,12 @@ from ksi_tui.engine.views import (
     SnapshotQuery,
     Totals,
 )
-from ksi_tui.engine.why.causes import Causes, seconds
+from ksi_tui.engine.why.causes import Causes, open_calls, seconds
 from ksi_tui.engine.why.chain import Chains
 from ksi_tui.engine.why.explain import Explanations
 from ksi_tui.engine.why.lock_holder import Holders, Work
 from ksi_tui.engine.why.outlook import Outlooks
-from ksi_tui.engine.why.survey import Surveys
+from ksi_tui.engine.why.survey import Freshness, Surveys
 
 ORDER_EVERY_S = 1.0
 """How often the order of the session list is worked out anew."""
@@ -61,6 +61,7 @@ class Snapshots:
         self._verdicts = Verdicts(core, self._surveys)
         self._explain = Explanations(core, causes, self._surveys)
         self._attention = Attention(core, causes, self._surveys)
+        self._holders, self._fresh = Holders(core), Freshness(core)
         self._lanes: list[Lane] = []
         self._ordered_at = 0.0
         self._ordered_count = -1
@@ -74,7 +75,7 @@ class Snapshots:
         providers = tuple(self._provider(e, now) for e in self._core.providers.entries())
         locks = nsmallest(query.lock_limit, self._core.locks, key=attrgetter("expires_at"))
         pauses = self._core.pauses
-        holders = Holders(self._core)
+        holders = self._holders.again(anew=self._fresh.over(now))
         attention, attention_total = self._attention.rows(query.attention_limit, now)
         return Snapshot(
             at=now,
@@ -117,6 +118,8 @@ class Snapshots:
     def _active(self, query: SnapshotQuery, now: float) -> tuple[tuple[ActiveView, ...], int]:
         """Return running ones worst first, then those in backoff, then what ended a moment ago."""
         core = self._core
+        if query.provider is not None:
+            return self._called(query, query.provider, now)
         views = [
             self._active_view(lane.running, now)
             for lane in core.queue.running_lanes()
@@ -132,6 +135,16 @@ class Snapshots:
         both = chain(views, ended)
         shown = list(both)[query.active_offset : query.active_offset + query.active_limit]
         return tuple(shown), total
+
+    def _called(
+        self, query: SnapshotQuery, provider: str, now: float
+    ) -> tuple[tuple[ActiveView, ...], int]:
+        """Return the requests that one provider is called for, the worst first."""
+        tickets = [call.run.ticket for call in open_calls(self._core, provider)]
+        views = [self._active_view(ticket, now) for ticket in tickets]
+        views.sort(key=lambda view: (_WORST_FIRST.get(view.phase, 3), -view.age_s))
+        end = query.active_offset + query.active_limit
+        return tuple(views[query.active_offset : end]), len(views)
 
     def _active_view(self, ticket: Ticket, now: float) -> ActiveView:
         run = ticket.run

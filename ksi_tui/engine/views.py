@@ -12,58 +12,18 @@ from enum import StrEnum
 
 from ksi_tui.engine.advice import AttentionKind, AttentionView, Remedy, SameRoot
 from ksi_tui.engine.models import Cause
+from ksi_tui.engine.states import CircuitLook, Level, Phase, Verdict
 
-__all__ = ["AttentionKind", "AttentionView", "Remedy", "SameRoot"]  # handed on, beside its own
-
-
-class Phase(StrEnum):
-    """What a request is doing, in the words of the screen."""
-
-    QUEUED = "queued"
-    WAITING = "waiting"  # on something named
-    RETRYING = "retrying"
-    CONNECTING = "connecting"
-    FIRST_TOKEN = "first token"
-    STREAMING = "streaming"
-    NO_TOKEN = "no token"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"
-
-    @property
-    def running(self) -> bool:
-        """Whether a provider is being called."""
-        return self in (Phase.CONNECTING, Phase.FIRST_TOKEN, Phase.STREAMING, Phase.NO_TOKEN)
-
-
-class CircuitLook(StrEnum):
-    """A provider's state, worst of circuit and cooldown."""
-
-    CLOSED = "closed"
-    HALF_OPEN = "half-open"
-    OPEN = "open"
-    COOLING = "cooling"
-
-
-class Level(StrEnum):
-    """The verdict in one word."""
-
-    STARTING = "STARTING"
-    OK = "OK"
-    DEGRADED = "DEGRADED"
-    DOWN = "DOWN"
-    PAUSED = "PAUSED"
-    READ_ONLY = "READ-ONLY"
-    STOPPING = "STOPPING"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """How the engine is, and the one cause of it."""
-
-    level: Level
-    cause: str
+__all__ = [
+    "AttentionKind",
+    "AttentionView",
+    "CircuitLook",
+    "Level",
+    "Phase",
+    "Remedy",
+    "SameRoot",
+    "Verdict",
+]  # handed on, beside all that is defined here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,6 +304,8 @@ class SnapshotQuery:
     pause_limit: int = 50
     trend_points: int = 96
     request_id: str | None = None
+    provider: str | None = None
+    """Only what this provider is called for is in `active`."""
     explain: bool = False
     attention_limit: int = 20
 

@@ -6,35 +6,45 @@ Measured: their input widgets and the editor cost a third of a bare app's first 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from textual.app import App
 
     from ksi_tui.actions import Where
-    from ksi_tui.engine.views import LockView
     from ksi_tui.screens.add_provider import AddProvider
-    from ksi_tui.screens.base import Target
-    from ksi_tui.screens.cancel import CancelDialog
+    from ksi_tui.screens.base import Host, Target
     from ksi_tui.screens.compare import CompareScreen
     from ksi_tui.screens.compare_setup import CompareSetup
     from ksi_tui.screens.comparison import Plan
+    from ksi_tui.screens.dialogs.cancel import CancelDialog
+    from ksi_tui.screens.dialogs.circuit import CircuitDialog
+    from ksi_tui.screens.dialogs.elsewhere import ElsewhereDialog
+    from ksi_tui.screens.dialogs.lock import LockDialog
+    from ksi_tui.screens.dialogs.pause import PauseDialog
+    from ksi_tui.screens.dialogs.receipt import ReceiptPage
+    from ksi_tui.screens.dialogs.retry import RetryDialog
+    from ksi_tui.screens.dialogs.undo import UndoDialog
+    from ksi_tui.screens.done import Deed, Receipt
     from ksi_tui.screens.draft import Draft
     from ksi_tui.screens.ending import Work
     from ksi_tui.screens.events import EventsScreen
-    from ksi_tui.screens.force import ForceDialog
     from ksi_tui.screens.help import HelpScreen
+    from ksi_tui.screens.order import OrderDialog
     from ksi_tui.screens.outside import Edited
     from ksi_tui.screens.provider import ProviderScreen
     from ksi_tui.screens.quit import QuitDialog
-    from ksi_tui.screens.receipt import Receipt, Stopped
     from ksi_tui.screens.request import RequestScreen
-    from ksi_tui.screens.requests import RequestsScreen
+    from ksi_tui.screens.requests import FailedScreen, RequestsScreen
     from ksi_tui.screens.save_bundle import SaveBundle
     from ksi_tui.screens.session import SessionScreen
     from ksi_tui.screens.submit import SubmitScreen
     from ksi_tui.screens.usage import UsageScreen
     from ksi_tui.screens.why import WhyScreen
+    from ksi_tui.widgets.filter_bar import Book, FilterBar, Names
 
 
 def add_provider(config_hint: str) -> AddProvider:
@@ -44,18 +54,63 @@ def add_provider(config_hint: str) -> AddProvider:
     return AddProvider(config_hint)
 
 
-def cancel_dialog(target: Target) -> CancelDialog:
+def cancel_dialog(target: Target, marked: tuple[str, ...], matching: str | None) -> CancelDialog:
     """Return the confirmation of a cancel."""
-    from ksi_tui.screens.cancel import CancelDialog
+    from ksi_tui.screens.dialogs.cancel import CancelDialog
+    from ksi_tui.screens.dialogs.hits import Reach
 
-    return CancelDialog(target)
+    return CancelDialog(Reach.of(target, marked, matching))
 
 
-def force_dialog(lock: LockView) -> ForceDialog:
+def retry_dialog(target: Target, marked: tuple[str, ...], matching: str | None) -> RetryDialog:
+    """Return the confirmation of a retry of several."""
+    from ksi_tui.screens.dialogs.hits import Reach
+    from ksi_tui.screens.dialogs.retry import RetryDialog
+
+    return RetryDialog(Reach.of(target, marked, matching))
+
+
+def note_retry(host: Host, reply: Mapping[str, Any]) -> bool:
+    """Keep a retry for undo; return whether it can be taken back."""
+    from ksi_tui.screens.dialogs.outcomes import outcomes
+    from ksi_tui.screens.dialogs.retried import note_retry
+
+    return note_retry(host.done, outcomes(reply.get("retried") or ())) is not None
+
+
+def elsewhere_dialog(target: Target) -> ElsewhereDialog:
+    """Return the choice of where a request goes on."""
+    from ksi_tui.screens.dialogs.elsewhere import ElsewhereDialog
+
+    return ElsewhereDialog(target)
+
+
+def pause_dialog(target: Target | None) -> PauseDialog:
+    """Return the confirmation of a pause or of its end."""
+    from ksi_tui.screens.dialogs.pause import PauseDialog
+
+    return PauseDialog(target)
+
+
+def circuit_dialog(provider: str) -> CircuitDialog:
+    """Return the choice of a forced circuit's state and time."""
+    from ksi_tui.screens.dialogs.circuit import CircuitDialog
+
+    return CircuitDialog(provider)
+
+
+def lock_dialog(session_id: str) -> LockDialog:
     """Return the confirmation of forcing a lock."""
-    from ksi_tui.screens.force import ForceDialog
+    from ksi_tui.screens.dialogs.lock import LockDialog
 
-    return ForceDialog(lock)
+    return LockDialog(session_id)
+
+
+def undo_dialog(deed: Deed) -> UndoDialog:
+    """Return the confirmation of an undo."""
+    from ksi_tui.screens.dialogs.undo import UndoDialog
+
+    return UndoDialog(deed)
 
 
 def help_screen(where: Where) -> HelpScreen:
@@ -72,11 +127,11 @@ def quit_dialog(work: Work) -> QuitDialog:
     return QuitDialog(work)
 
 
-def receipt(stopped: Stopped) -> Receipt:
-    """Return the receipt of a cancel."""
-    from ksi_tui.screens.receipt import Receipt
+def receipt_page(receipt: Receipt) -> ReceiptPage:
+    """Return the page that shows a receipt."""
+    from ksi_tui.screens.dialogs.receipt import ReceiptPage
 
-    return Receipt(stopped)
+    return ReceiptPage(receipt)
 
 
 def request_screen(request_id: str) -> RequestScreen:
@@ -114,14 +169,43 @@ def submit_form(draft: Draft | None = None) -> SubmitScreen:
     return SubmitScreen(draft)
 
 
-def requests_screen(filter_text: str = "") -> RequestsScreen:
-    """Return the list of all requests, those that fit a filter."""
+def filter_bar(text: str, names: Names, book: Book) -> FilterBar:
+    """Return the line to type a filter in."""
+    from ksi_tui.widgets.filter_bar import FilterBar
+
+    return FilterBar(text, names=names, book=book)
+
+
+def order_dialog(columns: Sequence[str], now: tuple[str, bool] | None) -> OrderDialog:
+    """Return the choice of a column to order by."""
+    from ksi_tui.screens.order import OrderDialog
+
+    return OrderDialog(columns, now)
+
+
+def request_orders() -> OrderDialog:
+    """Return the choice of a column of the list of all requests."""
+    from ksi_tui.screens.order import OrderDialog
+    from ksi_tui.widgets.request_rows import REQUESTS
+
+    return OrderDialog([column.name for column in REQUESTS], None)
+
+
+def next_order(name: str, now: tuple[str, bool] | None) -> tuple[str, bool]:
+    """Return how rows stand when a column's head is clicked."""
+    from ksi_tui.screens.order import next_order
+
+    return next_order(name, now)
+
+
+def requests_screen(filter_text: str = "", order: tuple[str, bool] | None = None) -> RequestsScreen:
+    """Return the list of all requests, those that fit a filter, ordered by a column."""
     from ksi_tui.screens.requests import RequestsScreen
 
-    return RequestsScreen(filter_text)
+    return RequestsScreen(filter_text, order)
 
 
-def failed_screen() -> RequestsScreen:
+def failed_screen() -> FailedScreen:
     """Return the list of what failed."""
     from ksi_tui.screens.requests import FailedScreen
 

@@ -22,6 +22,8 @@ def palette_commands(app: App[Any], screen: Screen[Any]) -> Iterator[SystemComma
         places.insert(0, (screen.WHERE, screen))
     for where, owner in places:
         for action in actions_of(where):
+            if isinstance(screen, KsiScreen) and screen.forbidden(action.id):
+                continue
             if action.group is not Group.MOVE and action.id not in _NOT_OFFERED:
                 run = partial(app.run_action, action.method, owner)
                 yield SystemCommand(action.label.capitalize(), action.tooltip, run)

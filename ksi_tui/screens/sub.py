@@ -31,6 +31,7 @@ class SubScreen(ActingScreen):
     def compose(self) -> ComposeResult:
         yield Bar(id="small")
         yield Bar(id="crumbs")
+        yield Bar(id="banner")
         yield from self.compose_body()
         yield Bar(id="hidden")
         yield Bar(id="footer")
@@ -82,6 +83,10 @@ class SubScreen(ActingScreen):
 
     def _show_crumbs(self) -> None:
         note = "frozen, f goes on" if self.frozen else ""
+        if self.host.stale_s is not None and not self.frozen:
+            note = f"STALE {header.stale_text(self.host.stale_s)}"
+        if self.host.ui.read_only:
+            note = f"{header.READ_ONLY}  {note}".rstrip()
         shown = header.crumbs_line(
             self.host.display_name, self.crumbs(), self.at, self.size.width, note
         )

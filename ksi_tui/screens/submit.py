@@ -168,7 +168,8 @@ class SubmitScreen(LookingForm):
         looking = self.has_class("looking")
         self.query_one("#preview" if looking else "#prompt").focus()
 
-    def on_resize(self, _event: events.Resize) -> None:
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
         if self._preview is not None:
             self.call_after_refresh(self._show_preview, self._preview)
 

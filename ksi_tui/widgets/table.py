@@ -37,10 +37,11 @@ _ORDER = {True: "↓", False: "↑"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column of fixed width in cells; width 0 takes the rest and stands last.
+    """A column of fixed width in cells; width 0 takes the rest.
 
     Columns go in the order of `drop`, lowest first, where the rest would be too narrow;
-    0 never goes. `narrow` is the width of a column that shrinks before others are dropped.
+    0 never goes. `narrow` is the width of a column that shrinks before others are dropped,
+    and the least that the one which takes the rest asks for.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Row:
 @lru_cache(maxsize=64)
 def laid_out(columns: tuple[Column, ...], width: int) -> tuple[tuple[int, int], ...]:
     """Return (column index, width) of what is shown in `width` cells, first to last."""
-    flexible = any(column.width == 0 for column in columns)
+    flexible = [column for column in columns if column.width == 0]
     shown = dict(enumerate(columns))
     widths = {index: column.width for index, column in shown.items()}
 
@@ -70,9 +71,9 @@ def laid_out(columns: tuple[Column, ...], width: int) -> tuple[tuple[int, int], 
         gaps = len(widths) - 1
         return width - 2 - gaps - sum(widths.values())
 
-    least = _LEAST_REST if flexible else 0
+    least = (flexible[0].narrow or _LEAST_REST) if flexible else 0
     if rest() < least:
-        widths |= {index: shown[index].narrow for index in widths if shown[index].narrow}
+        widths |= {i: shown[i].narrow for i, size in widths.items() if size and shown[i].narrow}
     for index in sorted((i for i in shown if shown[i].drop), key=lambda i: shown[i].drop):
         if rest() >= least:
             break
@@ -213,6 +214,12 @@ class LiveTable(Pane):
         self._pinned = True
         self._pinned_at = self._clock()
 
+    def to_top(self) -> None:
+        """Let the cursor stand on the first row, whichever that is, as in a table left alone."""
+        self._pinned = False
+        self._cursor = 0
+        self._bring_into_view()
+
     def _follow_key(self) -> None:
         if self._pinned and self._clock() - self._pinned_at > LEFT_ALONE_S:
             self._pinned = False
@@ -246,6 +253,12 @@ class LiveTable(Pane):
         """The names of the columns that have room."""
         shown = laid_out(self._columns, self.size.width - 2)
         return frozenset(self._columns[index].name for index, _ in shown)
+
+    @property
+    def rest(self) -> int:
+        """Cells of the column that takes the rest."""
+        shown = laid_out(self._columns, self.size.width - 2)
+        return sum(size for index, size in shown if not self._columns[index].width)
 
     def body_state(self) -> object:
         """Return what the body is composed of."""

@@ -35,6 +35,7 @@ QUESTIONS: dict[str, Question] = {
     "request": lambda store: store.request("r-1"),
     "states": lambda store: store.states(["r-1", "r-2"]),
     "sessions_of": lambda store: store.sessions_of(["r-1", "r-2"]),
+    "spent_of": lambda store: store.spent_of(["r-1", "r-2"]),
     "specs": lambda store: store.specs(["r-1", "r-2"]),
     "unfinished": lambda store: store.unfinished(["r-1", "r-2"]),
     "session": lambda store: store.session("s-1"),

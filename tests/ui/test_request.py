@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ksi_tui.engine.views import Phase
+from tests.ui.acting import live
 from tests.ui.harness import SMALL, WIDE, dashboard
 from tests.ui.scripted import ScriptedClient, busy
-from tests.ui.test_deeds import live
 
 REPORT: dict[str, Any] = {
     "request_id": "r-1042",

@@ -18,7 +18,7 @@ from ksi_tui.engine.models import Message, Usage
 from ksi_tui.engine.providers import usage as usages
 from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec, Closed
 from ksi_tui.engine.providers.framing import Kind
-from ksi_tui.engine.providers.pool import WorkerPool
+from ksi_tui.engine.providers.pool import WorkerPool, WorkerView
 from ksi_tui.redaction import looks_secret
 
 CONFIRM_S = 5.0
@@ -93,6 +93,11 @@ class LitellmProvider:
             call.end(ProviderFault(ErrorKind.DAEMON_RESTART, "the provider was closed"))
         if closing:
             await asyncio.wait(closing)
+
+    def worker_of(self, observer: CallObserver) -> WorkerView | None:
+        """Return the worker of the open call that this observer listens to."""
+        found = next((call for call in self._open if call.observer is observer), None)
+        return None if found is None else self._pool.holder(found.call_id)
 
     async def count_tokens(self, model: str, messages: Sequence[Message]) -> int:
         """Return how many tokens the messages hold for a model, asked of a worker."""
@@ -185,7 +190,7 @@ class _Call:
         self.closed: asyncio.Future[None] = loop.create_future()
         self.call_id = 0
         self._loop = loop
-        self._observer = observer
+        self.observer = observer
         self._registry = registry
         self._cancelled_at: float | None = None
         self._last: Mapping[str, Any] | None = None
@@ -214,7 +219,7 @@ class _Call:
                 at = message.get("closed_at") or time.monotonic()
                 self._close(at, confirmed=True, spent=message)
         elif kind == Kind.TEXT:
-            self._observer.on_text(message["text"], message["tokens"])
+            self.observer.on_text(message["text"], message["tokens"])
         else:
             self._last = message
             self.end(_result(message) if kind == Kind.ANSWER else _fault(message))
@@ -249,7 +254,7 @@ class _Call:
             self._timer.cancel()
         self._registry.discard(self)
         self.closed.set_result(None)
-        self._observer.on_closed(
+        self.observer.on_closed(
             Closed(
                 after_ms=max(0.0, (at - (self._cancelled_at or at)) * 1000),
                 confirmed=confirmed,
