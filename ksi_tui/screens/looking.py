@@ -78,5 +78,10 @@ class LookingForm(Dialog[str]):
             return
         summary.show(line(" ", *offers.summary(reply).spans))
         shown = self.host.ui.text != "never"
-        pane.set_head("What would be sent", f"{len(reply.get('messages') or ())} messages")
+        pane.set_head("What would be sent", _messages(reply))
         pane.show(offers.preview_lines(reply, pane.text_width, shown=shown))
+
+
+def _messages(reply: Mapping[str, Any]) -> str:
+    count = len(reply.get("messages") or ())
+    return f"{count} message{'' if count == 1 else 's'}"

@@ -106,7 +106,7 @@ class SubmitScreen(LookingForm):
             ("^up", "earlier"),
             ("^o", "look"),
             ("^g", "$EDITOR"),
-            ("esc", "close, kept"),
+            ("esc", "close"),
         )
         self.query_one("#question", Sheet).show(Line((Span(" "), *hints.spans)))
         self.run_worker(self._load_past(), name="past-prompts", group="past")
