@@ -76,6 +76,7 @@ _REQUEST = (Where.REQUEST,)
 _LISTS = (Where.OVERVIEW, Where.REQUESTS, Where.FAILED, Where.SESSION)
 """Screens with rows of requests."""
 _UNFINISHED = (Where.OVERVIEW, Where.REQUESTS, Where.REQUEST, Where.WHY, Where.SESSION)
+_STOPS = (*_UNFINISHED, Where.COMPARE)
 _SUB = (
     Where.REQUESTS,
     Where.FAILED,
@@ -87,6 +88,7 @@ _SUB = (
     Where.EVENTS,
     Where.COMPARE,
 )
+_COMPARE = (Where.COMPARE,)
 _FULL = (Where.OVERVIEW, *_SUB)
 _SENT = (*_LISTS, Where.REQUEST)
 _TRENDS = (Where.OVERVIEW, Where.PROVIDER, Where.USAGE)
@@ -116,7 +118,7 @@ def _time(name: str, key: str, label: str, tooltip: str, footer: int, moments: i
 
 ACTIONS: tuple[Action, ...] = (
     _act("submit", "s", "submit", "Write a prompt and send it", _FULL, 20),
-    _act("cancel", "c", "cancel", "Stop a request, its session or what is marked", _UNFINISHED, 30),
+    _act("cancel", "c", "cancel", "Stop a request, its session or what is marked", _STOPS, 30),
     _act("retry", "r", "retry", "Try a failed or cancelled one again; in backoff: now", _SENT, 40),
     _act("elsewhere", "n", "elsewhere", "Go on at the next provider, same id", _UNFINISHED, 50),
     _act("pause", "p", "pause", "Pause, or let go on, what the cursor is on", _HOLDS, 52),
@@ -139,6 +141,25 @@ ACTIONS: tuple[Action, ...] = (
     _look("zoom", "z", "zoom", "Give the whole screen to one pane, and back", _CHARTED, 57),
     _look("freeze", "f", "freeze", "Hold the picture still; the engine goes on", _FULL, 70),
     _look("hide_text", "t", "hide text", "Hide prompts and replies, or show them", _REQUEST),
+    _look("difference", "v", "difference", "What differs, or the answers again", _COMPARE, 12),
+    _move(
+        "next_run",
+        "right_square_bracket,right",
+        "run",
+        "The next run of each model",
+        _COMPARE,
+        13,
+        "step_run(1)",
+    ),
+    _move(
+        "previous_run",
+        "left_square_bracket,left",
+        "run back",
+        "The run before",
+        _COMPARE,
+        0,
+        "step_run(-1)",
+    ),
     _look("raw", "v", "raw", "The raw record as JSON, or the readable view", _REQUEST, 67),
     _look("window_shorter", "left_square_bracket", "shorter", "A shorter time in charts", _TRENDS),
     _look(

@@ -33,6 +33,7 @@ from ksi_tui.lifetime import go_on_cleanly, run_dashboard
 from ksi_tui.pace import Pace
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen, Recording
+from ksi_tui.screens.event_log import EventLog
 from ksi_tui.screens.overview import Overview
 from ksi_tui.watch import WatchedClient
 from ksi_tui.widgets import formats
@@ -121,6 +122,8 @@ class KsiApp(App[int]):
         self.refused: SettingsRefused | None = None
         self.recording = recording
         self.draft: Draft | None = None
+        self.handed_over = False
+        self.events = EventLog()
         self._settings = settings
         self._prompts_file = None if ui.text == "never" else prompts_file
         self._connect = connect
@@ -163,12 +166,14 @@ class KsiApp(App[int]):
         self.call_after_refresh(self._begin, wrong)
 
     def _tick(self) -> None:
-        if not self.is_running:  # the timer may fire once more while screens are taken down
+        # The timer may fire once more while screens are taken down, or while an editor is up.
+        if not self.is_running or self.handed_over:
             return
         if not self._pace.due(self._watched if self.client is not None else None):
             return
         if self.client is not None and self.recording is None:
             self._incidents.look(self.client, self.clock())
+        self.events.drain(self.client)
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
@@ -209,7 +214,7 @@ class KsiApp(App[int]):
 
     async def save_bundle(self, wanted: Wanted) -> Saved:
         """Write an incident bundle; raises BundleError when it cannot be."""
-        return await self._incidents.save(self.client, [], wanted)
+        return await self._incidents.save(self.client, self.events.events(), wanted)
 
     def action_save_bundle(self) -> None:
         """Ask what an incident bundle is to hold, and write it."""

@@ -16,6 +16,7 @@ from ksi_tui.engine import admissions, events, journal
 from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.bookkeeper import Bookkeeper
+from ksi_tui.engine.bulk import Bulk
 from ksi_tui.engine.checkpoint import Checkpoints
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.conclusions import Conclusions
@@ -24,6 +25,7 @@ from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.events import Router
+from ksi_tui.engine.finding.requests import Requests
 from ksi_tui.engine.injection.checkpoint import InjectionCheckpoint
 from ksi_tui.engine.injection.events import InjectionEvents
 from ksi_tui.engine.injection.injector import Injector
@@ -74,6 +76,7 @@ class Parts:
     conclusions: Conclusions
     intake: Intake
     interventions: Interventions
+    bulk: Bulk
     controls: Controls
     provider_controls: ProviderControls
     reports: Reports
@@ -81,6 +84,7 @@ class Parts:
     injections: InjectionEvents
     replies: Replies
     offers: Offers
+    requests: Requests
     snapshots: Snapshots
     checkpoints: Checkpoints
     responses: ResponseWriter
@@ -293,6 +297,7 @@ def _build(
         conclusions=conclusions,
         intake=intake,
         interventions=interventions,
+        bulk=Bulk(core, interventions),
         controls=controls,
         provider_controls=ProviderControls(core, dispatcher, replies),
         reports=Reports(core, endings, intake, interventions),
@@ -300,6 +305,7 @@ def _build(
         injections=InjectionEvents(core, intake, injector, keeper, endings),
         replies=replies,
         offers=Offers(core, intake),
+        requests=Requests(core, causes),
         snapshots=Snapshots(core, causes),
         checkpoints=Checkpoints(core, intake, controls, InjectionCheckpoint(core, keeper)),
         wires=wires,

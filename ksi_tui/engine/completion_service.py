@@ -29,6 +29,7 @@ from ksi_tui.engine.control_payloads import (
 )
 from ksi_tui.engine.errors import InvalidRequest, KsiError, NotReady
 from ksi_tui.engine.events import Router, Subscription
+from ksi_tui.engine.finding.payloads import FindNames, FindRequests
 from ksi_tui.engine.injection.events import HANDLERS as INJECTION_HANDLERS
 from ksi_tui.engine.injection.events import Answer
 from ksi_tui.engine.intake import refusal
@@ -218,8 +219,8 @@ class CompletionEngine:
         on("completion:async", lambda data: self._now.intake.completion(data, inject=False))
         on("completion:inject", lambda data: self._now.intake.completion(data, inject=True))
         self._on("completion:batch", Batch, lambda parts, data: parts.intake.batch(data.requests))
-        self._on("completion:cancel", Cancel, lambda p, data: p.interventions.cancel(data))
-        self._on("completion:retry", Retry, lambda p, data: p.interventions.retry(data))
+        self._on("completion:cancel", Cancel, lambda p, data: p.bulk.cancel(data))
+        self._on("completion:retry", Retry, lambda p, data: p.bulk.retry(data))
         self._on(
             "completion:request_status", RequestStatus, lambda p, data: p.replies.request(data)
         )
@@ -232,6 +233,8 @@ class CompletionEngine:
         self._on("system:journal", JournalPage, lambda p, d: p.replies.journal(d))
         self._on("completion:models", Nothing, lambda p, _: p.offers.models())
         self._on("completion:preview", Preview, lambda p, d: p.offers.preview(d))
+        self._on("completion:requests", FindRequests, lambda p, d: p.requests.requests(d))
+        self._on("completion:names", FindNames, lambda p, d: p.requests.names(d))
         self._on("completion:results", Results, lambda p, d: p.replies.results(d))
         self._on(
             "conversation:acquire_lock", AcquireLock, lambda p, d: p.interventions.acquire_lock(d)

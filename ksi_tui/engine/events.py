@@ -91,10 +91,13 @@ class Subscription:
         self._buffer.append(event)
         self._wake.set()
 
-    def drain(self) -> list[Event]:
-        """Return what has gathered, at once and without waiting."""
+    def drain(self, limit: int | None = None) -> list[Event]:
+        """Return what has gathered, `limit` events at most, at once and without waiting."""
         events: list[Event] = []
-        while (event := self._next_buffered()) is not None:
+        while limit is None or len(events) < limit:
+            event = self._next_buffered()
+            if event is None:
+                break
             events.append(event)
         return events
 

@@ -14,6 +14,7 @@ from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import (
     EventError,
+    FilterError,
     InvalidRequest,
     KsiError,
     NoProvider,
@@ -32,7 +33,8 @@ from ksi_tui.engine.ticket import Ticket, ticket_found, ticket_of
 def refusal(error: KsiError) -> dict[str, Any]:
     """Return an error as a reply."""
     code = error.code if isinstance(error, EventError) else NotReady.code
-    return {"error": str(error), "code": code}
+    where = {"position": error.position} if isinstance(error, FilterError) else {}
+    return {"error": str(error), "code": code, **where}
 
 
 @dataclass(slots=True, eq=False)

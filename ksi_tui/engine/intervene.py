@@ -21,9 +21,9 @@ from ksi_tui.engine.ticket import Route, Ticket
 
 SESSION_LIMIT = 100_000
 """How many requests of one session one action reaches."""
-_GO_AGAIN = (State.FAILED, State.CANCELLED)
+GO_AGAIN = (State.FAILED, State.CANCELLED)
 
-_Again = tuple[dict[str, Any], "asyncio.Future[None]"]
+Again = tuple[dict[str, Any], "asyncio.Future[None]"]
 """What is answered for a request that goes again, and when that is on disk."""
 
 
@@ -50,19 +50,9 @@ class Interventions:
 
     # --- cancel ------------------------------------------------------------------------------
 
-    async def cancel(self, data: Cancel) -> dict[str, Any]:
-        """Cancel one request or all unfinished ones of a session; answers once that is on disk."""
-        if data.request_id is not None:
-            return await self._cancel_one(data.request_id, data)
-        tickets = self._of_session(data.session_id or "")
-        cancelled = [
-            {"request_id": ticket.request_id, "was": str(ticket.state), "changed": True}
-            for ticket in tickets
-        ]
-        await asyncio.gather(*[self._cancel(ticket, data) for ticket in tickets])
-        return {"cancelled": cancelled}
-
-    async def _cancel_one(self, request_id: str, data: Cancel) -> dict[str, Any]:
+    async def cancel_one(self, data: Cancel) -> dict[str, Any]:
+        """Cancel the one request of `data`; answers once that is on disk."""
+        request_id = data.request_id or ""
         await self._core.entered(request_id)
         ticket = self._core.tickets.get(request_id)
         if ticket is None:
@@ -74,18 +64,18 @@ class Interventions:
             return _cancelled(request_id, stored.state, stored.state, changed=False)
         was = ticket.state
         changed = not was.final
-        await self._cancel(ticket, data)
+        await asyncio.shield(self.end(ticket, data))
         return _cancelled(request_id, was, ticket.state, changed=changed)
 
-    async def _cancel(self, ticket: Ticket, data: Cancel) -> None:
-        if not ticket.state.final:
-            self._core.store.write(self.record("cancel", ticket.request_id, data.by, data.reason))
-            future = self._endings.cancel(ticket, data.by, data.reason)
-        else:
-            future = self._core.finishing.get(ticket.request_id) or _done()
-        await asyncio.shield(future)
+    def end(self, ticket: Ticket, data: Cancel) -> asyncio.Future[None]:
+        """Cancel a request that is in memory; done when its end is on disk."""
+        if ticket.state.final:
+            return self._core.finishing.get(ticket.request_id) or _done()
+        self._core.store.write(self.record("cancel", ticket.request_id, data.by, data.reason))
+        return self._endings.cancel(ticket, data.by, data.reason)
 
-    def _of_session(self, session_id: str) -> list[Ticket]:
+    def of_session(self, session_id: str) -> list[Ticket]:
+        """Return a session's unfinished requests, the running one first, then in order."""
         lane = self._core.queue.lane(session_id)
         if lane is None:
             return []
@@ -96,7 +86,7 @@ class Interventions:
 
     async def retry(self, data: Retry) -> dict[str, Any]:
         """Retry one request, or all of a session that can be retried."""
-        self._check_targets(data)
+        self.check_targets(data)
         if data.request_id is not None:
             changed = [await self._retry_one(data.request_id, data)]
             return {"retried": changed, **changed[0], "status": await self._status(data.request_id)}
@@ -104,13 +94,13 @@ class Interventions:
 
     async def _retry_session(self, session_id: str, data: Retry) -> list[dict[str, Any]]:
         """Retry what can be retried; what had ended comes back at once, before any of it runs."""
-        going = [ticket.request_id for ticket in self._of_session(session_id)]
+        going = [ticket.request_id for ticket in self.of_session(session_id)]
         async with self._core.removing:
             stored = await self._ended_of(session_id)
             again = [
-                self._again(request, data)
+                self.again(request, data)
                 for request in stored
-                if request.state in _GO_AGAIN and request.spec.request_id not in self._core.tickets
+                if request.state in GO_AGAIN and request.spec.request_id not in self._core.tickets
             ]
         retried = [answer for answer, _ in again]
         await self._on_disk(*[written for _, written in again])
@@ -142,7 +132,8 @@ class Interventions:
             raise NotFound(f"no session {session_id!r}")
         return stored
 
-    def _check_targets(self, data: Retry) -> None:
+    def check_targets(self, data: Retry) -> None:
+        """Refuse to send requests where nobody is; raises NotFound or NoProvider."""
         names = self._core.providers.names
         for provider in data.avoid or ():
             if provider not in names:
@@ -167,18 +158,24 @@ class Interventions:
             answer, written = await self._reopen(request_id, data)
             await self._on_disk(written)
             return answer
+        answer, written = self.hurry(ticket, data)
+        await asyncio.shield(written)
+        return answer
+
+    def hurry(self, ticket: Ticket, data: Retry) -> Again:
+        """Send an unfinished request elsewhere, or end its backoff; raises Conflict."""
         if data.avoid or data.model:
-            return await self._elsewhere(ticket, data)
+            return self._elsewhere(ticket, data)
         if ticket.state is State.RETRYING:
-            return await self._now(ticket, data)
+            return self._now(ticket, data)
         if data.in_place:
-            raise Conflict(f"{request_id} already goes again: it is {ticket.state}")
+            raise Conflict(f"{ticket.request_id} already goes again: it is {ticket.state}")
         raise Conflict(
-            f"{request_id} is {ticket.state}; it can be sent elsewhere with avoid or model, "
+            f"{ticket.request_id} is {ticket.state}; it can be sent elsewhere with avoid or model, "
             "or retried once it has failed or been cancelled"
         )
 
-    async def _reopen(self, request_id: str, data: Retry) -> _Again:
+    async def _reopen(self, request_id: str, data: Retry) -> Again:
         # One at a time: of two that read the same end, the second would undo what followed.
         async with self._core.removing:
             if request_id in self._core.tickets:
@@ -186,19 +183,20 @@ class Interventions:
             stored = await self._core.store.request(request_id)
             if stored is None:
                 raise NotFound(f"no request {request_id!r}")
-            if stored.state not in _GO_AGAIN:
-                raise Conflict(
-                    f"{request_id} is {stored.state}; only failed or cancelled ones go again"
-                )
-            return self._again(stored, data)
+            return self.again(stored, data)
 
-    def _again(self, stored: StoredRequest, data: Retry) -> _Again:
-        """Let a failed or cancelled request join the queue anew, under its id.
+    def again(self, stored: StoredRequest, data: Retry) -> Again:
+        """Let a failed or cancelled request join the queue anew, under its id; raises Conflict.
 
-        In place it is as if it had never ended: it stands where it stood, has waited since
-        then, and keeps away from whom it was sent away from.
+        Whoever calls holds `Core.removing` since before it was read. In place it is as if it had
+        never ended: it stands where it stood, has waited since then, and keeps away from whom it
+        was sent away from.
         """
         core, spec = self._core, stored.spec
+        if stored.state not in GO_AGAIN:
+            raise Conflict(
+                f"{spec.request_id} is {stored.state}; only failed or cancelled ones go again"
+            )
         now = core.clock()
         queued_at = stored.queued_at if data.in_place else now
         avoid = frozenset(data.avoid or ()) | frozenset(stored.avoid if data.in_place else ())
@@ -221,7 +219,7 @@ class Interventions:
             lock=spec.lock,
             state=stored.state,
             walks=stored.walks,
-            used_tokens=sum(call.usage.total for call in stored.calls if call.usage is not None),
+            used_tokens=stored.tokens or 0,
         )
         core.payloads.keep(ticket, spec)
         core.tickets[spec.request_id] = ticket
@@ -242,7 +240,7 @@ class Interventions:
         core.recent_without(spec.request_id)
         return {"request_id": spec.request_id, "was": str(stored.state), "changed": True}, written
 
-    async def _elsewhere(self, ticket: Ticket, data: Retry) -> dict[str, Any]:
+    def _elsewhere(self, ticket: Ticket, data: Retry) -> Again:
         """Stop the call of an unfinished request and let the next attempt begin elsewhere."""
         core, was = self._core, ticket.state
         route = ticket.route._replace(
@@ -266,8 +264,7 @@ class Interventions:
             ticket.run.stopped = Outcome.SENT_ELSEWHERE
             if ticket.run.task is not None:
                 ticket.run.task.cancel()
-        await asyncio.shield(written)
-        return {"request_id": ticket.request_id, "was": str(was), "changed": True}
+        return {"request_id": ticket.request_id, "was": str(was), "changed": True}, written
 
     def _check_served(self, route: Route) -> None:
         if not self._core.providers.candidates(route).usable:
@@ -285,7 +282,7 @@ class Interventions:
             avoid=tuple(sorted(ticket.route.avoid)),
         )
 
-    async def _now(self, ticket: Ticket, data: Retry) -> dict[str, Any]:
+    def _now(self, ticket: Ticket, data: Retry) -> Again:
         """End a backoff."""
         core = self._core
         now = core.clock()
@@ -298,8 +295,7 @@ class Interventions:
         )
         core.queue.refresh(ticket.session_id, now)
         core.poke()
-        await asyncio.shield(written)
-        return {"request_id": ticket.request_id, "was": str(was), "changed": True}
+        return {"request_id": ticket.request_id, "was": str(was), "changed": True}, written
 
     # --- locks -------------------------------------------------------------------------------
 

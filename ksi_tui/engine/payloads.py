@@ -269,14 +269,16 @@ class Batch(Payload):
 
 class _OneOrSession(Payload):
     request_id: Id | None = None
+    request_ids: Annotated[list[Id], Field(min_length=1, max_length=10_000)] | None = None
     session_id: Id | None = None
     reason: Note | None = None
     by: Id | None = None
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
-        if (self.request_id is None) == (self.session_id is None):
-            raise ValueError("give exactly one of request_id and session_id")
+        given = (self.request_id, self.request_ids, self.session_id)
+        if sum(each is not None for each in given) != 1:
+            raise ValueError("give exactly one of request_id, request_ids and session_id")
         return self
 
 

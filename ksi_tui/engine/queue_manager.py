@@ -67,6 +67,20 @@ class Lane:
             return self._agents.get(agent_id, 0)
         return len(self.waiting) if agent_id == self._agent else 0
 
+    @property
+    def shared(self) -> bool:
+        """Whether requests of several agents wait here."""
+        return self._agents is not None
+
+    def first_of(self, agent_id: str, limit: int) -> Ticket | None:
+        """Return an agent's first request here, of the first `limit` of several agents'."""
+        if self._agents is None:
+            return self.waiting[0] if agent_id == self._agent and self.waiting else None
+        if agent_id not in self._agents:
+            return None
+        first = islice(self.waiting, limit)
+        return next((ticket for ticket in first if ticket.agent_id == agent_id), None)
+
     def entered(self, agent_id: str | None) -> None:
         """Count a request that now waits here too."""
         before = len(self.waiting) - 1

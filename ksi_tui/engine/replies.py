@@ -316,7 +316,7 @@ class Replies:
 
     def _provider(self, entry: Entry, now: float) -> dict[str, Any]:
         look, stats, settings = entry.circuit.look(now), entry.health.stats(now), entry.settings
-        cooling = [until for until in entry.cooldowns.values() if until > now]
+        cooling = {model: until for model, until in entry.cooldowns.items() if until > now}
         pause = self._core.pauses.provider(entry.name)
         return {
             "provider": entry.name,
@@ -325,7 +325,8 @@ class Replies:
             ),
             "circuit_breaker": circuit_reply(look),
             "paused": None if pause is None else pause_reply(pause),
-            "cooldown_until": iso(max(cooling)) if cooling else None,
+            "cooldown_until": iso(max(cooling.values())) if cooling else None,
+            "cooldowns": {model: iso(until) for model, until in cooling.items()},
             "limits": _limits(entry, now),
             "stats": {
                 **asdict(stats),

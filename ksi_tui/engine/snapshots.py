@@ -39,7 +39,7 @@ from ksi_tui.engine.why.chain import Chains
 from ksi_tui.engine.why.explain import Explanations
 from ksi_tui.engine.why.lock_holder import Holders, Work
 from ksi_tui.engine.why.outlook import Outlooks
-from ksi_tui.engine.why.survey import Surveys
+from ksi_tui.engine.why.survey import Freshness, Surveys
 
 ORDER_EVERY_S = 1.0
 """How often the order of the session list is worked out anew."""
@@ -61,6 +61,7 @@ class Snapshots:
         self._verdicts = Verdicts(core, self._surveys)
         self._explain = Explanations(core, causes, self._surveys)
         self._attention = Attention(core, causes, self._surveys)
+        self._holders, self._fresh = Holders(core), Freshness(core)
         self._lanes: list[Lane] = []
         self._ordered_at = 0.0
         self._ordered_count = -1
@@ -74,7 +75,7 @@ class Snapshots:
         providers = tuple(self._provider(e, now) for e in self._core.providers.entries())
         locks = nsmallest(query.lock_limit, self._core.locks, key=attrgetter("expires_at"))
         pauses = self._core.pauses
-        holders = Holders(self._core)
+        holders = self._holders.again(anew=self._fresh.over(now))
         attention, attention_total = self._attention.rows(query.attention_limit, now)
         return Snapshot(
             at=now,

@@ -5,7 +5,7 @@ Choice and wording only: the sums are the store's, the words for them are `usage
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -40,19 +40,13 @@ async def usage_groups(store: Reader, data: TokenUsage, now: float) -> list[dict
     if by in _TIMES:
         bucket_s, kept_s = _TIMES[by]
         since = max(query.since or 0.0, now - kept_s)
-        found = await store.usage(replace(query, since=since, bucket_s=bucket_s))
-        return [_group(by, iso(float(at)), sums) for at, sums in _newest(found, limit)]
+        found = await store.usage(replace(query, since=since, bucket_s=bucket_s, newest=limit))
+        return [_group(by, iso(float(at)), sums) for at, sums in found]
     if by == "day":
-        found = await store.usage(replace(query, by="day"))
-        return [_group(by, day, sums) for day, sums in _newest(found, limit)]
+        found = await store.usage(replace(query, by="day", newest=limit))
+        return [_group(by, day, sums) for day, sums in found]
     found = await store.usage(replace(query, by=by, largest=limit))
     return [_group(by, name, sums) for name, sums in found]
-
-
-def _newest(
-    found: Sequence[tuple[str, UsageTotals]], limit: int
-) -> Sequence[tuple[str, UsageTotals]]:
-    return found[: -limit - 1 : -1]
 
 
 def _group(by: str, name: str | None, totals: UsageTotals) -> dict[str, Any]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ksi_tui.past_prompts import PastPrompts
     from ksi_tui.saved_filters import FilterBook
     from ksi_tui.screens.draft import Draft
+    from ksi_tui.screens.event_log import EventLog
     from ksi_tui.ui_settings import Ui
 
 ERROR_LIMIT = 500
@@ -59,8 +60,10 @@ class Host(Protocol):
     fault: str | None
     clock: Callable[[], float]
     draft: Draft | None
+    handed_over: bool
     config_hint: str
     recording: Recording | None
+    events: EventLog
 
     @property
     def past(self) -> PastPrompts:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ksi_tui.screens import later
 from ksi_tui.screens.base import Target, ask, refusal
-from ksi_tui.screens.navigating import NavigatingScreen
+from ksi_tui.screens.composing import ComposingScreen
 from ksi_tui.widgets.spans import Tone
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ksi_tui.screens.receipt import Stopped
 
 
-class ActingScreen(NavigatingScreen):
+class ActingScreen(ComposingScreen):
     """A full screen with a target to act on."""
 
     def action_retry(self) -> None:
@@ -90,14 +90,6 @@ class ActingScreen(NavigatingScreen):
     def _after_force(self, answer: str | None) -> None:
         if answer:
             self.say(answer)
-
-    def action_submit(self) -> None:
-        """Open the form for a prompt, and what became of it."""
-        self.app.push_screen(later.submit_form(), self._after_submit)
-
-    def _after_submit(self, request_id: str | None) -> None:
-        if request_id is not None:
-            self.open_request(request_id)
 
     def copy_out(self, text: str, what: str) -> None:
         """Offer a text to the terminal's clipboard and say so, without claiming success."""

@@ -154,7 +154,8 @@ class Picker(Vertical):
 
     def tell(self, text: str, tone: Tone = Tone.DIM) -> None:
         """Say something right of the line; clean text only."""
-        self.query_one(".facts", Bar).show(line(Span(text, tone)))
+        for bar in self.query(".facts").results(Bar):
+            bar.show(line(Span(text, tone)))
 
     def offer(self, offered: Sequence[tuple[str, Line]]) -> None:
         """Offer values with their lines; a choice among others is forgotten."""
@@ -163,7 +164,9 @@ class Picker(Vertical):
         self._show()
 
     def _show(self) -> None:
-        sheet = self.query_one(Sheet)
+        sheet = next(iter(self.query(Sheet)), None)
+        if sheet is None:  # the form is being taken down
+            return
         if not self.line.has_focus or not self._offered:
             sheet.show()
             return

@@ -6,10 +6,12 @@ Measured: their input widgets and the editor cost a third of a bare app's first 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from textual.app import App
 
     from ksi_tui.actions import Where
     from ksi_tui.engine.views import LockView
@@ -17,12 +19,16 @@ if TYPE_CHECKING:
     from ksi_tui.screens.add_provider import AddProvider
     from ksi_tui.screens.base import Target
     from ksi_tui.screens.cancel import CancelDialog
+    from ksi_tui.screens.compare import CompareScreen
+    from ksi_tui.screens.compare_setup import CompareSetup
+    from ksi_tui.screens.comparison import Plan
     from ksi_tui.screens.draft import Draft
     from ksi_tui.screens.ending import Work
     from ksi_tui.screens.events import EventsScreen
     from ksi_tui.screens.force import ForceDialog
     from ksi_tui.screens.help import HelpScreen
     from ksi_tui.screens.order import OrderDialog
+    from ksi_tui.screens.outside import Edited
     from ksi_tui.screens.provider import ProviderScreen
     from ksi_tui.screens.quit import QuitDialog
     from ksi_tui.screens.receipt import Receipt, Stopped
@@ -85,6 +91,27 @@ def request_screen(request_id: str) -> RequestScreen:
     return RequestScreen(request_id)
 
 
+async def edit_outside(app: App[Any], text: str) -> Edited:
+    """Let the user change a text in their own editor."""
+    from ksi_tui.screens.outside import edit_outside
+
+    return await edit_outside(app, text)
+
+
+def compare_setup(draft: Draft) -> CompareSetup:
+    """Return the choice of models for a comparison."""
+    from ksi_tui.screens.compare_setup import CompareSetup
+
+    return CompareSetup(draft)
+
+
+def compare_screen(plan: Plan) -> CompareScreen:
+    """Return the answers of several models side by side; showing it sends the requests."""
+    from ksi_tui.screens.compare import CompareScreen
+
+    return CompareScreen(plan)
+
+
 def submit_form(draft: Draft | None = None) -> SubmitScreen:
     """Return the form for a prompt, filled with a draft or with what was kept."""
     from ksi_tui.screens.submit import SubmitScreen
@@ -104,6 +131,14 @@ def order_dialog(columns: Sequence[str], now: tuple[str, bool] | None) -> OrderD
     from ksi_tui.screens.order import OrderDialog
 
     return OrderDialog(columns, now)
+
+
+def request_orders() -> OrderDialog:
+    """Return the choice of a column of the list of all requests."""
+    from ksi_tui.screens.order import OrderDialog
+    from ksi_tui.widgets.request_rows import REQUESTS
+
+    return OrderDialog([column.name for column in REQUESTS], None)
 
 
 def next_order(name: str, now: tuple[str, bool] | None) -> tuple[str, bool]:

@@ -30,6 +30,7 @@ class Heading:
     searching: bool
     error: str | None
     escape: str
+    order: str
 
 
 def head(now: Heading) -> tuple[Line, Line]:
@@ -42,12 +43,13 @@ def head(now: Heading) -> tuple[Line, Line]:
         of = f" of {formats.count(now.everything)}" if now.everything is not None else ""
         spans.append(Span(f"  filter: {clean(now.filter_text, ERROR_LIMIT)}", Tone.KEY))
         spans += [Span(f" · {count}{of}")] if count else []
-        spans.append(Span(f" · esc {now.escape}", Tone.DIM))
+        spans += [Span(f" · esc {now.escape}", Tone.DIM)] if now.escape else []
     elif count:
         spans.append(Span(f"  {count}"))
     if now.error is not None:
         return line(*spans), line(Span(f"! {now.error}", Tone.BAD))
-    return line(*spans), line(f"{formats.count(now.marked)} marked" if now.marked else "")
+    marked = f"{formats.count(now.marked)} marked" if now.marked else ""
+    return line(*spans), line(" · ".join(part for part in (marked, now.order) if part))
 
 
 def empty(now: Heading, waiting: str | None) -> tuple[Line, ...]:
@@ -89,20 +91,11 @@ def story(found: Mapping[str, Any], live: Live | None, width: int) -> list[Line]
 
 
 def _ended(found: Mapping[str, Any], phase: Phase) -> str:
-    at = found.get("finished_at")
+    at = request_rows.moment(found.get("finished_at"))
     if at is None or phase not in (Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED):
         return ""
     took = found.get("latency_ms")
-    return f"at {clean(str(at), 40)}" + (f", took {formats.latency(took)}" if took else "")
-
-
-def marked(count: int, total: int) -> str:
-    """Return what marking all that match has come to."""
-    if not count:
-        return "nothing matches, nothing is marked"
-    if count < total:
-        return f"the first {count:,} of {total:,} are marked: more at once is not possible"
-    return f"{count:,} marked; * marks none"
+    return f"at {formats.clock(at)} UTC" + (f", took {formats.latency(took)}" if took else "")
 
 
 def applies(action_id: str, found: Mapping[str, Any] | None, any_marked: bool) -> bool:

@@ -13,14 +13,14 @@ from textual.containers import Vertical
 
 from ksi_tui.screens.base import key_hints
 from ksi_tui.screens.dialog import Dialog, Sheet
-from ksi_tui.widgets.request_rows import ORDERS
+from ksi_tui.widgets.request_rows import ORDERS, WORST
 from ksi_tui.widgets.spans import Line, Span, Tone
 from ksi_tui.widgets.table import Column, LiveTable, Row
 
 Chosen = tuple[str, bool]
 """A column's name, and whether its largest come first."""
 
-_COLUMNS = (Column(name="COLUMN", width=10), Column(name="FIRST", width=0))
+_COLUMNS = (Column(name="COLUMN", width=10), Column(name="ENTER PUTS", width=0))
 _FRAME = 3
 
 
@@ -41,21 +41,20 @@ class OrderDialog(Dialog[Chosen]):
 
     def __init__(self, columns: Sequence[str], now: Chosen | None) -> None:
         super().__init__()
-        self._names = [name for name in columns if name in ORDERS]
+        self._names = [WORST, *(name for name in columns if name in ORDERS)]
         self._now = now
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
-            yield LiveTable("", _COLUMNS, id="orders", clock=self.host.clock)
+            yield LiveTable("Order by", _COLUMNS, id="orders", clock=self.host.clock)
             yield Sheet(id="hints")
 
     def on_mount(self) -> None:
         """List the columns, the cursor on the present one."""
         super().on_mount()
-        self.set_heading("Order by")
         table = self.query_one("#orders", LiveTable)
         table.styles.height = len(self._names) + _FRAME
-        hints = key_hints(("j/k", "choose"), ("enter", "order by it"), ("esc", "as it was"))
+        hints = key_hints(("j/k", "choose"), ("enter", "order"), ("esc", "back"))
         self.query_one("#hints", Sheet).show(Line(), Line((Span(" "), *hints.spans)))
         self.call_after_refresh(self._fill)
 
@@ -67,13 +66,11 @@ class OrderDialog(Dialog[Chosen]):
         table.redraw()
 
     def _row(self, name: str) -> Row:
-        is_now = self._now is not None and self._now[0] == name
-        first = "largest" if self._next(name)[1] else "smallest"
-        text = f"{first} first instead" if is_now else f"{first} first"
+        is_now = self._now is not None and self._now[0] == name and name != WORST
+        order, largest_first = ORDERS[name], next_order(name, self._now)[1]
+        first = order.largest if largest_first else order.smallest
+        text = f"now {first} first" if is_now else f"{first} first"
         return Row(key=name, cells=(Span(name, Tone.FOCUS if is_now else Tone.PLAIN), Span(text)))
-
-    def _next(self, name: str) -> Chosen:
-        return next_order(name, self._now)
 
     def action_move(self, rows: int) -> None:
         """Move the cursor."""
@@ -84,11 +81,11 @@ class OrderDialog(Dialog[Chosen]):
         """Order by the column under the cursor."""
         key = self.query_one("#orders", LiveTable).cursor_key
         if key is not None:
-            self.dismiss(self._next(key))
+            self.dismiss(next_order(key, self._now))
 
 
 def next_order(name: str, now: Chosen | None) -> Chosen:
     """Return how rows stand when a column is chosen: as suits it, or turned round if it is now."""
-    if now is not None and now[0] == name:
+    if now is not None and now[0] == name and name != WORST:
         return name, not now[1]
     return name, ORDERS[name].largest_first

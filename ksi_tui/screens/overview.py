@@ -9,11 +9,14 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from ksi_tui.actions import Where
+from ksi_tui.engine.advice import AttentionKind
 from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.layouts import Layout, layout_for
-from ksi_tui.screens.targets import target_of
+from ksi_tui.screens.overview_finding import FindsFromPanes
+from ksi_tui.screens.series import WINDOWS, WindowedScreen
+from ksi_tui.screens.targets import attention_of, target_of
 from ksi_tui.widgets import header, rows
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
@@ -26,10 +29,13 @@ if TYPE_CHECKING:
     from ksi_tui.engine.states import Verdict
     from ksi_tui.engine.views import ActiveView
 
+ATTENTION = "attention"
+LEAST_ROWS, TABBED_ROWS = 6, 4
+"""How many rows of Attention are shown where there is room, and in tabs."""
 ORDER = ("queues", "active", "providers", "locks", "tokens")
 
 
-class Overview(ActingScreen):
+class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
     """Everything at one glance."""
 
     WHERE = Where.OVERVIEW
@@ -50,6 +56,8 @@ class Overview(ActingScreen):
         yield Bar(id="verdict")
         yield Bar(id="banner")
         yield Bar(id="numbers")
+        yield Bar(id="calm")
+        yield LiveTable("! Attention", rows.ATTENTION, id="attention", clock=clock)
         yield Bar(id="tabs")
         with Vertical(id="body"):
             yield LiveTable("3 Providers", rows.PROVIDERS, id="providers", clock=clock)
@@ -79,13 +87,20 @@ class Overview(ActingScreen):
         self.set_class(tabs, "tabs")
         self.set_class(tabs or width < 140, "hides")
         shown = {name: not tabs or name == ORDER[self._chosen - 1] for name in ORDER}
-        for name, pane in self._panes().items():
-            pane.display = shown[name]
+        for name in ORDER:
+            self.query_one(f"#{name}", Pane).display = shown[name]
         self.query_one("#low").display = shown["queues"] or shown["locks"]
         self.query_one("#small", Bar).show(*empty.too_small(width, height))
 
-    def _panes(self) -> dict[str, Pane]:
-        return {name: self.query_one(f"#{name}", Pane) for name in ORDER}
+    @property
+    def _pane(self) -> str:
+        """The pane that the keys are about: Attention while it has the focus, else the chosen."""
+        here = self.focused is not None and self.focused.id == ATTENTION
+        return ATTENTION if here else ORDER[self._chosen - 1]
+
+    def _cursor(self) -> str | None:
+        pane = self.query_one(f"#{self._pane}", Pane)
+        return pane.cursor_key if isinstance(pane, LiveTable) else None
 
     def _table(self, name: str) -> LiveTable:
         return self.query_one(f"#{name}", LiveTable)
@@ -98,8 +113,20 @@ class Overview(ActingScreen):
         self.call_after_refresh(self.tick)
 
     def action_step_pane(self, step: int) -> None:
-        """Go to the next pane or the one before."""
-        self.action_pane((self._chosen - 1 + step) % len(ORDER) + 1)
+        """Go to the next pane or the one before; Attention is one while something is in it."""
+        names = (ATTENTION, *ORDER) if self._table(ATTENTION).total else ORDER
+        name = names[(names.index(self._pane) + step) % len(names)]
+        if name == ATTENTION:
+            self.action_attention()
+        else:
+            self.action_pane(ORDER.index(name) + 1)
+
+    def action_attention(self) -> None:
+        """Go to what needs somebody."""
+        if self._table(ATTENTION).total and not self._zoomed:
+            self._table(ATTENTION).focus()
+        else:
+            self.say("nothing needs attention: nothing waits longer than usual")
 
     def action_zoom(self) -> None:
         """Give the screen to the chosen pane, or take it back."""
@@ -109,6 +136,7 @@ class Overview(ActingScreen):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         if event.widget.id in ORDER:
             self._chosen = ORDER.index(event.widget.id) + 1
+        if event.widget.id in (ATTENTION, *ORDER):
             self.show_footer()
 
     @on(events.Click, "#tabs")
@@ -140,6 +168,7 @@ class Overview(ActingScreen):
             queue_offset=queue[0],
             queue_limit=queue[1],
             lock_limit=sum(self._table("locks").window()),
+            attention_limit=max(LEAST_ROWS, sum(self._table(ATTENTION).window())),
             trend_points=self.query_one("#tokens", TokenPane).chart_points,
         )
 
@@ -169,19 +198,32 @@ class Overview(ActingScreen):
 
     def _show_panes(self, snapshot: Snapshot) -> None:
         query = self._query()
+        self._show_attention(snapshot)
         fill.active(self._table("active"), snapshot, query.active_offset)
         fill.queues(self._table("queues"), snapshot, query.queue_offset)
         fill.locks(self._table("locks"), snapshot)
         fill.providers(self._table("providers"), snapshot, fixed=not self.has_class("tabs"))
-        fill.tokens(self.query_one("#tokens", TokenPane), snapshot)
+        pane = self.query_one("#tokens", TokenPane)
+        live = self.window is WINDOWS[0]
+        longer = None if live else self.chart_series(pane.chart_points)
+        fill.tokens(pane, snapshot, self.window_note(), longer)
         if snapshot.notices != self._notices:
             self._notices = snapshot.notices
             if self._notices:
                 self.say(" · ".join(self._notices), Tone.WARN)
 
+    def _show_attention(self, snapshot: Snapshot) -> None:
+        table, calm = self._table(ATTENTION), self.query_one("#calm", Bar)
+        most = TABBED_ROWS if self.has_class("tabs") else LEAST_ROWS
+        fill.attention(table, calm, snapshot, self.host.ui.keymap, most)
+        if self._zoomed or self.has_class("small"):
+            table.display = calm.display = False
+        if not table.display and self.focused is table:
+            self.query_one(f"#{ORDER[self._chosen - 1]}").focus()
+
     def _hidden(self) -> str:
         view = self._active_view()
-        if view is None or self._chosen != 2:
+        if view is None or self._pane != "active":
             return ""
         return rows.active_hidden(view, self._table("active").columns_shown)
 
@@ -192,22 +234,37 @@ class Overview(ActingScreen):
         views = self._snapshot.active if self._snapshot else ()
         return next((view for view in views if view.request_id == key), None)
 
+    @property
+    def pane_name(self) -> str:
+        """The chosen pane."""
+        return ORDER[self._chosen - 1]
+
     def target(self) -> Target | None:
         """Return what the cursor of the chosen pane stands on."""
-        pane = self._panes()[ORDER[self._chosen - 1]]
-        if self._snapshot is None or not isinstance(pane, LiveTable):
+        if self._snapshot is None:
             return None
-        return target_of(self._snapshot, ORDER[self._chosen - 1], pane.cursor_key)
+        return target_of(self._snapshot, self._pane, self._cursor())
 
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now."""
         if action_id == "open":
-            return self.target() is not None
+            return self.target() is not None or self._pane == ATTENTION
+        if action_id == "attention":
+            return self._table(ATTENTION).total > 0
         if action_id == "force_lock":
             return self._chosen == 4 and self.target() is not None
         if action_id in ("demo", "providers"):
             return self._snapshot is not None and self._snapshot.simulated_only
         return super().applies(action_id)
+
+    def action_open(self) -> None:
+        """Open what the cursor is on; of the engine's own troubles, what led to them."""
+        if self._pane == ATTENTION and self._snapshot is not None and self.target() is None:
+            row = attention_of(self._snapshot, self._cursor())
+            if row is not None and row.kind in (AttentionKind.FAULT, AttentionKind.WORKER):
+                self.action_events()
+                return
+        super().action_open()
 
     @on(LiveTable.Opened)
     def _row_opened(self) -> None:
@@ -226,9 +283,7 @@ class Overview(ActingScreen):
     def action_copy(self) -> None:
         """Copy the id under the cursor."""
         target = self.target()
-        pane = self._panes()[ORDER[self._chosen - 1]]
-        key = pane.cursor_key if isinstance(pane, LiveTable) else None
-        text = target.request_id or target.session_id if target else key
+        text = target.request_id or target.session_id if target else self._cursor()
         if text is not None:
             self.copy_out(text, "the id")
 

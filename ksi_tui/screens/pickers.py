@@ -35,6 +35,12 @@ class ModelPicker(Picker):
         self._models = () if refusal(reply) else reply.get("models") or ()
         self._offer()
 
+    @property
+    def named(self) -> str:
+        """The model that is meant: what was typed, else the default one; empty if unknown."""
+        default = next((str(row["model"]) for row in self._models if row.get("default")), "")
+        return self.value or default
+
     def typed(self) -> None:
         """Offer what fits; ask again while patterns stand for what a worker will know."""
         self._offer()

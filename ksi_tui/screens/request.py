@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from ksi_tui.actions import Where
-from ksi_tui.client import SnapshotQuery
 from ksi_tui.engine.views import Live, Phase
-from ksi_tui.screens.base import Target, ask, refusal, screen_bindings
+from ksi_tui.screens.base import Target, refusal, screen_bindings
 from ksi_tui.screens.command_line import command_of
 from ksi_tui.screens.copying import Copyable, CopyMenu
 from ksi_tui.screens.kept import Kept
-from ksi_tui.screens.layouts import Layout
+from ksi_tui.screens.reads import Reads, only_live
 from ksi_tui.screens.report import summary, texts, timeline, usage
 from ksi_tui.screens.report.record import phase_of
 from ksi_tui.screens.report.story import story
-from ksi_tui.screens.sub import SubScreen
-from ksi_tui.widgets import fit, header
+from ksi_tui.screens.tabbed import TabbedScreen
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
-TABS = ("timeline", "answer", "prompt", "usage", "raw")
-RAW = 5
+STATUS = "completion:request_status"
 _RE_READ_S, _ENDED_RE_READ_S = 1.0, 5.0
 """How often an unfinished and an ended request's record is read again; its text is live."""
 
 
-class RequestScreen(SubScreen):
+class RequestScreen(TabbedScreen):
     """Shows one request by its id, for as long as it is looked at."""
 
     WHERE = Where.REQUEST
     BINDINGS = screen_bindings(Where.REQUEST)
     CSS_PATH = Path(__file__).with_suffix(".tcss")
+    PANES = (
+        ("timeline", "Timeline"),
+        ("answer", "Answer"),
+        ("prompt", "Prompt"),
+        ("usage", "Usage"),
+        ("raw", "Raw"),
+    )
+    ROWS: ClassVar[Mapping[str, tuple[str, ...]]] = {"middle": ("timeline", "usage")}
+    FIRST = "answer"
 
     def __init__(self, request_id: str) -> None:
         super().__init__()
@@ -50,10 +56,7 @@ class RequestScreen(SubScreen):
         self._error: str | None = None
         self._live: Live | None = None
         self._read_of: object = None
-        self._read_at = float("-inf")
-        self._reading = False
-        self._chosen = 1
-        self._zoomed = False
+        self._reads = Reads(self)
         self._hides = False
         self._kept = Kept()
 
@@ -74,59 +77,23 @@ class RequestScreen(SubScreen):
         yield TextPane("Answer", id="answer", follow=True)
         yield TextPane("Raw", id="raw")
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        self._pane(TABS[0] if self._one else "answer").focus()
-
     # --- layout ----------------------------------------------------------------------
 
-    @property
-    def _one(self) -> bool:
-        """Whether a single pane has the screen."""
-        return self._zoomed or self.fits is not Layout.PANES
+    def beside(self, name: str) -> bool:
+        """Return whether a pane stands among the others; the raw one takes the answer's place."""
+        return name != ("answer" if self.chosen == "raw" else "raw")
 
-    def place(self) -> None:
-        """Show every pane, the raw record in the answer's place, or the chosen one alone."""
-        chosen = TABS[self._chosen - 1]
-        self.set_class(self._one, "one")
-        for name in TABS:
-            beside = name != ("answer" if self._chosen == RAW else "raw")
-            self._pane(name).display = name == chosen if self._one else beside
-        self.query_one("#middle").display = not self._one or chosen in ("timeline", "usage")
-
-    def _pane(self, name: str) -> TextPane:
-        return self.query_one(f"#{name}", TextPane)
-
-    def action_pane(self, number: int) -> None:
-        """Go to a tab or pane by its number."""
-        self._chosen = number
-        self.place()
-        self._pane(TABS[number - 1]).focus()
-        self.call_after_refresh(self.show)
-
-    def action_step_pane(self, step: int) -> None:
-        """Go to the next pane or the one before."""
-        self.action_pane((self._chosen - 1 + step) % len(TABS) + 1)
-
-    def action_zoom(self) -> None:
-        """Give the screen to the chosen pane, or take it back."""
-        self._zoomed = not self._zoomed
-        self.action_pane(self._chosen)
+    def notes(self) -> Mapping[str, str]:
+        """Return what tabs say beside their names."""
+        tokens = f"{self._live.tokens} tok" if self._live and self._live.tokens else ""
+        return {"answer": tokens, "usage": usage.total_cost(self._report)}
 
     def action_raw(self) -> None:
         """Show the record as JSON, or the answer again."""
-        self.action_pane(TABS.index("answer") + 1 if self._chosen == RAW else RAW)
+        self.go_to("answer" if self.chosen == "raw" else "raw")
 
-    @on(events.DescendantFocus)
-    def _focus_moved(self, event: events.DescendantFocus) -> None:
-        if event.widget.id in TABS:
-            self._chosen = TABS.index(event.widget.id) + 1
-
-    @on(events.Click, "#tabs")
-    def _tab_clicked(self, event: events.Click) -> None:
-        number = header.tab_at(self._tabs_line(), event.x - 1)
-        if number is not None:
-            self.action_pane(number)
+    def _pane(self, name: str) -> TextPane:
+        return self.query_one(f"#{name}", TextPane)
 
     # --- reading ---------------------------------------------------------------------
 
@@ -134,40 +101,28 @@ class RequestScreen(SubScreen):
         """Read the live view, and the record when it is due."""
         if self.client is None:
             return
-        query = SnapshotQuery(
-            active_limit=0, queue_limit=0, lock_limit=0, trend_points=1, request_id=self.request_id
-        )
-        snapshot = self.client.snapshot(query)
+        snapshot = self.client.snapshot(only_live(self.request_id))
         self._live, self.at = snapshot.live, snapshot.at
         state = (self._live.phase, self._live.attempt, self._live.provider) if self._live else None
-        every_s = _ENDED_RE_READ_S if self._ended and self._live is None else _RE_READ_S
-        due = self.host.clock() - self._read_at >= every_s  # an ended one may go again
-        if (due or state != self._read_of) and not self._reading:
+        if state != self._read_of:
             self._read_of = state
-            self._reading = True
-            self.run_worker(self._read_record(), name="request-status", group="read")
+            self._reads.again(STATUS)
+        fresh = {} if self._sent is not None and self._sent_of == state else {"sent": True}
+        every_s = _ENDED_RE_READ_S if self._ended and self._live is None else _RE_READ_S
+        take = partial(self._take, state)  # an ended one may go again, so it is read too
+        self._reads.ask(STATUS, every_s, take, request_id=self.request_id, **fresh)
 
     @property
     def _ended(self) -> bool:
         phase = phase_of(self._report, None) if self._report else None
         return phase in (Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED)
 
-    async def _read_record(self) -> None:
-        read_of = self._read_of
-        fresh = {} if self._sent is not None and self._sent_of == read_of else {"sent": True}
-        try:
-            reply = await ask(
-                self.host, "completion:request_status", request_id=self.request_id, **fresh
-            )
-        finally:
-            self._reading = False
-            self._read_at = self.host.clock()
+    def _take(self, read_of: object, reply: dict[str, Any]) -> None:
         self._error = refusal(reply)
         if self._error is None:
             if "sent" in reply:
                 self._sent, self._sent_of = reply["sent"], read_of
             self._report = {key: value for key, value in reply.items() if key != "sent"}
-        self.show()
 
     # --- the picture -----------------------------------------------------------------
 
@@ -182,7 +137,7 @@ class RequestScreen(SubScreen):
         if self._error is not None:
             said = line(Span(f" ! not read again: {self._error}", Tone.BAD))
         self.query_one("#summary", Bar).show(said)
-        self.query_one("#tabs", Bar).show(self._tabs_line())
+        self.show_tabs()
         whys, story_pane, used = self._pane("why"), self._pane("timeline"), self._pane("usage")
         whys.set_head("Why", "w chain")
         whys.show(summary.why(found, live, at, whys.text_width))
@@ -198,8 +153,8 @@ class RequestScreen(SubScreen):
             said = Span(f" ! {self._error}", Tone.BAD)
             hint = "esc goes back; i lists all requests, those that ended long ago too"
         self.query_one("#summary", Bar).show(line(said))
-        self.query_one("#tabs", Bar).show(self._tabs_line())
-        for name in ("why", *TABS):
+        self.show_tabs()
+        for name in ("why", *(name for name, _ in self.PANES)):
             self._pane(name).show([line(Span(hint, Tone.DIM))] if name == "why" else [])
 
     def _show_texts(self) -> None:
@@ -240,12 +195,6 @@ class RequestScreen(SubScreen):
         made = self._report.get("attempts") or ()
         return f"attempt {len(made)} of {self._report.get('max_attempts')}" if made else ""
 
-    def _tabs_line(self) -> Line:
-        tokens = f"{self._live.tokens} tok" if self._live and self._live.tokens else ""
-        spent = usage.total_cost(self._report)
-        tabs = [("Timeline", ""), ("Answer", tokens), ("Prompt", ""), ("Usage", spent), ("Raw", "")]
-        return fit.clip(header.numbered_tabs(tabs, self._chosen), max(1, self.size.width))
-
     # --- the texts -------------------------------------------------------------------
 
     @property
@@ -275,11 +224,7 @@ class RequestScreen(SubScreen):
                 offered.append(Copyable(key="c", name="command", text=command))
             told = story(self._report, self._live, self.at)
             offered.append(Copyable(key="l", name="timeline in words", text=told))
-        self.app.push_screen(CopyMenu(offered), self._copy)
-
-    def _copy(self, chosen: Copyable | None) -> None:
-        if chosen is not None:
-            self.copy_out(chosen.text, f"the {chosen.name}")
+        self.app.push_screen(CopyMenu(offered), self.copy_chosen)
 
     # --- what the keys act on --------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ksi_tui.actions import Where
 from ksi_tui.screens.base import screen_bindings
-from ksi_tui.screens.listing import ListingScreen
+from ksi_tui.screens.list_keys import ListingScreen
 from ksi_tui.widgets import request_rows
 from ksi_tui.widgets.table import Row
 

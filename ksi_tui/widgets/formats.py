@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from ksi_tui.engine.advice import AttentionKind
 from ksi_tui.engine.states import CircuitLook, Level, Phase
 from ksi_tui.widgets.spans import Span, Tone
 
@@ -163,6 +164,21 @@ def phase(value: Phase) -> Span:
     """Return a phase as glyph, word and tone."""
     glyph = PHASES[value]
     return Span(f"{glyph.text} {value.value}", glyph.tone)
+
+
+_KINDS: dict[AttentionKind, Span] = {
+    AttentionKind.PAUSE: Span("=", Tone.WARN),
+    AttentionKind.LOCK: Span("○", Tone.WARN),
+    AttentionKind.WORKER: Span("!", Tone.BAD),
+    AttentionKind.FAULT: Span("!", Tone.BAD),
+}
+
+
+def attention(kind: AttentionKind, look: Phase | CircuitLook | None) -> Span:
+    """Return the glyph and tone of a row of Attention: its look's, else its kind's."""
+    if isinstance(look, Phase):
+        return PHASES[look]
+    return CIRCUITS[look] if look is not None else _KINDS.get(kind, Span("○", Tone.WARN))
 
 
 def circuit(value: CircuitLook) -> Span:

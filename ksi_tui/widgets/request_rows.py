@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ksi_tui.engine.views import Phase
@@ -53,29 +54,39 @@ class Order:
     """By what the engine orders rows when they are to stand by a column.
 
     `largest_first`: how the column stands when it is chosen for the first time. `inverted`:
-    the engine's value falls where the column's rises.
+    the engine's value falls where the column's rises. `smallest` and `largest` say in words which
+    rows come first.
     """
 
     sort: str
     largest_first: bool = False
     inverted: bool = False
+    smallest: str = "a to z"
+    largest: str = "z to a"
 
 
+WORST = "WORST"
 ORDERS: Mapping[str, Order] = {
+    WORST: Order(
+        sort="worst",
+        largest_first=True,
+        smallest="best",
+        largest="what waits longest, then failed",
+    ),
     "SESSION": Order(sort="session"),
     "AGENT": Order(sort="agent"),
     "MODEL": Order(sort="model"),
     "PROVIDER": Order(sort="provider"),
     "STATUS": Order(sort="status"),
-    "AGE": Order(sort="queued", inverted=True),
-    "ENDED": Order(sort="finished", inverted=True),
-    "LATENCY": Order(sort="latency", largest_first=True),
-    "TTFT": Order(sort="ttft", largest_first=True),
-    "TOK": Order(sort="tokens", largest_first=True),
-    "COST": Order(sort="cost", largest_first=True),
-    "TRIES": Order(sort="attempts", largest_first=True),
+    "AGE": Order(sort="queued", inverted=True, smallest="newest", largest="oldest"),
+    "ENDED": Order(sort="finished", inverted=True, smallest="newest", largest="oldest"),
+    "LATENCY": Order(sort="latency", largest_first=True, smallest="fastest", largest="slowest"),
+    "TTFT": Order(sort="ttft", largest_first=True, smallest="fastest", largest="slowest"),
+    "TOK": Order(sort="tokens", largest_first=True, smallest="fewest", largest="most"),
+    "COST": Order(sort="cost", largest_first=True, smallest="cheapest", largest="dearest"),
+    "TRIES": Order(sort="attempts", largest_first=True, smallest="fewest", largest="most"),
 }
-"""The columns that rows can be ordered by; the others have no order."""
+"""The columns that rows can be ordered by; the others have no order. WORST is none of them."""
 
 
 def phase_of(found: Mapping[str, Any]) -> Phase:
@@ -118,7 +129,7 @@ def request_row(found: Mapping[str, Any]) -> Row:
 def failed_row(found: Mapping[str, Any], at: float | None) -> Row:
     """Return the row of a failed request; `at` is the moment it is seen, in epoch seconds."""
     error = found.get("error") or {}
-    ended = found.get("finished_at")
+    ended = moment(found.get("finished_at"))
     tries = f"{found.get('attempts', 0)}/{found.get('max_attempts', 0)}"
     return Row(
         key=str(found["request_id"]),
@@ -135,6 +146,16 @@ def failed_row(found: Mapping[str, Any], at: float | None) -> Row:
             Span(clean(str(error.get("message") or ""), WHY_LIMIT) or formats.NOTHING),
         ),
     )
+
+
+def moment(told: str | float | None) -> float | None:
+    """Return a moment of an answer in epoch seconds; None where there is none."""
+    if isinstance(told, str):
+        try:
+            return datetime.fromisoformat(told).timestamp()
+        except ValueError:
+            return None
+    return told
 
 
 def model_cell(found: Mapping[str, Any]) -> Span:
@@ -190,8 +211,8 @@ def hidden(found: Mapping[str, Any], shown: frozenset[str]) -> str:
         ("COST", cost if cost != formats.NOTHING else ""),
         ("TRIES", _tries(found)),
     )
-    parts = [text for name, text in candidates if text and name not in shown]
-    parts += [*_meta(found.get("metadata") or {})]
+    parts = _meta(found.get("metadata") or {})
+    parts += [text for name, text in candidates if text and name not in shown]
     return f"{name_of(found['request_id'])}: {' · '.join(parts)}" if parts else ""
 
 

@@ -37,7 +37,7 @@ _ORDER = {True: "↓", False: "↑"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column of fixed width in cells; width 0 takes the rest and stands last.
+    """A column of fixed width in cells; width 0 takes the rest.
 
     Columns go in the order of `drop`, lowest first, where the rest would be too narrow;
     0 never goes. `narrow` is the width of a column that shrinks before others are dropped,
@@ -214,6 +214,12 @@ class LiveTable(Pane):
         self._pinned = True
         self._pinned_at = self._clock()
 
+    def to_top(self) -> None:
+        """Let the cursor stand on the first row, whichever that is, as in a table left alone."""
+        self._pinned = False
+        self._cursor = 0
+        self._bring_into_view()
+
     def _follow_key(self) -> None:
         if self._pinned and self._clock() - self._pinned_at > LEFT_ALONE_S:
             self._pinned = False
@@ -247,6 +253,12 @@ class LiveTable(Pane):
         """The names of the columns that have room."""
         shown = laid_out(self._columns, self.size.width - 2)
         return frozenset(self._columns[index].name for index, _ in shown)
+
+    @property
+    def rest(self) -> int:
+        """Cells of the column that takes the rest."""
+        shown = laid_out(self._columns, self.size.width - 2)
+        return sum(size for index, size in shown if not self._columns[index].width)
 
     def body_state(self) -> object:
         """Return what the body is composed of."""

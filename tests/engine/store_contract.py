@@ -205,6 +205,7 @@ class StoreContract:
             error_message=None,
             by=None,
             reason=None,
+            tokens=lost.usage.total if lost.usage is not None else None,
             attempt_records=[booked],
             calls=[lost],
             actions=[did],

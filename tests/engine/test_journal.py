@@ -55,7 +55,7 @@ async def test_failures_and_what_led_to_them(tmp_path: Path) -> None:
             "request_id": "r",
             "session_id": "s",
             "provider": "p",
-            "error": "boom",
+            "error": "boom (1 of 1 attempts failed)",
             "kind": "provider_error",
             "attempts": 1,
         }
@@ -255,7 +255,12 @@ async def test_a_database_from_before_the_journal_tells_its_actions(tmp_path: Pa
     store = await open_store(path)
     migrated = await store.journal(JournalQuery(limit=9))
     by_scope = [
-        [e.seq for e in await store.journal(JournalQuery(limit=9, **{column: value}))]
+        [
+            e.seq
+            for e in await store.journal(
+                JournalQuery(limit=9, **{column: value})  # type: ignore[arg-type]
+            )
+        ]
         for column, value in (
             ("request_id", "provider:odd"),
             ("session_id", "session:odd"),

@@ -220,7 +220,7 @@ def _key(one: CallRecord, by: str) -> str:
     if by in ("day", "hour", "minute"):
         span = {"day": 86400, "hour": 3600, "minute": 60}[by]
         at = datetime.fromtimestamp(one.finished_at // span * span, UTC)
-        return at.date().isoformat() if by == "day" else iso(at.timestamp())
+        return at.date().isoformat() if by == "day" else iso(at.timestamp()) or ""
     names = {"agent": one.agent_id or "", "session": one.session_id}
     return names[by] if by in names else str(getattr(one, by))
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -19,9 +20,12 @@ from pathlib import Path
 import pytest
 
 from ksi_tui.engine.errors import DatabaseOwned, NewerDatabase, NotADatabase, StoreUnavailable
+from ksi_tui.engine.filter import Filter, Pattern, TextTerm, parse
+from ksi_tui.engine.filter.match import labels
 from ksi_tui.engine.models import State
 from ksi_tui.engine.store import migrations
 from ksi_tui.engine.store.base import Admitted
+from ksi_tui.engine.store.found import Find, NamesOf
 from ksi_tui.engine.store.sqlite import open_reader, open_store
 from tests.engine.store_values import accepted
 
@@ -427,4 +431,47 @@ async def test_a_database_from_before_the_limits_keeps_its_data(tmp_path: Path) 
     assert recovery.admissions == {}
     await store.write(Admitted(provider="openai", number=0, at=1.0, tokens=2))
     assert (await store.load()).admissions == {"openai": [(0, 1.0, 2)]}
+    await store.aclose()
+
+
+async def test_a_database_from_before_the_finding_is_filled(tmp_path: Path) -> None:
+    path = tmp_path / "ksi.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        for migration in migrations.migrations()[:6]:
+            mark = f"PRAGMA application_id={migrations.APPLICATION_ID}"
+            number = f"PRAGMA user_version={migration.number}"
+            raw.executescript(f"BEGIN; {migration.sql}; {mark}; {number}; COMMIT")
+        for row in (1, 2):
+            raw.execute(
+                "INSERT INTO requests (row, request_id, session_id, asked_model, model, state,"
+                " rank, place, queued_at, max_attempts, timeout_s, needs_mcp, lock_fails)"
+                " VALUES (?1, 'r-' || ?1, 's', 'm', 'm', 'queued', 3, ?1, 5, 3, 900, 0, 0)",
+                (row,),
+            )
+        asked = {"prompt": "x", "max_attempts": 3}
+        meta = {"a b": "globex", "n": 1.5, "yes": True, "none": None, "list": ["x", 1], "e": "é"}
+        raw.execute("INSERT INTO payloads VALUES (1, ?)", (json.dumps(asked | {"metadata": meta}),))
+        raw.execute("INSERT INTO payloads VALUES (2, ?)", (json.dumps(asked),))
+        add = (
+            "INSERT INTO calls (request_id, attempt, ordinal, provider, model, session_id,"
+            " started_at, finished_at, outcome, asked_model, input, cache_read, cache_write,"
+            " output, reasoning, estimated, cost)"
+            " VALUES ('r-1', 1, 1, 'p', 'm', 's', 1, 2, ?, 'm', ?, 0, 0, ?, 0, ?, ?)"
+        )
+        raw.execute(add, ("failed", 10, 5, 1, 0.5))
+        raw.execute(add, ("answered", 20, 5, 0, None))
+        raw.execute("UPDATE counters SET value = 2 WHERE name = 'queued'")
+    store = await open_store(path)
+    found = await store.find(Find(wanted=parse(""), now=6.0))
+    sums = [(r.request_id, r.tokens, r.cost, r.unpriced, r.estimated) for r in found.requests]
+    assert sums == [("r-2", None, None, 0, 0), ("r-1", 40, 0.5, 1, 1)]
+    for key, value in labels(meta):
+        assert list(await store.names(NamesOf.META, "", 20, key)) == [value]
+        wanted = Filter((TextTerm(field="meta", key=key, patterns=(Pattern(parts=(value,)),)),))
+        again = await store.find(Find(wanted=wanted, now=6.0))
+        assert [each.request_id for each in again.requests] == ["r-1"]
+    assert {r.request_id: r.used_tokens for r in (await store.load()).unfinished} == {
+        "r-1": 40,
+        "r-2": 0,
+    }
     await store.aclose()

@@ -111,6 +111,7 @@ class ListClient(ScriptedClient):
         self.rows = list(rows)
         self.gate = asyncio.Event()
         self.gate.set()
+        self.refusal: str | None = None
         self.open_questions = 0
         self.most_open = 0
 
@@ -127,6 +128,8 @@ class ListClient(ScriptedClient):
             await self.gate.wait()
         finally:
             self.open_questions -= 1
+        if self.refusal is not None:
+            return {"error": self.refusal, "code": "not_ready"}
         return self._requests(data)
 
     def _names(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,6 +146,8 @@ class ListClient(ScriptedClient):
         if data.get("ids_only"):
             return {"ids": [row["request_id"] for row in rows][:10_000], "total": len(rows)}
         sort, descending = data.get("sort", "queued"), data.get("descending", True)
+        if sort == "worst":
+            sort, descending = "queued", False
         key = _KEYS.get(sort, sort)
         known = [row for row in rows if row[key] is not None]
         unknown = [row for row in rows if row[key] is None]
@@ -168,7 +173,7 @@ def many(count: int) -> list[dict[str, Any]]:
                 session_id=f"s-{number % 1000}",
                 queued_at=AT - (count - number),
                 age_s=float(count - number),
-                tokens=number,
+                tokens=number + 1,
             )
         )
     return rows

@@ -226,7 +226,7 @@ def test_one_target(model: type[Any]) -> None:
     assert parse(model, {"request_id": "r"}, "e").request_id == "r"
     assert parse(model, {"session_id": "s"}, "e").session_id == "s"
     for wrong in ({}, {"request_id": "r", "session_id": "s"}):
-        assert "exactly one of request_id and session_id" in refused(model, wrong)
+        assert "exactly one of request_id, request_ids and session_id" in refused(model, wrong)
 
 
 def test_a_lock_is_released_by_somebody_or_by_force() -> None:

@@ -128,7 +128,7 @@ _ALL: Final = (
     Field(
         name="latency",
         kind=FieldKind.DURATION,
-        about="from its first start to its end, or to now",
+        about="from when it was queued to its end",
         example="latency>2s",
     ),
     Field(

@@ -43,6 +43,9 @@ class Facts:
     ttft_s: float | None = None
 
 
+LABEL_CHARS: Final = 500
+"""So much of a value of the metadata can be searched; it stands in an index."""
+
 _NUMBERS: Final[Mapping[str, Callable[[Facts], float | None]]] = {
     "age": lambda facts: facts.age_s,
     "tokens": lambda facts: facts.tokens,
@@ -115,8 +118,12 @@ def _texts(term: TextTerm, facts: Facts) -> tuple[str | None, ...]:
 
 
 def label(value: object) -> str:
-    """Return a value of the metadata as the text by which it is found: JSON, a text as itself."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    """Return the text by which a value of the metadata is found: JSON, but a text as itself.
+
+    Of a long one only the beginning counts (`LABEL_CHARS`).
+    """
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return text[:LABEL_CHARS]
 
 
 def labels(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,7 @@ from ksi_tui.engine.models import (
     State,
     Usage,
 )
+from ksi_tui.engine.store.found import Find, Found, FoundRequest, NamesOf
 from ksi_tui.engine.store.injection_records import InjectionReader, InjectionWrite
 from ksi_tui.engine.store.journal import JournalEntry, JournalQuery, JournalWrite
 from ksi_tui.engine.store.records import (
@@ -251,7 +252,11 @@ Write = (
 
 
 class Reader(InjectionReader, Protocol):
-    """Questions to the store. Each answers from an index, never by a scan of the history."""
+    """Questions to the store. Each answers from an index, never by a scan of the history.
+
+    But for `find` and `names`: those look through all of it, and no other question waits for
+    them.
+    """
 
     async def request(self, request_id: str) -> StoredRequest | None:
         """Return everything known of one request, or None."""
@@ -259,6 +264,10 @@ class Reader(InjectionReader, Protocol):
 
     async def states(self, request_ids: Sequence[str]) -> Mapping[str, State]:
         """Return the states of those of the given requests that exist."""
+        ...
+
+    async def in_order(self, request_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of the given requests that exist, in the order of their places."""
         ...
 
     async def sessions_of(self, request_ids: Sequence[str]) -> Mapping[str, str]:
@@ -294,6 +303,24 @@ class Reader(InjectionReader, Protocol):
         self, request_ids: Sequence[str]
     ) -> Mapping[str, tuple[Usage | None, float | None]]:
         """Return what those of the given requests that called somebody have used and cost."""
+        ...
+
+    async def requests_named(self, request_ids: Sequence[str]) -> Sequence[StoredRequest]:
+        """Return those of the given requests that exist, without replies, attempts and calls."""
+        ...
+
+    async def find(self, find: Find) -> Found:
+        """Return a page of the requests that a filter matches, and how many there are."""
+        ...
+
+    async def find_ids(self, request_ids: Sequence[str]) -> Sequence[FoundRequest]:
+        """Return those of the given requests that exist, as `find` does, in any order."""
+        ...
+
+    async def names(
+        self, of: NamesOf, prefix: str, limit: int, key: str | None = None
+    ) -> Sequence[str]:
+        """Return names that begin with `prefix`; of META with a `key`: the values under it."""
         ...
 
     async def counts(self) -> Mapping[State, int]:

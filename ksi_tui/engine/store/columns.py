@@ -7,9 +7,10 @@ columns in the order of the statement of `statements` that takes them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ksi_tui.engine.filter.match import labels
 from ksi_tui.engine.injection.policy import Injection, plain
 from ksi_tui.engine.models import (
     Action,
@@ -167,6 +168,14 @@ def payload(spec: RequestSpec) -> str:
     if spec.injected:
         asked["injected"] = True
     return to_json(asked)
+
+
+def label_rows(
+    row: int, metadata: Mapping[str, Any]
+) -> Iterator[tuple[int, str | None, str | None]]:
+    """Yield the columns of what a request is found by beside its own."""
+    for key, text in labels(metadata):
+        yield row, storable(key), storable(text)
 
 
 def reply_row(

@@ -173,6 +173,13 @@ def reason(error: sqlite3.Error) -> str:
     return _REASONS.get(code & 0xFF, str(error)) if code is not None else str(error)
 
 
+def unreadable(path: Path, error: Exception) -> StoreUnavailable:
+    """Return the error for a question that failed, by SQLite or by what it found."""
+    if isinstance(error, sqlite3.Error):
+        return unavailable(path, "read", error)
+    return StoreUnavailable(f"cannot read the database {path}: {error}")
+
+
 def unavailable(path: Path, verb: str, error: sqlite3.Error) -> StoreUnavailable:
     """Return the error for a database that cannot be used now."""
     return StoreUnavailable(f"cannot {verb} the database {path}: {reason(error)}")

@@ -17,11 +17,12 @@ from typing import Any, Final, Self
 
 import aiosqlite
 
-from ksi_tui.engine.errors import StoreUnavailable
 from ksi_tui.engine.injection.policy import Chain, Injection
 from ksi_tui.engine.models import CallRecord, Pause, State, Usage
 from ksi_tui.engine.store import journal, migrations, rows, statements, usage, usage_statements
 from ksi_tui.engine.store.columns import to_json
+from ksi_tui.engine.store.finder import Finder
+from ksi_tui.engine.store.found import Find, Found, FoundRequest, NamesOf
 from ksi_tui.engine.store.journal import JournalEntry, JournalQuery
 from ksi_tui.engine.store.records import SessionFound, StoredRequest, UsageQuery, UsageTotals
 from ksi_tui.engine.store.series import FIRST_SUM, SeriesPoint, SeriesQuery, series_question
@@ -50,6 +51,7 @@ class SqliteReader:
         self._reads = connection
         # One question at a time: what one reads in several steps must come from one state.
         self._turn = asyncio.Lock()
+        self._finder = Finder(path, connect_reader)
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,6 +61,7 @@ class SqliteReader:
 
     async def aclose(self) -> None:
         """Release the connection."""
+        await self._finder.aclose()
         await self._reads.close()
 
     @asynccontextmanager
@@ -72,12 +75,7 @@ class SqliteReader:
                 finally:
                     await self._reads.rollback()
             except (sqlite3.Error, ValueError) as error:
-                raise self._unreadable(error) from None
-
-    def _unreadable(self, error: Exception) -> StoreUnavailable:
-        if isinstance(error, sqlite3.Error):
-            return migrations.unavailable(self._path, "read", error)
-        return StoreUnavailable(f"cannot read the database {self._path}: {error}")
+                raise migrations.unreadable(self._path, error) from None
 
     async def _rows(self, statement: str, *parameters: object) -> list[rows.Row]:
         return list(await self._reads.execute_fetchall(statement, parameters))
@@ -87,7 +85,7 @@ class SqliteReader:
             try:
                 return await self._rows(statement, *parameters)
             except (sqlite3.Error, ValueError) as error:
-                raise self._unreadable(error) from None
+                raise migrations.unreadable(self._path, error) from None
 
     async def _ask_by_ids(self, statement: str, ids: Sequence[str]) -> list[rows.Row]:
         found: list[rows.Row] = []
@@ -119,6 +117,11 @@ class SqliteReader:
         """Return the states of those of the given requests that exist."""
         found = await self._ask_by_ids(statements.STATES, request_ids)
         return {request_id: State(state) for request_id, state in found}
+
+    async def in_order(self, request_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of the given requests that exist, in the order of their places."""
+        found = await self._ask(statements.IN_ORDER, to_json(list(request_ids)))
+        return [request_id for (request_id,) in found]
 
     async def sessions_of(self, request_ids: Sequence[str]) -> Mapping[str, str]:
         """Return the sessions of those of the given requests that exist."""
@@ -191,6 +194,27 @@ class SqliteReader:
     async def pauses(self) -> Sequence[Pause]:
         """Return what is paused, the longest first."""
         return [rows.pause(row) for row in await self._ask(statements.PAUSES)]
+
+    async def requests_named(self, request_ids: Sequence[str]) -> Sequence[StoredRequest]:
+        """Return those of the given requests that exist, without replies, attempts and calls."""
+        found = await self._ask_by_ids(statements.SOME_REQUESTS, request_ids)
+        return [rows.stored_request(row) for row in found]
+
+    # --- finding --------------------------------------------------------------------------
+
+    async def find(self, find: Find) -> Found:
+        """Return a page of the requests that a filter matches, and how many there are."""
+        return await self._finder.find(find)
+
+    async def find_ids(self, request_ids: Sequence[str]) -> Sequence[FoundRequest]:
+        """Return those of the given requests that exist, as `find` does, in any order."""
+        return await self._finder.find_ids(request_ids)
+
+    async def names(
+        self, of: NamesOf, prefix: str, limit: int, key: str | None = None
+    ) -> Sequence[str]:
+        """Return names that begin with `prefix`; of META with a `key`: the values under it."""
+        return await self._finder.names(of, prefix, limit, key)
 
     # --- injections -----------------------------------------------------------------------
 

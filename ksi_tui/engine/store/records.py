@@ -128,7 +128,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRequest:
-    """Everything the store knows of one request."""
+    """Everything the store knows of one request. `tokens` of all its calls; None: not known."""
 
     spec: RequestSpec
     state: State
@@ -154,6 +154,7 @@ class StoredRequest:
     error_message: str | None
     by: str | None
     reason: str | None
+    tokens: int | None = None
     attempt_records: Sequence[AttemptRecord] = ()
     calls: Sequence[CallRecord] = ()
     actions: Sequence[Action] = ()
@@ -166,7 +167,8 @@ class UsageQuery:
 
     `since` and `until` in epoch seconds, `by` one of agent, model, provider, session,
     day or None for one sum, `bucket_s` for a trend (whole minutes). `largest`: only that many
-    groups, those with the most tokens, in this order.
+    groups, those with the most tokens, in this order. `newest`: only that many days or buckets,
+    the last of time first.
     """
 
     agent_id: str | None = None
@@ -178,3 +180,4 @@ class UsageQuery:
     by: str | None = None
     bucket_s: int | None = None
     largest: int | None = None
+    newest: int | None = None

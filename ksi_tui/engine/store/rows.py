@@ -61,6 +61,16 @@ def kind_of(text: str | None) -> ErrorKind | None:
     return None if text is None else _KINDS[text]
 
 
+def state_of(text: str) -> State:
+    """Return the state of a column."""
+    return _STATES[text]
+
+
+def priority_of(rank: int) -> Priority:
+    """Return the priority of a column."""
+    return _BY_RANK[rank]
+
+
 def unfinished(row: Row) -> Unfinished:
     """Return an unfinished request."""
     rank: int = row[5]
@@ -165,6 +175,7 @@ def stored_request(
         error_message=row[27],
         by=row[28],
         reason=row[29],
+        tokens=row[33],
         attempt_records=attempts,
         calls=calls,
         actions=actions,

@@ -10,7 +10,7 @@ one thing (`usage_facets`) by the longest span that fills a step, never single c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ksi_tui.engine.store import usage_statements
 from ksi_tui.engine.store.usage import Edges, span_for
@@ -32,11 +32,11 @@ class SeriesQuery:
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesPoint:
+class SeriesPoint(NamedTuple):
     """What ended in the step that begins at `start` (epoch seconds); `name` is "" for all calls.
 
-    `tokens` are those of the answers (output and reasoning), `input` all others.
+    `tokens` are those of the answers (output and reasoning), `input` all others. A tuple, since
+    it is a row as it was read: a day by model has thousands of them.
     """
 
     start: int
@@ -53,21 +53,20 @@ class SeriesPoint:
     ttft_calls: int
 
 
-_SUMS: Final = ", ".join(
-    f"SUM({expression})"
-    for expression in (
-        "u.output + u.reasoning",
-        "u.input + u.cache_read + u.cache_write",
-        "u.requests",
-        "u.failed_calls",
-        "u.cost",
-        "u.unpriced",
-        "u.latency_s",
-        "u.timed_calls",
-        "u.ttft_s",
-        "u.ttft_calls",
-    )
-)
+_SUMMED: Final = {
+    "tokens": "output + reasoning",
+    "taken_in": "input + cache_read + cache_write",
+    "requests": "requests",
+    "failed_calls": "failed_calls",
+    "cost": "cost",
+    "unpriced": "unpriced",
+    "latency_s": "latency_s",
+    "timed_calls": "timed_calls",
+    "ttft_s": "ttft_s",
+    "ttft_calls": "ttft_calls",
+}
+_SUMS: Final = ", ".join(f"SUM({name})" for name in _SUMMED)
+_COLUMNS: Final = ", ".join(f"{column} AS {name}" for name, column in _SUMMED.items())
 
 FIRST_SUM: Final = """
 SELECT MIN(start) FROM (
@@ -85,7 +84,7 @@ def series_question(query: SeriesQuery, edges: Edges) -> Question:
     low, high = edges.widened(query.low, query.high)
     pieces = edges.pieces(low, high, (span_for(query.step_s),))
     facet = query.by or "all"
-    source = usage_statements.facets(len(pieces), facet, named=False)
+    source = usage_statements.facets(len(pieces), facet, named=False, columns=_COLUMNS)
     parameters: list[object] = [query.step_s, *(number for piece in pieces for number in piece)]
     statement = (
         f"SELECT u.start - u.start % ? AS at, u.name, {_SUMS} FROM {source}"

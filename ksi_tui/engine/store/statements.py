@@ -20,6 +20,7 @@ INSERT INTO requests (row, request_id, session_id, agent_id, asked_model, model,
 VALUES (?1, ?2, ?3, ?4, ?5, ?5, 'queued', ?6, ?1, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 """
 ADD_PAYLOAD: Final = "INSERT INTO payloads (row, asked) VALUES (?, ?)"
+ADD_LABEL: Final = "INSERT OR REPLACE INTO labels (row, key, value) VALUES (?, ?, ?)"
 
 _MOVED: Final = """
     state = ?2, attempts = ?3, walks = ?4, interruptions = ?5, spent_s = ?6, retry_at = ?8"""
@@ -142,6 +143,7 @@ REMOVE_REQUEST: Final = (
     f"DELETE FROM actions WHERE target = (SELECT request_id {_GONE})",
     f"DELETE FROM payloads WHERE row = (SELECT row {_GONE})",
     f"DELETE FROM replies WHERE row = (SELECT row {_GONE})",
+    f"DELETE FROM labels WHERE row = (SELECT row {_GONE})",
     f"DELETE {_GONE}",
 )
 _HOLDS_NOTHING: Final = """
@@ -175,10 +177,7 @@ _UNFINISHED: Final = """
 SELECT request_id, session_id, agent_id, model, state, rank, place, queued_at, started_at, retry_at,
     attempts, walks, interruptions, max_attempts, timeout_s, spent_s, stream, needs_mcp,
     lock_timeout_s, lock_fails, avoid, error_kind, error_message,
-    CASE WHEN walks THEN (
-        SELECT COALESCE(SUM(input + cache_read + cache_write + output + reasoning), 0)
-        FROM calls WHERE calls.request_id = requests.request_id
-    ) ELSE 0 END
+    COALESCE(tokens, 0)
 FROM requests"""
 ALL_UNFINISHED: Final = f"{_UNFINISHED} WHERE finish_seq IS NULL ORDER BY place"
 SOME_UNFINISHED: Final = f"""{_UNFINISHED}
@@ -219,10 +218,12 @@ SELECT r.request_id, r.session_id, r.agent_id, r.asked_model, r.model, r.state, 
     r.lock_fails, r.avoid, r.provider, r.answered_model, r.ttft_ms, r.error_kind, r.error_message,
     r.ended_by, r.reason, p.asked"""
 _ASKED: Final = "FROM requests r LEFT JOIN payloads p ON p.row = r.row"
-ONE_REQUEST: Final = f"""{_REQUEST}, y.text, y.result
+ONE_REQUEST: Final = f"""{_REQUEST}, y.text, y.result, r.tokens
 {_ASKED} LEFT JOIN replies y ON y.row = r.row WHERE r.request_id = ?"""
-SESSION_REQUESTS: Final = f"""{_REQUEST}, NULL, NULL
+SESSION_REQUESTS: Final = f"""{_REQUEST}, NULL, NULL, r.tokens
 {_ASKED} WHERE r.session_id = ? ORDER BY r.place DESC LIMIT ?"""
+SOME_REQUESTS: Final = f"""{_REQUEST}, NULL, NULL, r.tokens
+{_ASKED} WHERE r.request_id IN (SELECT value FROM json_each(?))"""
 ATTEMPTS_OF: Final = """
 SELECT request_id, attempt, started_at, finished_at, verdicts, error_kind, retry_at, spent
 FROM attempts WHERE request_id = ? ORDER BY started_at, attempt
@@ -264,6 +265,9 @@ WHERE c.root_id = ?
 STATES: Final = """
 SELECT request_id, state FROM requests WHERE request_id IN (SELECT value FROM json_each(?))
 """
+IN_ORDER: Final = """
+SELECT request_id FROM requests WHERE request_id IN (SELECT value FROM json_each(?)) ORDER BY place
+"""
 SESSIONS_OF: Final = """
 SELECT request_id, session_id FROM requests
 WHERE request_id IN (SELECT value FROM json_each(?))
@@ -280,8 +284,8 @@ FROM requests r LEFT JOIN replies y ON y.row = r.row"""
 RESULTS_BY_STATE: Final = f"""{_RESULT}
 WHERE r.state = ? AND r.finish_seq > ? ORDER BY r.finish_seq LIMIT ?"""
 RESULTS_OF_SESSION: Final = f"""{_RESULT}
-WHERE r.session_id = ?1 AND +r.finish_seq > ?2 AND (?3 IS NULL OR +r.state = ?3)
-ORDER BY +r.finish_seq LIMIT ?4"""
+WHERE r.session_id = ?1 AND r.finish_seq > ?2 AND (?3 IS NULL OR +r.state = ?3)
+ORDER BY r.finish_seq LIMIT ?4"""
 RESULTS_OF: Final = f"""{_RESULT}
 WHERE r.request_id IN (SELECT value FROM json_each(?)) AND +r.finish_seq > 0"""
 CALL_USAGE_OF: Final = """

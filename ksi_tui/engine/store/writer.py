@@ -25,6 +25,7 @@ from ksi_tui.engine.store.writes import Batch, request_of
 FIRST_DELAY_S: Final = 0.2
 LAST_DELAY_S: Final = 2.0
 _YIELD_EVERY: Final = 256
+_SETTLED_AT_ONCE: Final = 64
 
 _REFUSED: Final = (
     sqlite3.IntegrityError,
@@ -166,7 +167,7 @@ class GroupWriter:
         except sqlite3.Error as error:
             await self._failed(error)
         else:
-            self._done(taken)
+            await self._done(taken)
 
     async def _write_singly(self, taken: Sequence[_Handover]) -> None:
         """Find out which hand-over is refused, so that it does not hold up the others."""
@@ -176,12 +177,12 @@ class GroupWriter:
             except _REFUSED as error:
                 _log.error("a write to %s was refused: %r", self._path, error)
                 handover.fail(StoreError(f"cannot store this in {self._path}: {error}"))
-                self._done([handover])
+                await self._done([handover])
             except sqlite3.Error as error:
                 await self._failed(error)
                 return
             else:
-                self._done([handover])
+                await self._done([handover])
 
     async def _commit(self, taken: Sequence[_Handover]) -> None:
         batch = Batch()
@@ -195,12 +196,16 @@ class GroupWriter:
         self._group.batch = batch
         await self._connection.commit()
 
-    def _done(self, written: Sequence[_Handover]) -> None:
+    async def _done(self, written: Sequence[_Handover]) -> None:
         del self._pending[: len(written)]
-        for handover in written:
-            handover.settle()
         self.fault = None
         self._delay_s = FIRST_DELAY_S
+        for count, handover in enumerate(written, start=1):
+            handover.settle()
+            if count % _SETTLED_AT_ONCE == 0:
+                # What follows from each runs in the next turn of the loop; ten thousand ends
+                # of requests in one turn would be felt by everybody.
+                await asyncio.sleep(0)
 
     # --- failures -------------------------------------------------------------------------
 

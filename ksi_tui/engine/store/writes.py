@@ -190,6 +190,9 @@ class Batch:
         step.setdefault(statements.ACCEPT, []).append(columns.accepted_row(write))
         payload = (write.place, columns.payload(spec))
         step.setdefault(statements.ADD_PAYLOAD, []).append(payload)
+        if spec.metadata:
+            for label in columns.label_rows(write.place, spec.metadata):
+                self._append(statements.ADD_LABEL, label)
         if spec.chain is not None and spec.chain.parent_request_id is not None:
             self._append(statements.ADD_CHAIN, (spec.request_id, spec.chain.parent_request_id))
         session = self._session(spec.session_id, write.at)

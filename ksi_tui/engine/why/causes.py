@@ -38,6 +38,11 @@ def seconds(left_s: float) -> str:
     return f"{left_s / 3600:.0f} h"
 
 
+def behind(request_id: str) -> str:
+    """Return the why of a request that has another one ahead of it in its session."""
+    return f"behind {request_id} in its session"
+
+
 class Causes:
     """Answers `why`. `gate` says what holds a session's head back, without changing anything."""
 
@@ -55,11 +60,8 @@ class Causes:
             return self._running(ticket, now)
         ahead = self._core.queue.ahead(ticket) if self._core.queue.lane(ticket.session_id) else None
         if ahead is not None:
-            return Cause(
-                kind=CauseKind.BEHIND,
-                target=ahead.request_id,
-                text=f"behind {ahead.request_id} in its session",
-            )
+            text = behind(ahead.request_id)
+            return Cause(kind=CauseKind.BEHIND, target=ahead.request_id, text=text)
         return self.holds(ticket, now) or self._stopped() or self._head(ticket, now)
 
     def of_line(self, line: Waiting, now: float) -> Cause:

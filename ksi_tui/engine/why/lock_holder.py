@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.models import Lock
-from ksi_tui.engine.queue_manager import Lane
 from ksi_tui.engine.ticket import Ticket
 
-SESSIONS_LOOKED_AT = 200
+SESSIONS_LOOKED_AT = 50
 """In how many of its holder's sessions a waiting request is looked for."""
-WAITING_LOOKED_AT = 500
-"""How many waiting requests are looked at for the holder's, in all of its sessions together."""
+WAITING_LOOKED_AT = 100
+"""How many waiting requests of a session that several agents share are looked at."""
+
+SHARED_LOOKED_AT = 5
+"""In how many such sessions it is looked for behind the first that waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +34,19 @@ def work_of(core: Core, lock: Lock) -> Work | None:
 
 
 class Holders:
-    """Answers for any number of locks at one moment: each agent is looked for once."""
+    """Answers for any number of locks: at one moment each agent is looked for once."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._running: dict[str, Ticket] | None = None
         self._waiting: dict[str, Ticket | None] = {}
+
+    def again(self, *, anew: bool) -> Holders:
+        """Be asked at another moment; unless `anew`, what still waits is not looked for again."""
+        self._running = None
+        if anew:
+            self._waiting.clear()
+        return self
 
     def work_of(self, lock: Lock) -> Work | None:
         """Return what a lock's holder is busy with, or None when it has nothing unfinished.
@@ -49,9 +58,17 @@ class Holders:
         taker = self._core.tickets.get(lock.request_id) if lock.request_id else None
         if taker is not None:
             return Work(ticket=taker, certain=True)
-        own = _Search(lock.holder).in_lane(self._core.queue.lane(lock.session_id))
+        own = self._in_lane(lock)
         found = own or self._runs(lock.holder) or self._waits(lock.holder)
         return None if found is None else Work(ticket=found, certain=False)
+
+    def _in_lane(self, lock: Lock) -> Ticket | None:
+        lane = self._core.queue.lane(lock.session_id)
+        if lane is None:
+            return None
+        if lane.running is not None and lane.running.agent_id == lock.holder:
+            return lane.running
+        return lane.first_of(lock.holder, WAITING_LOOKED_AT)
 
     def _runs(self, agent_id: str) -> Ticket | None:
         if self._running is None:
@@ -63,34 +80,21 @@ class Holders:
         return self._running.get(agent_id)
 
     def _waits(self, agent_id: str) -> Ticket | None:
-        if agent_id not in self._waiting:
-            search, queue = _Search(agent_id), self._core.queue
-            sessions = self._core.sessions.sessions_of(agent_id, SESSIONS_LOOKED_AT)
-            found = [search.in_lane(queue.lane(session_id)) for session_id in sessions]
-            own = [ticket for ticket in found if ticket is not None]
-            self._waiting[agent_id] = min(own, key=lambda t: (t.queued_at, t.place), default=None)
-        return self._waiting[agent_id]
+        known = self._waiting.get(agent_id)
+        gone = known is not None and self._core.tickets.get(known.request_id) is not known
+        if agent_id not in self._waiting or gone:
+            found, left = None, SHARED_LOOKED_AT
+            for session_id in self._core.sessions.sessions_of(agent_id, SESSIONS_LOOKED_AT):
+                lane = self._core.queue.lane(session_id)
+                if lane is None:
+                    continue
+                left -= lane.shared
+                first = lane.first_of(agent_id, WAITING_LOOKED_AT if left >= 0 else 1)
+                if first is not None and (found is None or _older(first, found)):
+                    found = first
+            self._waiting[agent_id] = known = found
+        return known
 
 
-class _Search:
-    """Looks for an agent's requests lane by lane, and at so many requests in all."""
-
-    def __init__(self, agent_id: str) -> None:
-        self._agent_id = agent_id
-        self._left = WAITING_LOOKED_AT
-
-    def in_lane(self, lane: Lane | None) -> Ticket | None:
-        """Return the agent's request that runs in a lane, or the first that waits there."""
-        if lane is None:
-            return None
-        if lane.running is not None and lane.running.agent_id == self._agent_id:
-            return lane.running
-        if not lane.waits_of(self._agent_id):
-            return None
-        for ticket in lane.waiting:
-            if ticket.agent_id == self._agent_id:
-                return ticket
-            self._left -= 1
-            if self._left < 0:
-                break
-        return None
+def _older(one: Ticket, other: Ticket) -> bool:
+    return (one.queued_at, one.place) < (other.queued_at, other.place)

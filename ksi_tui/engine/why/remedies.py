@@ -79,19 +79,20 @@ class Remedies:
         taker = self._begins.taker(route, now)
         if taker is None:
             return
-        full = self._core.queue.running_count >= self._core.config.engine.max_concurrency
-        limited = self._limited(taker)
         call = ticket.run.call if ticket.run is not None else None
         lost = f"{call.tokens} tokens become waste" if call is not None and call.tokens else ""
-        yield Remedy(
-            action="elsewhere",
-            what=f"send {ticket.request_id} elsewhere: {self._room(taker)}",
-            frees=f"{ticket.request_id}, which starts anew{self._after(chain)}",
-            also_hits=lost or f"its call at {at} is stopped",
-            undo="",
-            request_id=ticket.request_id,
-            provider=taker,
-            freed=() if full or limited else (ticket.request_id,),
+        yield self._freeing(
+            Remedy(
+                action="elsewhere",
+                what=f"send {ticket.request_id} elsewhere: {self._room(taker)}",
+                also_hits=lost or f"its call at {at} is stopped",
+                request_id=ticket.request_id,
+                provider=taker,
+            ),
+            ticket,
+            Change(route=route),
+            chain,
+            now,
         )
 
     def _other_model(self, ticket: Ticket, chain: Chain, now: float) -> Iterator[Remedy]:
@@ -272,7 +273,8 @@ class Remedies:
             return replace(
                 meant, action="", frees=f"nothing: {_of(name, still)}", also_hits="", undo=""
             )
-        when = "now" if still is None else still.text
+        anew = ", from the beginning" if ticket.run is not None else ""
+        when = f"now{anew}" if still is None else still.text
         return replace(
             meant,
             frees=f"{name} {when}{self._after(chain, name)}",
@@ -302,10 +304,6 @@ class Remedies:
             else ""
         )
         return f"{ticket.agent_id or 'its sender'} gets completion:cancelled{kept}"
-
-    def _limited(self, name: str) -> bool:
-        entry = self._core.providers.get(name)
-        return entry is not None and entry.limit is not None
 
     def _room(self, name: str) -> str:
         """Return a provider and how much room it has."""

@@ -1,0 +1,144 @@
+"""Cancels and retries many requests in one go: marked ones, or all that a filter matches.
+
+What is done to each is `intervene`'s. Here is what makes ten thousand of them bearable: they are
+taken in slices, so that the loop turns in between, written down as they come into the group
+commits of those moments, and answered together once all of it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+from ksi_tui.engine.core import Core
+from ksi_tui.engine.errors import Conflict, EventError, NotFound
+from ksi_tui.engine.intervene import Interventions
+from ksi_tui.engine.payloads import Cancel, Retry
+from ksi_tui.engine.ticket import Ticket
+
+SLICE_S: Final = 0.003
+"""How long the loop is kept at a time."""
+_READ_AT_ONCE: Final = 50
+
+_Item = TypeVar("_Item")
+_Answers = dict[str, dict[str, Any]]
+
+
+class Bulk:
+    """Acts on many requests; hands what is about one on."""
+
+    def __init__(self, core: Core, interventions: Interventions) -> None:
+        self._core = core
+        self._interventions = interventions
+
+    async def cancel(self, data: Cancel) -> dict[str, Any]:
+        """Answer `completion:cancel`."""
+        if data.request_id is not None:
+            return await self._interventions.cancel_one(data)
+        ids = list(dict.fromkeys(data.request_ids or ()))
+        await self._entered(ids)
+        if data.session_id is not None:
+            ids = [each.request_id for each in self._interventions.of_session(data.session_id)]
+        tickets = [self._core.tickets[each] for each in ids if each in self._core.tickets]
+        # The waiting first, from the end: no session goes on to a request that is cancelled next.
+        tickets.sort(key=lambda ticket: (ticket.run is None, ticket.order), reverse=True)
+        answers: _Answers = {}
+        async for ticket in sliced(tickets):
+            was = ticket.state
+            self._interventions.end(ticket, data)
+            answers[ticket.request_id] = _entry(ticket.request_id, str(was), not was.final)
+        await self._missing(data, [each for each in ids if each not in answers], answers)
+        await asyncio.shield(self._core.store.write())
+        return {"cancelled": [answers[each] for each in ids]}
+
+    async def _missing(self, data: Cancel, ids: Sequence[str], answers: _Answers) -> None:
+        """Answer for those that were not in memory; one may have come back meanwhile."""
+        states = await self._core.store.states(ids) if ids else {}
+        async for request_id in sliced(ids):
+            ticket, state = self._core.tickets.get(request_id), states.get(request_id)
+            if ticket is not None:
+                was = str(ticket.state)
+                changed = not ticket.state.final
+                self._interventions.end(ticket, data)
+                answers[request_id] = _entry(request_id, was, changed)
+            elif state is None:
+                answers[request_id] = _refused(request_id, NotFound(f"no request {request_id!r}"))
+            elif not state.final:
+                left = f"{request_id} was left by an earlier run and is not resumed here"
+                answers[request_id] = _refused(request_id, Conflict(left))
+            else:
+                answers[request_id] = _entry(request_id, str(state), changed=False)
+
+    async def retry(self, data: Retry) -> dict[str, Any]:
+        """Answer `completion:retry`."""
+        if data.request_ids is None:
+            return await self._interventions.retry(data)
+        self._interventions.check_targets(data)
+        ids = list(dict.fromkeys(data.request_ids))
+        await self._entered(ids)
+        ending = [self._core.finishing[each] for each in ids if each in self._core.finishing]
+        if ending:
+            await asyncio.wait(ending)
+        answers: _Answers = {}
+        async for ticket in sliced([t for t in map(self._core.tickets.get, ids) if t is not None]):
+            self._hurry(ticket, data, answers)
+        await self._reopen([each for each in ids if each not in answers], data, answers)
+        try:
+            await asyncio.shield(self._core.store.write())
+        finally:
+            self._core.poke()
+        return {"retried": [answers[each] for each in ids]}
+
+    def _hurry(self, ticket: Ticket, data: Retry, answers: _Answers) -> None:
+        request_id = ticket.request_id
+        try:
+            answers[request_id], _ = self._interventions.hurry(ticket, data)
+        except EventError as error:
+            answers[request_id] = _refused(request_id, error)
+
+    async def _reopen(self, ids: Sequence[str], data: Retry, answers: _Answers) -> None:
+        """Let ended ones go again, in the order in which they once stood."""
+        if not ids:
+            return
+        core = self._core
+        async with core.removing:
+            ordered = await core.store.in_order(ids)
+            for begin in range(0, len(ordered), _READ_AT_ONCE):
+                chunk = ordered[begin : begin + _READ_AT_ONCE]
+                found = {r.spec.request_id: r for r in await core.store.requests_named(chunk)}
+                for request_id in (each for each in chunk if each in found):
+                    if (ticket := core.tickets.get(request_id)) is not None:
+                        self._hurry(ticket, data, answers)
+                        continue
+                    try:
+                        answers[request_id], _ = self._interventions.again(found[request_id], data)
+                    except EventError as error:
+                        answers[request_id] = _refused(request_id, error)
+        for request_id in (each for each in ids if each not in answers):
+            answers[request_id] = _refused(request_id, NotFound(f"no request {request_id!r}"))
+
+    async def _entered(self, ids: Iterable[str]) -> None:
+        """Wait for those of the given requests that are just on their way to disk."""
+        entering = [self._core.entering[each] for each in ids if each in self._core.entering]
+        if entering:
+            await asyncio.wait(entering)
+
+
+async def sliced(items: Iterable[_Item]) -> AsyncIterator[_Item]:
+    """Yield items, and let the loop turn whenever `SLICE_S` have passed."""
+    began = time.perf_counter()
+    for item in items:
+        yield item
+        if time.perf_counter() - began > SLICE_S:
+            await asyncio.sleep(0)
+            began = time.perf_counter()
+
+
+def _entry(request_id: str, was: str, changed: bool) -> dict[str, Any]:
+    return {"request_id": request_id, "was": was, "changed": changed}
+
+
+def _refused(request_id: str, error: EventError) -> dict[str, Any]:
+    return {"request_id": request_id, "changed": False, "error": str(error), "code": error.code}
