@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -95,6 +94,8 @@ class Signs:
             "KSI_CAUSE": clean(verdict.cause, _CAUSE_LIMIT),
             "KSI_NAME": clean(self._name, TITLE_LIMIT),
         }
+        import shlex  # noqa: PLC0415 - the first frame's title needs none of it
+
         try:
             words = shlex.split(command)
             process = await asyncio.create_subprocess_exec(

@@ -89,8 +89,8 @@ class Host(Protocol):
         """What is wrong with the engine since it started, and what still works."""
         ...
 
-    def copy_to_clipboard(self, text: str) -> None:
-        """Hand a text to the terminal's clipboard; nothing tells whether it arrived."""
+    async def copy(self, text: str) -> str:
+        """Copy a text and return in words by which way."""
         ...
 
     def show_verdict(self, verdict: Verdict) -> None:

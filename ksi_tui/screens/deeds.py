@@ -92,6 +92,8 @@ class ActingScreen(ComposingScreen):
             self.say(answer)
 
     def copy_out(self, text: str, what: str) -> None:
-        """Offer a text to the terminal's clipboard and say so, without claiming success."""
-        self.app.copy_to_clipboard(text)
-        self.say(f"{what} was offered to the terminal's clipboard ({len(text)} characters)")
+        """Copy a text, and say by which way and whether that can be known."""
+        self.run_worker(self._copy_out(text, what), name="copy", group="copy", exclusive=True)
+
+    async def _copy_out(self, text: str, what: str) -> None:
+        self.say(f"{what}, {len(text):,} characters: {await self.host.copy(text)}")

@@ -58,6 +58,7 @@ class Receipt(Dialog[None]):
         self._stopped = stopped
         self._after_ms: dict[str, float] = {}
         self._waiting = True
+        self._copied = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -109,7 +110,9 @@ class Receipt(Dialog[None]):
             line(f"  Recorded, by {name_of(stopped.by)}{why}."),
             line(f"  Session {name_of(stopped.session_id)} takes new messages."),
             Line(),
-            Line((Span("  "), *hints.spans)),
+            line(Span(f"  {self._copied}", Tone.DIM))
+            if self._copied
+            else Line((Span("  "), *hints.spans)),
         ]
 
     def _row(self, row: StoppedRow) -> Line:
@@ -133,5 +136,10 @@ class Receipt(Dialog[None]):
         return "closing…" if self._waiting else "unconfirmed after 5 s: upstream may still bill"
 
     def action_copy(self) -> None:
-        """Offer the receipt to the clipboard."""
-        self.app.copy_to_clipboard("\n".join(shown.text.rstrip() for shown in self._lines()[:-2]))
+        """Copy the receipt, and say by which way."""
+        self.run_worker(self._copy(), name="copy", exclusive=True, group="copy")
+
+    async def _copy(self) -> None:
+        text = "\n".join(shown.text.rstrip() for shown in self._lines()[:-2])
+        self._copied = await self.host.copy(text)
+        self._show()
