@@ -92,6 +92,7 @@ class KsiApp(App[int]):
         _HERE / "screens" / "overview.tcss",
     ]
     BINDINGS: ClassVar[list[BindingType]] = bindings(Where.ANY)
+    COMMANDS: ClassVar[set[Any]] = App.COMMANDS | set(later.PALETTE)
 
     def __init__(
         self,

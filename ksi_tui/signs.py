@@ -79,7 +79,7 @@ class Signs:
                 await self._task
 
     async def _alert(self, command: str) -> None:
-        """Run the command once a change, one at a time; of several that wait the last one counts."""
+        """Run the command once a change, one at a time; of those that wait the last counts."""
         while self._waiting is not None:
             (verdict, before), self._waiting = self._waiting, None
             wrong = await self._run(command, verdict, before)
