@@ -181,7 +181,7 @@ class KsiApp(App[int]):
         self._keep_signs()
 
     def _keep_signs(self) -> None:
-        """Keep title, bell and alert true on the screens that do not show the verdict themselves."""
+        """Keep title, bell and alert true on the screens that do not show the verdict."""
         base = self.screen_stack[0]
         if self._watched is not None and not (isinstance(base, Overview) and base.is_current):
             if self.client is not None:
