@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from textual.app import App
+    from textual.command import Provider
 
     from ksi_tui.actions import Where
     from ksi_tui.screens.add_provider import AddProvider
@@ -252,3 +253,25 @@ def save_bundle() -> SaveBundle:
     from ksi_tui.screens.save_bundle import SaveBundle
 
     return SaveBundle()
+
+
+def _sessions() -> type[Provider]:
+    from ksi_tui.screens.palette import Sessions
+
+    return Sessions
+
+
+def _requests() -> type[Provider]:
+    from ksi_tui.screens.palette import Requests
+
+    return Requests
+
+
+def _providers() -> type[Provider]:
+    from ksi_tui.screens.palette import Providers
+
+    return Providers
+
+
+PALETTE = (_sessions, _requests, _providers)
+"""What the palette finds beside actions, by name."""
