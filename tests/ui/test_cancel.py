@@ -327,7 +327,7 @@ def mark(hand: Hand, *ids: str) -> None:
     """Mark rows of the active table and let the screen tell of them."""
     table = hand.app.screen.query_one("#active", LiveTable)
     table.set_marked(ids)
-    hand.app.screen.marked = lambda: table.marked  # type: ignore[attr-defined,method-assign]
+    hand.app.screen.marked = lambda: table.marked  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("size", BOTH)
