@@ -1,6 +1,6 @@
 """The one registry of what a user can do: footer, help, palette and bindings derive from it.
 
-An action is listed here only when its key works. How it is done is the screens' business;
+An action is listed here only where its key works. How it is done is the screens' business;
 a screen carries `action_<do>` for each of its actions.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from textual.binding import Binding, BindingType
 
@@ -18,35 +19,45 @@ class Where(StrEnum):
 
     ANY = "any screen"
     OVERVIEW = "overview"
+    REQUESTS = "requests"
+    FAILED = "failed"
     REQUEST = "request"
+    WHY = "why"
+    SESSION = "session"
+    PROVIDER = "provider"
+    USAGE = "usage"
+    EVENTS = "events"
+    COMPARE = "side by side"
     PANE = "panes"
 
 
 class Group(StrEnum):
-    """Under which heading help lists an action."""
+    """Under which heading help lists an action. ACT: it changes something in the engine."""
 
     ACT = "Act"
     LOOK = "Look"
+    GO = "Go"
     MOVE = "Move"
     PROGRAM = "Program"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Action:
     """One thing a user can do.
 
-    `key` may list several keys, the first is the one shown. `footer` is the rank in the
-    footer (0: not there); ranks from 90 stand at its right end. `do` names the method.
+    `key` may list several keys, the first is the one shown; without one an action is in the
+    palette only. `footer` is the rank in the footer (0: not there); ranks from 90 stand at its
+    right end. `do` names the method.
     """
 
     id: str
     key: str
     label: str
     tooltip: str
-    group: Group
     where: tuple[Where, ...]
     footer: int = 0
     do: str = ""
+    group: Group = Group.LOOK
 
     @property
     def method(self) -> str:
@@ -54,239 +65,172 @@ class Action:
         return self.do or self.id
 
 
-_BOTH = (Where.OVERVIEW, Where.REQUEST)
-_OVERVIEW = (Where.OVERVIEW,)
+_act = partial(Action, group=Group.ACT)
+_look = partial(Action, group=Group.LOOK)
+_go = partial(Action, group=Group.GO)
+_move = partial(Action, group=Group.MOVE)
+_program = partial(Action, group=Group.PROGRAM)
 
-_PANES = ("Queues", "Active", "Providers", "Locks", "Tokens")
+_OVERVIEW = (Where.OVERVIEW,)
+_REQUEST = (Where.REQUEST,)
+_LISTS = (Where.OVERVIEW, Where.REQUESTS, Where.FAILED, Where.SESSION)
+"""Screens with rows of requests."""
+_UNFINISHED = (Where.OVERVIEW, Where.REQUESTS, Where.REQUEST, Where.WHY, Where.SESSION)
+_STOPS = (*_UNFINISHED, Where.COMPARE)
+_SUB = (
+    Where.REQUESTS,
+    Where.FAILED,
+    Where.REQUEST,
+    Where.WHY,
+    Where.SESSION,
+    Where.PROVIDER,
+    Where.USAGE,
+    Where.EVENTS,
+    Where.COMPARE,
+)
+_COMPARE = (Where.COMPARE,)
+_FULL = (Where.OVERVIEW, *_SUB)
+_SENT = (*_LISTS, Where.REQUEST)
+_TRENDS = (Where.OVERVIEW, Where.PROVIDER, Where.USAGE)
+_PANED = tuple(w for w in _FULL if w not in (Where.REQUESTS, Where.FAILED))
+_CHARTED = (Where.OVERVIEW, Where.REQUEST, Where.SESSION, Where.PROVIDER, Where.USAGE)
+_HOLDS = (Where.OVERVIEW, Where.SESSION, Where.PROVIDER, Where.WHY)
+
+
+def _but(*left_out: Where) -> tuple[Where, ...]:
+    return tuple(where for where in _FULL if where not in left_out)
 
 
 def _pane(number: int) -> Action:
-    name = _PANES[number - 1]
-    return Action(
-        id=f"pane_{number}",
-        key=str(number),
-        label=name,
-        tooltip=f"Go to the pane {name}; on a request, to its tab {number}",
-        group=Group.MOVE,
-        where=_BOTH if number < len(_PANES) else _OVERVIEW,
+    return _move(
+        f"pane_{number}",
+        str(number),
+        f"pane {number}",
+        f"Go to the pane or tab {number}",
+        _CHARTED,
         do=f"pane({number})",
     )
 
 
+def _time(name: str, key: str, label: str, tooltip: str, footer: int, moments: int) -> Action:
+    return _program(name, key, label, tooltip, (Where.ANY,), footer, f"step({moments})")
+
+
 ACTIONS: tuple[Action, ...] = (
-    Action(
-        id="open",
-        key="enter",
-        label="open",
-        tooltip="Open the request under the cursor",
-        group=Group.LOOK,
-        where=_OVERVIEW,
-        footer=10,
+    _act("submit", "s", "submit", "Write a prompt and send it", _FULL, 20),
+    _act("cancel", "c", "cancel", "Stop a request, its session or what is marked", _STOPS, 30),
+    _act("retry", "r", "retry", "Try a failed or cancelled one again; in backoff: now", _SENT, 40),
+    _act("elsewhere", "n", "elsewhere", "Go on at the next provider, same id", _UNFINISHED, 50),
+    _act("pause", "p", "pause", "Pause, or let go on, what the cursor is on", _HOLDS, 52),
+    _act("probe", "b", "probe", "Let one waiting request through as the probe now", _HOLDS, 16),
+    _act("force_circuit", "B", "force", "Hold a circuit open or closed for a time", _HOLDS, 17),
+    _act("force_lock", "F", "force lock", "Take the lock from its holder", _HOLDS, 18),
+    _act("act_all", "a", "all", "Do it to all that wait for the same root", (Where.WHY,), 19),
+    _act("edit", "e", "edit as new", "Change it and send it as new", _SENT, 60),
+    _act("edit_outside", "E", "$EDITOR", "Change the prompt in $EDITOR, send as new", _SENT),
+    _act("compare", "d", "side by side", "Send it to several models and compare", _SENT, 61),
+    _act("undo", "u", "undo", "Take back what was done last, as long as it can be", _FULL, 19),
+    _act("demo", "D", "demo", "Start or stop demo load (simulated providers only)", _OVERVIEW, 25),
+    _look("open", "enter", "open", "Open what the cursor is on", _but(Where.REQUEST), 10),
+    _look("why", "w", "why", "Why it waits, down to the root, and what frees it", _UNFINISHED, 15),
+    _look("filter", "slash", "filter", "Show only what fits", (*_LISTS, Where.EVENTS), 54),
+    _look("sort", "o", "sort", "Choose the column that rows are ordered by", _LISTS, 62),
+    _look("mark", "space", "mark", "Mark this row, or not", _LISTS, 55),
+    _look("mark_all", "asterisk", "mark all", "Mark all that match, or none", _LISTS),
+    _look("copy", "y", "copy", "Copy: id, text, command, timeline, as there is", _FULL, 56),
+    _look("zoom", "z", "zoom", "Give the whole screen to one pane, and back", _CHARTED, 57),
+    _look("freeze", "f", "freeze", "Hold the picture still; the engine goes on", _FULL, 70),
+    _look("hide_text", "t", "hide text", "Hide prompts and replies, or show them", _REQUEST),
+    _look("difference", "v", "difference", "What differs, or the answers again", _COMPARE, 12),
+    _move(
+        "next_run",
+        "right_square_bracket,right",
+        "run",
+        "The next run of each model",
+        _COMPARE,
+        13,
+        "step_run(1)",
     ),
-    Action(
-        id="submit",
-        key="s",
-        label="submit",
-        tooltip="Write a prompt and send it",
-        group=Group.ACT,
-        where=_BOTH,
-        footer=20,
+    _move(
+        "previous_run",
+        "left_square_bracket,left",
+        "run back",
+        "The run before",
+        _COMPARE,
+        0,
+        "step_run(-1)",
     ),
-    Action(
-        id="cancel",
-        key="c",
-        label="cancel",
-        tooltip="Stop this request or its whole session, after a confirmation",
-        group=Group.ACT,
-        where=_BOTH,
-        footer=30,
+    _look("raw", "v", "raw", "The raw record as JSON, or the readable view", _REQUEST, 67),
+    _look("window_shorter", "left_square_bracket", "shorter", "A shorter time in charts", _TRENDS),
+    _look(
+        "window_longer", "right_square_bracket", "longer", "A longer time in charts", _TRENDS, 68
     ),
-    Action(
-        id="retry",
-        key="r",
-        label="retry",
-        tooltip="Try a failed or cancelled request again; one in backoff goes now",
-        group=Group.ACT,
-        where=_BOTH,
-        footer=40,
-    ),
-    Action(
-        id="elsewhere",
-        key="n",
-        label="elsewhere",
-        tooltip="Stop this attempt and go on at the next provider, under the same id",
-        group=Group.ACT,
-        where=_BOTH,
-        footer=50,
-    ),
-    Action(
-        id="force_lock",
-        key="F",
-        label="force lock",
-        tooltip="Take the lock under the cursor from its holder, after a confirmation",
-        group=Group.ACT,
-        where=_OVERVIEW,
-        footer=55,
-    ),
-    Action(
-        id="demo",
-        key="D",
-        label="demo",
-        tooltip="Start or stop demo load with faults (simulated providers only)",
-        group=Group.ACT,
-        where=_OVERVIEW,
-        footer=60,
-    ),
-    Action(
-        id="providers",
-        key="K",
-        label="providers",
-        tooltip="How to add a provider: keys in the environment, or settings",
-        group=Group.LOOK,
-        where=_OVERVIEW,
-        footer=65,
-    ),
-    Action(
-        id="copy",
-        key="y",
-        label="copy",
-        tooltip="Copy the id under the cursor; on a request its answer, on a receipt its text",
-        group=Group.LOOK,
-        where=_BOTH,
-        footer=70,
-    ),
-    Action(
-        id="zoom",
-        key="z",
-        label="zoom",
-        tooltip="Give the whole screen to the focused pane, and back",
-        group=Group.LOOK,
-        where=_OVERVIEW,
-        footer=75,
-    ),
-    Action(
-        id="freeze",
-        key="f",
-        label="freeze",
-        tooltip="Hold the picture still; the engine goes on",
-        group=Group.LOOK,
-        where=_BOTH,
-        footer=80,
-    ),
+    _look("split", "v", "split", "Charts by provider, by model, or all in one", (Where.USAGE,), 16),
+    _look("group", "o", "by", "What the table is by: time, provider, model …", (Where.USAGE,), 15),
+    _look("providers", "K", "providers", "How to add a provider", _OVERVIEW, 26),
+    _go("requests", "i", "requests", "All requests, history included", _but(Where.REQUESTS), 63),
+    _go("failed", "x", "failed", "What failed, to be tried again", _but(Where.FAILED), 64),
+    _go("usage", "m", "usage", "Tokens, cost and waste over time", _but(Where.USAGE), 65),
+    _go("events", "l", "events", "The live log of what the engine does", _but(Where.EVENTS), 66),
+    _move("attention", "exclamation_mark", "attention", "Go to Attention", _OVERVIEW),
     *(_pane(number) for number in range(1, 6)),
-    Action(
-        id="next_pane",
-        key="tab",
-        label="pane",
-        tooltip="Go to the next pane",
-        group=Group.MOVE,
-        where=_BOTH,
-        footer=85,
-        do="step_pane(1)",
+    _move("next_pane", "tab", "pane", "Go to the next pane", _PANED, 58, "step_pane(1)"),
+    _move(
+        "previous_pane", "shift+tab", "pane back", "To the pane before", _PANED, 0, "step_pane(-1)"
     ),
-    Action(
-        id="previous_pane",
-        key="shift+tab",
-        label="pane back",
-        tooltip="Go to the pane before",
-        group=Group.MOVE,
-        where=_BOTH,
-        do="step_pane(-1)",
+    _move("down", "j,down", "down", "One row down", (Where.PANE,), 0, "move(1)"),
+    _move("up", "k,up", "up", "One row up", (Where.PANE,), 0, "move(-1)"),
+    _move("top", "g,home", "top", "To the first row", (Where.PANE,), 0, "first"),
+    _move("bottom", "G,end", "bottom", "To the last row", (Where.PANE,), 0, "last"),
+    _move("page_down", "pagedown", "page down", "One page down", (Where.PANE,), 0, "page(1)"),
+    _move("page_up", "pageup", "page up", "One page up", (Where.PANE,), 0, "page(-1)"),
+    _program("back", "escape", "back", "Back to where you came from", _SUB, 1),
+    _program(
+        "palette",
+        "ctrl+p,colon",
+        "palette",
+        "Find an action, session, request or provider by name",
+        (Where.ANY,),
+        0,
+        "command_palette",
     ),
-    Action(
-        id="down",
-        key="j,down",
-        label="down",
-        tooltip="One row down",
-        group=Group.MOVE,
-        where=(Where.PANE,),
-        do="move(1)",
+    _program(
+        "suspend",
+        "ctrl+z",
+        "suspend",
+        "Give the terminal back to the shell, fg returns; the engine stands still meanwhile",
+        (Where.ANY,),
+        0,
+        "suspend_process",
     ),
-    Action(
-        id="up",
-        key="k,up",
-        label="up",
-        tooltip="One row up",
-        group=Group.MOVE,
-        where=(Where.PANE,),
-        do="move(-1)",
+    _time("step_back", "comma", "back in time", "One moment back, in a recording", 86, -1),
+    _time("step_on", "full_stop", "on", "One moment on, in a recording", 87, 1),
+    _time("minute_back", "less_than_sign", "minute back", "A minute back, in a recording", 0, -12),
+    _time("minute_on", "greater_than_sign", "minute on", "A minute on, in a recording", 0, 12),
+    _program(
+        "save_bundle",
+        "",
+        "save an incident bundle",
+        "What the screen was fed, in one file without secrets, for later and elsewhere",
+        (Where.ANY,),
     ),
-    Action(
-        id="top",
-        key="g,home",
-        label="top",
-        tooltip="To the first row",
-        group=Group.MOVE,
-        where=(Where.PANE,),
-        do="first",
-    ),
-    Action(
-        id="bottom",
-        key="G,end",
-        label="bottom",
-        tooltip="To the last row",
-        group=Group.MOVE,
-        where=(Where.PANE,),
-        do="last",
-    ),
-    Action(
-        id="page_down",
-        key="pagedown",
-        label="page down",
-        tooltip="One page down",
-        group=Group.MOVE,
-        where=(Where.PANE,),
-        do="page(1)",
-    ),
-    Action(
-        id="page_up",
-        key="pageup",
-        label="page up",
-        tooltip="One page up",
-        group=Group.MOVE,
-        where=(Where.PANE,),
-        do="page(-1)",
-    ),
-    Action(
-        id="palette",
-        key="ctrl+p,colon",
-        label="palette",
-        tooltip="Find any of these by name",
-        group=Group.PROGRAM,
-        where=(Where.ANY,),
-        do="command_palette",
-    ),
-    Action(
-        id="back",
-        key="escape",
-        label="back",
-        tooltip="Back to where you came from; nothing is changed",
-        group=Group.PROGRAM,
-        where=(Where.REQUEST,),
-        footer=1,
-    ),
-    Action(
-        id="help",
-        key="question_mark",
-        label="help",
-        tooltip="Every key",
-        group=Group.PROGRAM,
-        where=(Where.ANY,),
-        footer=90,
-    ),
-    Action(
-        id="quit",
-        key="q",
-        label="quit",
-        tooltip="Leave; with work in flight it asks what becomes of it",
-        group=Group.PROGRAM,
-        where=(Where.ANY,),
-        footer=95,
-        do="leave",
+    _program("help", "question_mark", "help", "Every key of this screen", (Where.ANY,), 90),
+    _program(
+        "quit",
+        "q",
+        "quit",
+        "Leave; with work in flight it asks what becomes of it",
+        (Where.ANY,),
+        95,
+        "leave",
     ),
 )
 
 BY_ID: Mapping[str, Action] = {action.id: action for action in ACTIONS}
+BY_METHOD: Mapping[str, str] = {
+    action.method.partition("(")[0]: action.id for action in ACTIONS if action.group is Group.ACT
+}
+"""The ids of the actions that act, by the name of the method that does them."""
 
 
 def actions_of(where: Where) -> Iterator[Action]:
@@ -306,11 +250,21 @@ def bindings(where: Where) -> list[BindingType]:
             id=action.id,
         )
         for action in actions_of(where)
+        if action.key
     ]
 
 
 _SHOWN = {
     "question_mark": "?",
+    "exclamation_mark": "!",
+    "asterisk": "*",
+    "slash": "/",
+    "comma": ",",
+    "full_stop": ".",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
     "colon": ":",
     "escape": "esc",
     "pagedown": "pgdn",

@@ -10,47 +10,74 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from functools import cached_property
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
+from textual import events
+from textual.actions import ActionParseResult, parse
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.dom import DOMNode
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
-from ksi_tui import theme
-from ksi_tui.actions import BY_ID, Where, bindings, wrong_keymap
-from ksi_tui.client import EngineClient
-from ksi_tui.demo import DemoSwitch
-from ksi_tui.engine.errors import KsiError
-from ksi_tui.engine.views import Verdict
-from ksi_tui.hangup import watched_terminal
+from ksi_tui import exits, theme
+from ksi_tui.actions import BY_ID, BY_METHOD, Where, bindings, wrong_keymap
+from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
+from ksi_tui.lifetime import go_on_cleanly, run_dashboard
+from ksi_tui.pace import Pace
+from ksi_tui.read_only import ReadOnlyClient
 from ksi_tui.screens import later
-from ksi_tui.screens.base import KsiScreen
-from ksi_tui.screens.ending import EXIT_FAULT, end_work, exit_code_of, in_flight
+from ksi_tui.screens.base import KsiScreen, Recording
+from ksi_tui.screens.done import Done
+from ksi_tui.screens.event_log import EventLog
 from ksi_tui.screens.overview import Overview
-from ksi_tui.screens.palette import palette_commands
-from ksi_tui.widgets import formats
-from ksi_tui.widgets.clean import clean, clean_block
+from ksi_tui.watch import WatchedClient
+from ksi_tui.widgets.clean import clean_block
+from ksi_tui.widgets.header import shown_verdict
+from ksi_tui.widgets.paste import PasteSafeDriver
 from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
 
 if TYPE_CHECKING:
-    from ksi_tui.config import UiSettings
+    from ksi_tui.client import EngineClient
+    from ksi_tui.demo import DemoSwitch
+    from ksi_tui.engine.states import Verdict
+    from ksi_tui.incident.desk import IncidentDesk
+    from ksi_tui.incident.save import Saved, Wanted
+    from ksi_tui.past_prompts import PastPrompts
+    from ksi_tui.saved_filters import FilterBook
+    from ksi_tui.screens.draft import Draft
+    from ksi_tui.signs import Signs
+    from ksi_tui.ui_settings import Ui
 
-Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
+__all__ = ["KsiApp", "SettingsRefused", "run_dashboard"]
+
+Connect = Callable[[], "AbstractAsyncContextManager[EngineClient]"]
 
 log = logging.getLogger(__name__)
 
 REASON_LIMIT = 4000
-_TITLE_LIMIT = 120
 _HERE = Path(__file__).parent
+
+
+def _exit_code_of(error: KsiError) -> int:
+    """Return the exit code that a failed start leads to."""
+    if isinstance(error, DatabaseOwned):
+        return exits.OWNED
+    return exits.BAD_USAGE if isinstance(error, ConfigError | StoreError) else exits.SOME_FAILED
+
+
+class SettingsRefused(ConfigError):
+    """The settings are wrong; `run_dashboard` raises it once the terminal is as it was."""
 
 
 class KsiApp(App[int]):
@@ -58,7 +85,10 @@ class KsiApp(App[int]):
 
     `connect` returns the context manager of an engine's client; it may import the engine
     late. `name` stands in the header. With `demo` the load begins by itself.
-    `config_hint` is the settings file that a user would write.
+    `config_hint` is the settings file that a user would write, `settings` tells those that
+    apply, without secrets, `prompts_file` is where prompts are kept for tomorrow (None: nowhere).
+    Saved filters are kept in `filters_file`, without one only as long as this runs. Over a
+    `recording` there is time to step through.
     """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -66,15 +96,20 @@ class KsiApp(App[int]):
         _HERE / "screens" / "overview.tcss",
     ]
     BINDINGS: ClassVar[list[BindingType]] = bindings(Where.ANY)
+    COMMANDS: ClassVar[set[Any]] = App.COMMANDS | set(later.PALETTE)
 
     def __init__(
         self,
         connect: Connect,
         *,
-        ui: UiSettings,
+        ui: Ui,
         name: str,
         demo: bool = False,
         config_hint: str = "",
+        filters_file: Path | None = None,
+        settings: Callable[[], Mapping[str, Any]] = dict,
+        recording: Recording | None = None,
+        prompts_file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._line_filters: list[LineFilter] = [SafeFilter()]
@@ -85,17 +120,25 @@ class KsiApp(App[int]):
         self.ui = ui
         self.display_name = name
         self.config_hint = config_hint
+        self._filters_file = filters_file
         self.clock = clock
         self.client: EngineClient | None = None
         self.fault: str | None = None
         self.exit_code = 0
-        self.draft: dict[str, str] = {}
+        self.refused: SettingsRefused | None = None
+        self.recording = recording
+        self.draft: Draft | None = None
+        self.done = Done(clock)
+        self.handed_over = False
+        self.events = EventLog()
+        self._settings = settings
+        self._prompts_file = None if ui.text == "never" else prompts_file
         self._connect = connect
+        self._watched: WatchedClient | None = None
         self._demo_wanted = demo
-        self._demo = DemoSwitch()
+        self._pace = Pace()
         self._leaving = asyncio.Event()
         self._engine_task: asyncio.Task[None] | None = None
-        self._titled: str | None = None
         self._asked_to_quit = False
 
     # --- the look --------------------------------------------------------------------
@@ -108,6 +151,11 @@ class KsiApp(App[int]):
         """Return what every painted line passes, the backstop of `clean` last but spelling."""
         return [*super().get_line_filters(), *self._line_filters]
 
+    def get_driver_class(self) -> type[Driver]:
+        """Return a driver that takes a paste as text, whatever it holds."""
+        found = super().get_driver_class()
+        return PasteSafeDriver if found is LinuxDriver else found
+
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return our own variables for themes that do not define them."""
         return theme.FALLBACK_VARIABLES
@@ -118,24 +166,130 @@ class KsiApp(App[int]):
             wrong.append(f"ui.theme: no theme {self.ui.theme!r}; {self.theme} is used")
         self.set_keymap({k: v for k, v in self.ui.keymap.items() if k in BY_ID})
         self.set_interval(1 / self.ui.refresh_hz, self._tick, name="tick")
+        self.app_resume_signal.subscribe(self, self._went_on)
+        if self._driver is not None and not self.is_headless:
+            go_on_cleanly(self, self._driver)
         self.call_after_refresh(self._begin, wrong)
 
     def _tick(self) -> None:
-        if not self.is_running:  # the timer may fire once more while screens are taken down
+        # The timer may fire once more while screens are taken down, or while an editor is up.
+        if not self.is_running or self.handed_over:
             return
+        if not self._pace.due(self._watched if self.client is not None else None):
+            return
+        if self.client is not None and self.recording is None:
+            self._incidents.look(self.client, self.clock())
+        self.events.drain(self.client)
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
+        self._keep_signs()
+
+    def _keep_signs(self) -> None:
+        """Keep title, bell and alert true on the screens that do not show the verdict."""
+        base = self.screen_stack[0]
+        if self._watched is not None and not (isinstance(base, Overview) and base.is_current):
+            if self.client is not None:
+                self._watched.look()
+            self.show_verdict(shown_verdict(self._watched.last, self.fault, None, self.stale_s))
+
+    async def on_event(self, event: events.Event) -> None:
+        """Note that a person is there, whatever becomes of the key."""
+        if isinstance(event, events.InputEvent):
+            self._pace.touched()
+        await super().on_event(event)
+
+    def _went_on(self, _: object) -> None:
+        self.repaint()
+
+    def repaint(self) -> None:
+        """Paint everything anew, the title too: somebody else had the terminal."""
+        self.signs.forget_title()
+        self.screen.refresh(layout=True)
+
+    @property
+    def stale_s(self) -> float | None:
+        """How old what the screens show is, in seconds, once it is older than it should be."""
+        return self._watched.stale_s if self._watched is not None else None
+
+    @property
+    def banner(self) -> str | None:
+        """What is wrong with the engine since it started, and what still works; None if nothing."""
+        if self.fault is not None and self._watched is not None:
+            return f"{self.fault} · what stands here is as it was then; q leaves"
+        if self._watched is not None and self._watched.fault is not None:
+            return f"{self._watched.fault} · shown as it was; keys still reach it"
+        return None
+
+    @cached_property
+    def _incidents(self) -> IncidentDesk:
+        from ksi_tui.incident.desk import IncidentDesk  # noqa: PLC0415 - after the first frame
+
+        return IncidentDesk(self._settings)
+
+    async def save_bundle(self, wanted: Wanted) -> Saved:
+        """Write an incident bundle; raises BundleError when it cannot be."""
+        return await self._incidents.save(self.client, self.events.events(), wanted)
+
+    def action_save_bundle(self) -> None:
+        """Ask what an incident bundle is to hold, and write it."""
+        if self.recording is None:
+            self.push_screen(later.save_bundle())
+        elif isinstance(self.screen, KsiScreen):
+            self.screen.say("this is a bundle already", Tone.WARN)
+
+    def action_step(self, moments: int) -> None:
+        """Go on in a recording, back where negative."""
+        if not isinstance(self.screen, KsiScreen):
+            return
+        if self.recording is None:
+            self.screen.say("time is stepped through in a recording: ksi-tui open", Tone.WARN)
+            return
+        try:
+            self.recording.step(moments)
+        except KsiError as error:
+            self.screen.say(str(error), Tone.BAD)
+        self.screen.tick()
 
     def show_verdict(self, verdict: Verdict) -> None:
-        """Set the terminal's title when the verdict changed."""
-        title = clean(
-            f"{formats.LEVELS[verdict.level].text} {self.display_name}: {verdict.cause}",
-            _TITLE_LIMIT,
-        )
-        if title != self._titled and self._driver is not None and not self.is_headless:
-            self._titled = title
-            self._driver.write(f"\x1b]0;{title}\x07")
+        """Say the verdict where it is seen without looking: title, bell, the user's alert."""
+        self.signs.show(verdict)
+
+    @cached_property
+    def signs(self) -> Signs:
+        """The signs of the verdict beside the screen."""
+        from ksi_tui.signs import Signs  # noqa: PLC0415 - after the first frame
+
+        return Signs(self.ui, self.display_name, self._to_terminal, self._complain)
+
+    def _to_terminal(self, sequence: str) -> None:
+        if self._driver is not None and not self.is_headless:
+            self._driver.write(sequence)
+
+    def _complain(self, text: str) -> None:
+        if isinstance(self.screen, KsiScreen):
+            self.screen.say(text, Tone.WARN)
+
+    async def copy(self, text: str) -> str:
+        """Copy a text by the system's tool, else by the terminal; return in words by which."""
+        from ksi_tui import clipboard  # noqa: PLC0415 - after the first frame
+
+        offered = [] if self.is_headless else clipboard.tools(os.environ)
+        return await clipboard.copy(text, offered, self.copy_to_clipboard)
+
+    @cached_property
+    def filters(self) -> FilterBook:
+        """Saved filters and the history of filters."""
+        from ksi_tui.saved_filters import FilterBook  # noqa: PLC0415 - after the first frame
+
+        return FilterBook(self._filters_file, self.ui.filters)
+
+    @cached_property
+    def past(self) -> PastPrompts:
+        """The prompts that were sent from here before."""
+        from ksi_tui.past_prompts import PastPrompts  # noqa: PLC0415 - after the first frame
+
+        return PastPrompts(self._prompts_file)
 
     # --- the engine ------------------------------------------------------------------
 
@@ -148,20 +302,30 @@ class KsiApp(App[int]):
     async def _run_engine(self) -> None:
         try:
             async with self._connect() as client:
-                self.client = client
+                self._watched = WatchedClient(client, self.clock, self.ui.refresh_hz)
+                self.client = self._door(self._watched)
                 gc.collect()
                 gc.freeze()  # measured: brings the worst stall of a collection from 29 to 3 ms
                 gc.enable()  # the command may have it off until here, for the first frame
                 if self._demo_wanted:
-                    await self.toggle_demo()
+                    await self._demo.toggle(client)
                 await self._leaving.wait()
                 self.client = None
+                self._pace.end()
                 await self._demo.stop()
+        except SettingsRefused as error:
+            self.refused = error
+            self.leave()
         except KsiError as error:
-            self._engine_failed(str(error), exit_code_of(error))
+            self._engine_failed(str(error), _exit_code_of(error))
         except Exception as error:  # the task's boundary: recorded, shown, never raised on
             log.exception("the engine failed")
-            self._engine_failed(f"unexpected {type(error).__name__}; the log has it", EXIT_FAULT)
+            self._engine_failed(
+                f"unexpected {type(error).__name__}; the log has it", exits.SOME_FAILED
+            )
+
+    def _door(self, client: EngineClient) -> EngineClient:
+        return ReadOnlyClient(client, may_end=True) if self.ui.read_only else client
 
     def _engine_failed(self, reason: str, code: int) -> None:
         self.client = None
@@ -169,7 +333,8 @@ class KsiApp(App[int]):
         self.exit_code = code
 
     async def close_engine(self) -> None:
-        """Leave the engine by its context and wait until it is closed."""
+        """Leave the engine by its context and wait until it is closed, and what else runs."""
+        await self.signs.aclose()
         self._leaving.set()
         if self._engine_task is not None:
             await self._engine_task
@@ -178,10 +343,34 @@ class KsiApp(App[int]):
         """Start or stop the demo load and return what happened in words."""
         return await self._demo.toggle(self.client)
 
+    @cached_property
+    def _demo(self) -> DemoSwitch:
+        from ksi_tui.demo import DemoSwitch  # noqa: PLC0415 - after the first frame
+
+        return DemoSwitch()
+
+    # --- what the keys do --------------------------------------------------------------
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Do what a key or the palette asks for, unless it acts and this only looks."""
+        name = parse(action)[1] if isinstance(action, str) else action[1]
+        screen = next((s for s in reversed(self.screen_stack) if isinstance(s, KsiScreen)), None)
+        listed = BY_METHOD.get(name)
+        if screen is not None and listed is not None and not screen.allowed(listed):
+            return True
+        return await super().run_action(action, default_namespace, namespaces)
+
     # --- leaving ---------------------------------------------------------------------
 
     def action_leave(self) -> None:
         """Quit; with work in flight ask first what becomes of it."""
+        from ksi_tui.screens.ending import in_flight  # noqa: PLC0415 - after the first frame
+
         work = in_flight(self.client)
         if work is None:
             self.leave()
@@ -195,6 +384,8 @@ class KsiApp(App[int]):
             self.run_worker(self._end(answer), name="end-work", exclusive=True, group="end")
 
     async def _end(self, answer: str) -> None:
+        from ksi_tui.screens.ending import end_work  # noqa: PLC0415 - after the first frame
+
         await self._demo.stop()
         refused = await end_work(self, answer)
         if refused is None:
@@ -221,36 +412,18 @@ class KsiApp(App[int]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Return what the palette offers: the actions of the screen, and the theme."""
+        from ksi_tui.screens.palette import palette_commands  # noqa: PLC0415 - when it opens
+
         yield from palette_commands(self, screen)
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
 
     def _handle_exception(self, error: Exception) -> None:
         """Record a fault of our own and end with one line; a traceback belongs in the log."""
         log.error("unhandled exception in the dashboard", exc_info=error)
-        self._return_code = EXIT_FAULT
+        self._return_code = exits.SOME_FAILED
         if self._exception is None:
             self._exception = error
             self._exception_event.set()
             said = f"ksi-tui ended by a fault of its own ({type(error).__name__}); the log has it"
             self._exit_renderables.append(Text(said))
         self._close_messages_no_wait()
-
-
-async def run_dashboard(app: KsiApp) -> int:
-    """Run the dashboard until its user quits or a signal ends it; return the exit code.
-
-    SIGTERM and SIGHUP leave the terminal as it was found. The engine is closed by its
-    context before this returns.
-    """
-    loop = asyncio.get_running_loop()
-    caught = (signal.SIGTERM, signal.SIGHUP)
-    for number in caught:
-        loop.add_signal_handler(number, app.leave)
-    try:
-        with watched_terminal(partial(loop.call_soon_threadsafe, app.leave)):
-            await app.run_async()
-    finally:
-        await app.close_engine()
-        for number in caught:
-            loop.remove_signal_handler(number)
-    return app.return_code if app.return_code is not None else app.exit_code

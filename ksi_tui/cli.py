@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from ksi_tui import __version__, logs
-from ksi_tui.commands.output import say
 from ksi_tui.engine.errors import DatabaseOwned, KsiError
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, OWNED, UNEXPECTED
 
@@ -42,13 +41,23 @@ _STATES = ("completed", "failed", "cancelled")
 _GROUPS = ("agent", "model", "provider", "session", "day")
 
 
+_COMMON = (
+    "--config",
+    "--litellm-config",
+    "--db",
+    "--log-level",
+    "--demo",
+    "--ascii",
+    "--read-only",
+)
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse, with a word more where a common option stands after the command."""
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments") and any(
-            option in message
-            for option in ("--config", "--litellm-config", "--db", "--log-level", "--demo")
+            option in message for option in _COMMON
         ):
             message += " (common options stand before the command)"
         super().error(message)
@@ -84,10 +93,22 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the dashboard on a throw-away database, with simulated providers, load and faults",
     )
+    top.add_argument(
+        "--ascii", action="store_true", help="the dashboard without any sign beyond ASCII"
+    )
+    top.add_argument(
+        "--read-only",
+        action="store_true",
+        help="the dashboard without its actions: it shows, and changes nothing",
+    )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _add_run(commands)
     _add_reports(commands)
     _add_config(commands)
+    opened = commands.add_parser(
+        "open", help="look at an incident bundle in the dashboard, read-only", allow_abbrev=False
+    )
+    opened.add_argument("bundle", type=Path, metavar="BUNDLE", help="the file")
     return top
 
 
@@ -154,18 +175,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. No traceback reaches the user."""
     top = parser()
     options = top.parse_args(arguments)
-    if options.demo and options.command:
-        top.error(f"--demo is the dashboard's; it does not go with {options.command!r}")
+    for option in ("demo", "ascii", "read-only"):
+        if getattr(options, option.replace("-", "_")) and options.command:
+            top.error(f"--{option} is the dashboard's; it does not go with {options.command!r}")
     logs.start(options.log_level)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _execute(options)
     except DatabaseOwned as error:
-        say(error)
+        _say(error)
         return OWNED
     except KsiError as error:
-        say(error)
+        _say(error)
         return BAD_USAGE
     except BrokenPipeError:
         _silence_stdout()
@@ -174,12 +196,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:
         _log.exception("unexpected")
-        say(f"ended by a fault of its own ({type(error).__name__}); {logs.path()} has the details")
+        _say(f"ended by a fault of its own ({type(error).__name__}); {logs.path()} has the details")
         return UNEXPECTED
 
 
+def _say(message: object) -> None:
+    from ksi_tui.commands.output import say  # noqa: PLC0415 - the first frame waits for no words
+
+    say(message)
+
+
 def _execute(options: argparse.Namespace) -> int:
-    _calm_the_collector(before_a_screen=options.command is None)
+    _calm_the_collector(before_a_screen=options.command in (None, "open"))
     module = importlib.import_module(f"ksi_tui.commands.{options.command or 'dashboard'}")
     code = int(module.execute(options))
     sys.stdout.flush()

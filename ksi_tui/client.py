@@ -1,18 +1,22 @@
 """The one door to an engine.
 
 Screens and commands hold an `EngineClient` and nothing else of the engine. In
-process it is the engine itself: `CompletionEngine` has exactly this shape.
+process it is the engine itself: `CompletionEngine` has exactly this shape. The values that
+go through the door are loaded on first use: the first frame has none yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ksi_tui.engine.events import Event, Subscription
-from ksi_tui.engine.views import Snapshot, SnapshotQuery
+if TYPE_CHECKING:
+    from ksi_tui.engine.events import Event, Subscription
+    from ksi_tui.engine.views import Snapshot, SnapshotQuery
 
 __all__ = ["EngineClient", "Event", "Snapshot", "SnapshotQuery", "Subscription"]
+
+_EVENTS, _VIEWS = ("Event", "Subscription"), ("Snapshot", "SnapshotQuery")
 
 
 class EngineClient(Protocol):
@@ -29,3 +33,15 @@ class EngineClient(Protocol):
     def snapshot(self, query: SnapshotQuery | None = None) -> Snapshot:
         """Return the engine as it is now; never waits."""
         ...
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EVENTS:
+        from ksi_tui.engine import events  # noqa: PLC0415
+
+        return getattr(events, name)
+    if name in _VIEWS:
+        from ksi_tui.engine import views  # noqa: PLC0415
+
+        return getattr(views, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

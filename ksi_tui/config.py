@@ -7,10 +7,8 @@ here: a provider names the environment variable that holds its key.
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,9 +25,13 @@ from pydantic import (
 )
 
 from ksi_tui import paths
-from ksi_tui.config_errors import explained, unserved
+from ksi_tui.config_errors import explained, readable_filters, unserved
 from ksi_tui.engine.errors import ConfigError
 from ksi_tui.known_providers import KEY_NAMES, KEY_VARIABLES
+from ksi_tui.settings_file import config_file, read_toml
+from ksi_tui.ui_settings import LEAST_HZ, MOST_HZ, login_name
+
+__all__ = ["Config", "config_file", "load_config"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ Count = Annotated[int, Field(ge=1)]
 
 HomePath = Annotated[Path, AfterValidator(paths.from_home)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+Filters = Annotated[dict[Name, str], AfterValidator(readable_filters)]
 
 
 class _Section(BaseModel):
@@ -190,25 +193,19 @@ class PriceSettings(_Section):
     reasoning: NotNegative | None = None
 
 
-def _login_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "operator"
-
-
 class UiSettings(_Section):
     """`[ui]`: how the dashboard looks and what it records."""
 
     theme: str | None = None
     keymap: dict[str, str] = Field(default_factory=dict)
     ascii: bool = False
-    refresh_hz: Annotated[float, Field(ge=0.5, le=30)] = 10
-    operator: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        default_factory=_login_name
-    )
+    refresh_hz: Annotated[float, Field(ge=LEAST_HZ, le=MOST_HZ)] = 10
+    operator: Annotated[str, Field(min_length=1, max_length=64)] = Field(default_factory=login_name)
     text: Literal["on_open", "always", "never"] = "on_open"
+    bell: bool = True
+    read_only: bool = False
     alert: str | None = None
+    filters: Filters = Field(default_factory=dict)
 
 
 SIMULATED = ProviderSettings(name="simulated", kind="simulated", models=("sim/*",), model="{model}")
@@ -326,23 +323,6 @@ def _is_table(value: Any) -> bool:
     return value is None or isinstance(value, Mapping)
 
 
-def config_file(explicit: Path | None = None) -> Path | None:
-    """Return the settings file that applies, or None when there is none.
-
-    In this order: the given path, `$KSI_TUI_CONFIG`, `ksi-tui.toml` in this folder,
-    the user's config folder. One that was named has to exist (ConfigError).
-    """
-    named = explicit or (Path(env) if (env := os.environ.get("KSI_TUI_CONFIG")) else None)
-    if named is not None:
-        if not named.is_file():
-            raise ConfigError(f"{named}: no such settings file; `ksi-tui config init` writes one")
-        return named
-    for candidate in (Path("ksi-tui.toml"), paths.user_config_file()):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
 def load_config(path: Path | str | None = None, litellm_config: Path | str | None = None) -> Config:
     """Read and validate the settings file that applies (`config_file`); without one, the defaults.
 
@@ -350,24 +330,13 @@ def load_config(path: Path | str | None = None, litellm_config: Path | str | Non
     Raises ConfigError that names the file, the line or key, what was found and what is allowed.
     """
     file = config_file(Path(path) if path is not None else None)
-    data = {} if file is None else _toml(file)
+    data = {} if file is None else read_toml(file)
     if litellm_config is not None and _is_table(data.get("engine")):
         data["engine"] = {**(data.get("engine") or {}), "litellm_config": str(litellm_config)}
     config = validated(data, "the defaults" if file is None else str(file))
     for warning in config.warnings:
         _log.warning(warning)
     return config
-
-
-def _toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: not valid TOML: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
 
 
 def validated(data: Mapping[str, Any], source: str) -> Config:

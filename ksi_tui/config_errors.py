@@ -56,3 +56,16 @@ def unserved(routing: RoutingSettings, providers: Sequence[ProviderSettings]) ->
     for where, model in named:
         if model not in routing.aliases and not any(fnmatchcase(model, p) for p in patterns):
             yield f"routing.{where}: no provider serves {model}"
+
+
+def readable_filters(filters: dict[str, str]) -> dict[str, str]:
+    """Return the filters of the settings; raises ValueError naming one that cannot be read."""
+    from ksi_tui.engine.filter import FilterError, parse  # noqa: PLC0415 - few settings have any
+
+    for name, text in filters.items():
+        try:
+            parse(text)
+        except FilterError as error:
+            where = f"{name}, at {error.position + 1}"
+            raise ValueError(f"{where}: {error.message}") from None
+    return filters

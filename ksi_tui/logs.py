@@ -1,32 +1,19 @@
 """The log: JSON lines in a rotating file, and nothing ever on the screen.
 
 Every module logs through the standard library (`logging.getLogger(__name__)`, keys by
-`extra`); this one says where it goes. The rendering is a few lines of our own: structlog
-costs 104 ms of import, brings rich into the engine and would serve for nothing else here.
-The file is made with the first record.
+`extra`); this one says where it goes. File and format are `log_file`'s, loaded and made with
+the first record, which the dashboard's first frame need not wait for.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import sys
-from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any
 
 from ksi_tui import paths
-from ksi_tui.engine.errors import ConfigError
-from ksi_tui.redaction import redacted, redacted_data, secrets_of
 
 LEVELS = ("debug", "info", "warning", "error")
-
-_FILE_BYTES = 5_000_000
-_FILES_KEPT = 4
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""What every record carries; the rest came by `extra`."""
 
 
 def path() -> Path:
@@ -51,41 +38,6 @@ def start(level: str) -> None:
     root.setLevel(level.upper())
 
 
-class JsonLines(logging.Formatter):
-    """One record as one line of JSON, without secrets."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._secrets = secrets_of(os.environ)
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": record.getMessage(),
-        }
-        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        # Before it is JSON: an escaped secret would not be found, and what is taken out of a
-        # finished line may leave one that is no JSON.
-        line = redacted_data(line, self._secrets)
-        return json.dumps(line, default=lambda value: redacted(str(value), self._secrets))
-
-
-class _PrivateFile(RotatingFileHandler):
-    """A log file that only its owner can read."""
-
-    def _open(self) -> Any:
-        return open(
-            self.baseFilename,
-            self.mode,
-            encoding=self.encoding,
-            opener=lambda name, flags: os.open(name, flags, 0o600),
-        )
-
-
 class _LateFile(logging.Handler):
     """Makes folder and file when the first record comes."""
 
@@ -95,22 +47,12 @@ class _LateFile(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._target is None:
-            self._target = _file_handler(path())
+            from ksi_tui.log_file import file_handler  # noqa: PLC0415 - with the first record
+
+            self._target = file_handler(path())
         self._target.handle(record)
 
     def close(self) -> None:
         if self._target is not None:
             self._target.close()
         super().close()
-
-
-def _file_handler(file: Path) -> logging.Handler:
-    try:
-        paths.private_dir(file.parent)
-        handler = _PrivateFile(
-            file, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8"
-        )
-    except (ConfigError, OSError):
-        return logging.NullHandler()
-    handler.setFormatter(JsonLines())
-    return handler

@@ -1,6 +1,8 @@
 """`ksi-tui`: the dashboard, with the engine in its own process.
 
-The engine is imported when the screen connects to it, which is after the first frame.
+Before the first frame there is only a look at the settings' `[ui]`. They are validated, and
+the engine is imported, when the screen connects to it; settings that are refused then end
+the dashboard as they would have before it: an error on stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -9,23 +11,34 @@ import argparse
 import asyncio
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ksi_tui import paths
-from ksi_tui.app import KsiApp, run_dashboard
-from ksi_tui.client import EngineClient
-from ksi_tui.commands.settings import settings
-from ksi_tui.config import Config, config_file
-from ksi_tui.engine.errors import InputError
+from ksi_tui.app import Connect, KsiApp, SettingsRefused, run_dashboard
+from ksi_tui.engine.errors import ConfigError, InputError
+from ksi_tui.settings_file import config_file, read_toml
+from ksi_tui.ui_settings import FirstUi, first_ui
 
-Connect = Callable[[], AbstractAsyncContextManager[EngineClient]]
+if TYPE_CHECKING:
+    from ksi_tui.client import EngineClient
+    from ksi_tui.config import Config
 
 
 def execute(options: argparse.Namespace) -> int:
     """Show the dashboard until its user quits; returns its exit code."""
+    need_terminal()
+    if options.demo:
+        return _demo(options)
+    file = config_file(options.config)
+    return _show(lambda: _settings(options), _ui(options, file), name=_name(file))
+
+
+def need_terminal() -> None:
+    """Raise InputError where no dashboard can be shown."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("the dashboard needs a terminal; `ksi-tui run` works without one")
     if os.environ.get("TERM") == "dumb":
@@ -33,41 +46,89 @@ def execute(options: argparse.Namespace) -> int:
             "the dashboard needs a terminal that can move its cursor, and TERM is dumb; "
             "`ksi-tui run` works on any"
         )
-    if options.demo:
-        with tempfile.TemporaryDirectory(prefix="ksi-tui-demo-") as folder:
-            return _show(_demo_config(Path(folder) / "demo.db"), name="ksi-tui demo", demo=True)
-    return _show(settings(options), name=_name(options.config), demo=False)
 
 
-def _demo_config(database: Path) -> Config:
-    from ksi_tui.demo import demo_config  # noqa: PLC0415 - only where it is asked for
+def _name(file: Path | None) -> str:
+    """Return what the screen calls this engine: its settings file, where that has a name."""
+    return f"ksi-tui {file.stem}" if file and file.stem != "ksi-tui" else "ksi-tui"
 
-    return demo_config(database)
+
+def _demo(options: argparse.Namespace) -> int:
+    import tempfile  # noqa: PLC0415 - only where it is asked for
+
+    def config() -> Config:
+        from ksi_tui.demo import demo_config  # noqa: PLC0415 - validates: after the first frame
+
+        return demo_config(Path(folder) / "demo.db")
+
+    with tempfile.TemporaryDirectory(prefix="ksi-tui-demo-") as folder:
+        return _show(config, _as_asked(FirstUi(), options), name="ksi-tui demo", demo=True)
 
 
-def _show(config: Config, *, name: str, demo: bool) -> int:
-    app = KsiApp(_connect(config), ui=config.ui, name=name, demo=demo, config_hint=_hint(config))
+def _settings(options: argparse.Namespace) -> Config:
+    from ksi_tui.commands.settings import settings  # noqa: PLC0415 - after the first frame
+
+    return settings(options)
+
+
+def _ui(options: argparse.Namespace, file: Path | None) -> FirstUi:
+    """Return `[ui]`; where a first look does not do, from the settings validated as a whole."""
+    found = first_ui(read_toml(file).get("ui", {})) if file else FirstUi()
+    if found is None:
+        found = FirstUi(**_settings(options).ui.model_dump())
+    return _as_asked(found, options)
+
+
+def _as_asked(ui: FirstUi, options: argparse.Namespace) -> FirstUi:
+    return replace(ui, ascii=ui.ascii or options.ascii, read_only=ui.read_only or options.read_only)
+
+
+def _show(read: Callable[[], Config], ui: FirstUi, *, name: str, demo: bool = False) -> int:
+    held = _Held(read)
+    app = KsiApp(
+        _connect(held),
+        ui=ui,
+        name=name,
+        demo=demo,
+        config_hint=str(paths.user_config_file()),
+        filters_file=None if demo else paths.state_dir() / "filters.json",
+        prompts_file=None if demo else paths.state_dir() / "prompts.jsonl",
+        settings=held.shown,
+    )
     return asyncio.run(run_dashboard(app))
 
 
-def _connect(config: Config) -> Connect:
+class _Held:
+    """The settings, read once: behind the first frame and away from the loop of the keys."""
+
+    def __init__(self, read: Callable[[], Config]) -> None:
+        self._read = read
+        self._config: Config | None = None
+
+    def ready_to_start(self) -> Config:
+        """Read the settings and load the engine's code; raises ConfigError."""
+        from ksi_tui.engine import completion_service  # noqa: F401, PLC0415 - loads it
+
+        self._config = self._read()
+        return self._config
+
+    def shown(self) -> dict[str, Any]:
+        """Return the settings that apply, without secrets; nothing before they were read."""
+        from ksi_tui.commands.config import shown  # noqa: PLC0415 - seldom asked for
+
+        return shown(self._config) if self._config is not None else {}
+
+
+def _connect(held: _Held) -> Connect:
     @asynccontextmanager
     async def connect() -> AsyncIterator[EngineClient]:
+        try:
+            config = await asyncio.to_thread(held.ready_to_start)
+        except ConfigError as error:
+            raise SettingsRefused(str(error)) from None
         from ksi_tui.engine import CompletionEngine  # noqa: PLC0415 - after the first frame
 
         async with CompletionEngine(config) as engine:
             yield engine
 
     return connect
-
-
-def _name(explicit: Path | None) -> str:
-    """Return what the screen calls this engine: its settings file, where that has a name."""
-    file = config_file(explicit)
-    return f"ksi-tui {file.stem}" if file and file.stem != "ksi-tui" else "ksi-tui"
-
-
-def _hint(config: Config) -> str:
-    if not config.simulated_only:
-        return ""
-    return str(paths.user_config_file())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ksi_tui.config import Config, ProviderSettings
-from ksi_tui.engine import admissions, events
+from ksi_tui.engine import admissions, events, journal
 from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.attempt import Walker
 from ksi_tui.engine.bookkeeper import Bookkeeper
@@ -34,6 +34,7 @@ from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import CallRecord, Cause, State
+from ksi_tui.engine.offers import Offers
 from ksi_tui.engine.pauses import PauseTable
 from ksi_tui.engine.payload_cache import PayloadCache
 from ksi_tui.engine.provider_controls import ProviderControls
@@ -87,6 +88,7 @@ class Parts:
     injector: Injector
     injections: InjectionEvents
     replies: Replies
+    offers: Offers
     requests: Requests
     snapshots: Snapshots
     checkpoints: Checkpoints
@@ -207,7 +209,7 @@ class Wires:
             self.workers.started()
             self.on_freed()
         else:
-            self.workers.lost(str(data.get("reason", "")))
+            self.workers.lost(str(data.get("reason", "")), self.core.clock())
         self._router.publish(name, data)
 
     def on_circuit(self, provider: str, before: str, after: str, reason: str) -> None:
@@ -244,6 +246,7 @@ def _build(
     build: Callable[[ProviderSettings], Provider] | None,
 ) -> Parts:
     wires = Wires(config.engine.workers, router, store)
+    router.keep(journal.KEPT, journal.Journal(store, clock).keep)
     pauses = PauseTable()
     core = Core(
         config=config,
@@ -272,7 +275,14 @@ def _build(
     conclusions = Conclusions(core, endings)
     kept = Admissions(store.write)
     books = Bookkeeper(
-        config, clock, core.providers, core.tokens, kept, router.publish, wires.write_call
+        config,
+        clock,
+        core.providers,
+        core.tokens,
+        kept,
+        core.diversions,
+        router.publish,
+        wires.write_call,
     )
     walker = Walker(clock, core.providers, kept, books)
     dispatcher = Dispatcher(core, walker, conclusions, endings, locks, keeper)
@@ -282,7 +292,7 @@ def _build(
     intake = Intake(core, conclusions)
     interventions = Interventions(core, conclusions, endings, locks)
     controls = Controls(core, dispatcher)
-    replies = Replies(core, causes)
+    replies = Replies(core, causes, books.closing)
     injector = Injector(core, intake, keeper)
     keeper.deliver = injector.deliver
     return Parts(
@@ -299,6 +309,7 @@ def _build(
         injector=injector,
         injections=InjectionEvents(core, intake, injector, keeper, endings),
         replies=replies,
+        offers=Offers(core, intake),
         requests=Requests(core, causes),
         snapshots=Snapshots(core, causes),
         checkpoints=Checkpoints(core, intake, controls, InjectionCheckpoint(core, keeper)),

@@ -200,6 +200,7 @@ class Walker:
             tools=spec.params.get("tools") or (),
         )
         run.calls.append(live)
+        self.books.opened(live)
         return live
 
 

@@ -15,6 +15,7 @@ from ksi_tui.config import Config
 from ksi_tui.engine import events
 from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.clock import Clock
+from ksi_tui.engine.diversions import Diversions
 from ksi_tui.engine.errors import POLICY, ProviderFault
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import CallRecord, Outcome, Usage
@@ -36,6 +37,7 @@ class Bookkeeper:
         providers: ProviderManager,
         tokens: TokenTracker,
         admissions: Admissions,
+        diversions: Diversions,
         publish: Publish,
         write: Write,
     ) -> None:
@@ -44,9 +46,15 @@ class Bookkeeper:
         self.providers = providers
         self.tokens = tokens
         self.admissions = admissions
+        self.diversions = diversions
         self.closing: set[LiveCall] = set()
         self._publish = publish
         self._write = write
+
+    def opened(self, live: LiveCall) -> None:
+        """Note a call that is to be made: it may be in the place of a provider that is sick."""
+        usable = self.providers.candidates(live.run.ticket.route).usable
+        live.diverted_from = self.diversions.moved(live.candidate, usable, live.started_at)
 
     def progress(self, live: LiveCall, status: str) -> None:
         """Tell subscribers how far a call is."""
@@ -192,6 +200,8 @@ class Bookkeeper:
     def _count(self, live: LiveCall, record: CallRecord) -> None:
         """Add a call to the live sums and to its request's total, which may now be a high one."""
         self.tokens.book(record, live.tokens, self.clock())
+        if live.diverted_from is not None:
+            self._compare(live.diverted_from, live, record)
         ticket, limit = live.run.ticket, self.config.engine.high_usage_tokens
         before = ticket.used_tokens
         ticket.used_tokens += record.usage.total if record.usage is not None else 0
@@ -205,6 +215,16 @@ class Bookkeeper:
                 "threshold": limit,
             }
             self._publish(events.HIGH_USAGE, told)
+
+    def _compare(self, name: str, live: LiveCall, record: CallRecord) -> None:
+        """Note what a diverted call cost more than it would have where it should have gone."""
+        entry = self.providers.get(name)
+        if entry is None or record.usage is None or record.cost is None:
+            return
+        model = entry.answering_model(live.asked_model)
+        there = self.tokens.expected_cost(name, model, record.usage)
+        if there is not None:
+            self.diversions.cost(name, record.cost - there)
 
     def _spent(
         self,

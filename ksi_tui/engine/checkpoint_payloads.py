@@ -161,6 +161,7 @@ def data_of(spec: RequestSpec) -> dict[str, Any]:
     lock = spec.lock
     known = {
         "prompt": spec.prompt,
+        "system": spec.system,
         "messages": [dict(m) for m in spec.messages] if spec.messages is not None else None,
         "agent_id": spec.agent_id,
         "client_id": spec.client_id,

@@ -29,8 +29,6 @@ from ksi_tui.engine.failure_rate import FailureRate
 
 REASON_LIMIT = 300
 """Characters kept of a reason: it may be a provider's error text, and is saved with the state."""
-
-
 MOST_FAILURES = 10_000
 """How many failures in a row are brought back after a restart."""
 
@@ -201,6 +199,16 @@ class Circuit:
         """
         since = self._memory.since
         return now >= until or now < since - (until - since)
+
+    @property
+    def shut(self) -> bool:
+        """Whether it is not closed: it admits nobody, or a probe only."""
+        return self._memory.state is not CircuitState.CLOSED
+
+    @property
+    def epoch(self) -> int:
+        """Another number after each change of state."""
+        return self._epoch
 
     # --- outcomes -----------------------------------------------------------------------
 

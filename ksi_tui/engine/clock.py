@@ -20,6 +20,11 @@ def steady_clock() -> Clock:
     return lambda: offset + monotonic()
 
 
+def time_of_day(at: float) -> str:
+    """Return epoch seconds as the UTC time of day, `03:12:44`."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+
+
 def iso(at: float | None) -> str | None:
     """Return epoch seconds as ISO 8601 UTC with milliseconds, None as None."""
     if at is None:

@@ -40,10 +40,11 @@ from ksi_tui.engine.payloads import (
     Cancel,
     MaybeProvider,
     Nothing,
-    OneRequest,
     Payload,
     PayloadT,
+    Preview,
     ReleaseLock,
+    RequestStatus,
     Results,
     Retry,
     SessionStatus,
@@ -54,6 +55,7 @@ from ksi_tui.engine.payloads import (
 from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.store.base import Store
 from ksi_tui.engine.upkeep.housekeeping import Housekeeper
+from ksi_tui.engine.usage_payloads import JournalPage, Series
 from ksi_tui.engine.views import Level, Snapshot, SnapshotQuery, Totals, Verdict
 
 log = logging.getLogger(__name__)
@@ -220,13 +222,17 @@ class CompletionEngine:
         self._on("completion:cancel", Cancel, lambda p, data: p.bulk.cancel(data))
         self._on("completion:retry", Retry, lambda p, data: p.bulk.retry(data))
         self._on(
-            "completion:request_status", OneRequest, lambda p, d: p.replies.request(d.request_id)
+            "completion:request_status", RequestStatus, lambda p, data: p.replies.request(data)
         )
         self._on("completion:status", Nothing, lambda p, _: p.replies.status())
         self._on("completion:session_status", SessionStatus, lambda p, d: p.replies.session(d))
         self._on("completion:provider_status", MaybeProvider, _provider_status)
         self._on("completion:retry_status", Nothing, _retry_status)
         self._on("completion:token_usage", TokenUsage, lambda p, d: p.replies.token_usage(d))
+        self._on("completion:series", Series, lambda p, d: p.replies.series(d))
+        self._on("system:journal", JournalPage, lambda p, d: p.replies.journal(d))
+        self._on("completion:models", Nothing, lambda p, _: p.offers.models())
+        self._on("completion:preview", Preview, lambda p, d: p.offers.preview(d))
         self._on("completion:requests", FindRequests, lambda p, d: p.requests.requests(d))
         self._on("completion:names", FindNames, lambda p, d: p.requests.names(d))
         self._on("completion:results", Results, lambda p, d: p.replies.results(d))

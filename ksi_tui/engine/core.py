@@ -15,6 +15,7 @@ from typing import Any
 from ksi_tui.config import Config
 from ksi_tui.engine.alarms import Alarms
 from ksi_tui.engine.clock import Clock
+from ksi_tui.engine.diversions import Diversions
 from ksi_tui.engine.events import Router
 from ksi_tui.engine.injection.pending import PendingInjections
 from ksi_tui.engine.models import State
@@ -29,6 +30,7 @@ from ksi_tui.engine.store.base import Store
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import TokenTracker
 from ksi_tui.engine.upkeep.state import Upkeep
+from ksi_tui.engine.usual import UsualTimes
 from ksi_tui.engine.views import Phase
 
 RECENT_ENDED = 40
@@ -68,6 +70,8 @@ class Core:
     recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=RECENT_ENDED))
     recent_failed: deque[Ended] = field(default_factory=lambda: deque(maxlen=RECENT_ENDED))
     failed_new: int = 0
+    usual: UsualTimes = field(default_factory=UsualTimes)
+    diversions: Diversions = field(default_factory=Diversions)
     next_place: int = 1
     next_number: int = 1
     next_finish_seq: int = 1

@@ -210,6 +210,7 @@ class Dispatcher:
         writes: list[Write] = self._locks.take_for(ticket, now)
         if ticket.started_at is None:
             ticket.started_at = now
+            core.usual.waited(ticket.route.model, now - ticket.queued_at)
         ticket.retry_at = None
         ticket.run_clock(now)
         writes.append(self.conclusions.moved(ticket, State.PROCESSING, now))

@@ -41,6 +41,7 @@ class Endings:
         run.note_walk()
         ticket.attempts += 1
         now = self._core.clock()
+        self._core.usual.answered(ticket.route.model, now - (ticket.started_at or now))
         envelope = {
             "ksi": {
                 "provider": live.entry.name,

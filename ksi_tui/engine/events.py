@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 Data = Mapping[str, Any]
 Reply = dict[str, Any]
 Handler = Callable[[Data], Awaitable[Reply]]
+Keep = Callable[[str, Data], None]
 
 SNAPSHOT = "engine:snapshot"
 """First event of every subscription: the state at the moment of subscribing."""
@@ -90,10 +91,13 @@ class Subscription:
         self._buffer.append(event)
         self._wake.set()
 
-    def drain(self) -> list[Event]:
-        """Return what has gathered, at once and without waiting."""
+    def drain(self, limit: int | None = None) -> list[Event]:
+        """Return what has gathered, `limit` events at most, at once and without waiting."""
         events: list[Event] = []
-        while (event := self._next_buffered()) is not None:
+        while limit is None or len(events) < limit:
+            event = self._next_buffered()
+            if event is None:
+                break
             events.append(event)
         return events
 
@@ -142,7 +146,12 @@ class Router:
         self._clock = clock
         self._handlers: dict[str, Handler] = {}
         self._subscriptions: list[Subscription] = []
+        self._kept: dict[str, Keep] = {}
         self._seq = 0
+
+    def keep(self, names: Iterable[str], keep: Keep) -> None:
+        """Hand each notification of these names to `keep` too, at once and before subscribers."""
+        self._kept = dict.fromkeys(names, keep)
 
     def register(self, name: str, handler: Handler) -> None:
         """Let `handler` answer `name`; one handler a name."""
@@ -162,6 +171,9 @@ class Router:
     def publish(self, name: str, data: Data) -> None:
         """Hand a notification to every subscriber whose pattern fits."""
         self._seq += 1
+        keep = self._kept.get(name)
+        if keep is not None:
+            keep(name, data)
         if not self._subscriptions:
             return
         event = Event(self._seq, name, data, self._clock())

@@ -42,7 +42,8 @@ class Watcher(Protocol):
 class LiveCall:
     """One call while it runs. It is the call's observer and moves its clocks.
 
-    `asked_model` is the request's, `model` what answers.
+    `asked_model` is the request's, `model` what answers. `diverted_from` is the provider
+    that would have been called but for its circuit.
     """
 
     run: Run
@@ -69,6 +70,7 @@ class LiveCall:
     closed: Closed | None = None
     pending: CallRecord | None = None
     admission: Admission | None = None
+    diverted_from: str | None = None
 
     @property
     def entry(self) -> Entry:

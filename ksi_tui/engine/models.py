@@ -167,16 +167,18 @@ class LockTerms:
 class RequestSpec:
     """What a caller asked for, as accepted. Kept on disk as the request's payload.
 
-    Exactly one of `prompt` and `messages` is set. `stream` None: stream where the
-    provider can. `params` holds the remaining call parameters (temperature,
-    max_tokens, tools, extra_body …) under their OpenAI names. `injection` says where the
-    result goes, `chain` bounds that, and `injected` marks a completion that an injection became.
+    Exactly one of `prompt` and `messages` is set; `system` goes with a prompt, ahead of the
+    session's earlier turns. `stream` None: stream where the provider can. `params` holds the
+    remaining call parameters (temperature, max_tokens, tools …) under their OpenAI names.
+    `injection` says where the result goes, `chain` bounds that, and `injected` marks a
+    completion that an injection became.
     """
 
     request_id: str
     session_id: str
     model: str
     prompt: str | None = None
+    system: str | None = None
     messages: tuple[Message, ...] | None = None
     agent_id: str | None = None
     client_id: str | None = None
@@ -197,7 +199,10 @@ class RequestSpec:
         """The messages of the request itself, without the session's earlier turns."""
         if self.messages is not None:
             return self.messages
-        return ({"role": "user", "content": self.prompt},)
+        asked: Message = {"role": "user", "content": self.prompt}
+        if self.system is None:
+            return (asked,)
+        return ({"role": "system", "content": self.system}, asked)
 
     @property
     def needs_mcp(self) -> bool:

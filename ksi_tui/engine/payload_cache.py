@@ -74,7 +74,7 @@ class PayloadCache:
 
 def _weight(spec: RequestSpec) -> int:
     """Return about how many characters a payload holds."""
-    texts = [spec.prompt or ""]
+    texts = [spec.prompt or "", spec.system or ""]
     for message in spec.messages or ():
         content = message.get("content")
         texts.append(content if isinstance(content, str) else str(content))

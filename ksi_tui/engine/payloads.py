@@ -115,6 +115,7 @@ class Completion(Payload):
     """Data of `completion:async` and `completion:inject`."""
 
     prompt: Annotated[str, Field(min_length=1)] | None = None
+    system: Annotated[str, Field(min_length=1)] | None = None
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
     model: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)] | None = None
     session_id: Id | None = Field(
@@ -157,6 +158,8 @@ class Completion(Payload):
     def _one_question(self) -> Self:
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("give exactly one of prompt and messages")
+        if self.system is not None and self.messages is not None:
+            raise ValueError("system goes with a prompt; in messages it is the first of them")
         lock = self.conversation_lock
         if lock is not None and lock.enabled and self.agent_id is None:
             raise ValueError("conversation_lock needs agent_id: the agent that will hold the lock")
@@ -216,6 +219,7 @@ class Completion(Payload):
             session_id=session_id,
             model=model,
             prompt=self.prompt,
+            system=self.system,
             messages=tuple(self.messages) if self.messages is not None else None,
             agent_id=self.agent_id,
             client_id=self.client_id,
@@ -236,6 +240,13 @@ class Completion(Payload):
         """The request that this one follows from in a chain of injections."""
         breaker = self.circuit_breaker_config
         return breaker.parent_request_id if breaker is not None else None
+
+
+class Preview(Completion):
+    """Data of `completion:preview`: a request whose text may still be empty."""
+
+    prompt: str | None = None
+    system: str | None = None
 
 
 def _names_in(value: Any) -> Iterator[str]:
@@ -272,7 +283,9 @@ class _OneOrSession(Payload):
 
 
 class Cancel(_OneOrSession):
-    """Data of `completion:cancel`."""
+    """Data of `completion:cancel`. `receipt`: the caller's name for it, kept with the action."""
+
+    receipt: Annotated[Id, Field(max_length=60)] | None = None
 
 
 class Retry(_OneOrSession):
@@ -287,6 +300,12 @@ class OneRequest(Payload):
     """Data of events about one request."""
 
     request_id: Id
+
+
+class RequestStatus(OneRequest):
+    """Data of `completion:request_status`. `sent`: also the messages as they went out."""
+
+    sent: bool = False
 
 
 class OneSession(Payload):
@@ -326,6 +345,8 @@ class TokenUsage(Payload):
     provider: Id | None = None
     hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     bucket_minutes: Annotated[int, Field(ge=1, le=44_640)] | None = None
+    by: Literal["agent", "model", "provider", "session", "day", "hour", "minute"] | None = None
+    limit: Annotated[int, Field(ge=1, le=1_000)] | None = None
 
 
 class AcquireLock(OneSession):

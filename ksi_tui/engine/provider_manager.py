@@ -7,7 +7,7 @@ candidates is `attempt`'s, and who waits is the queue's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ from ksi_tui.engine.rate_limit import RateLimit
 from ksi_tui.engine.substitutes import Substitutes
 from ksi_tui.engine.ticket import Route
 from ksi_tui.engine.worker_health import WorkerHealth
+
+_Kinds = Container[CauseKind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,13 +189,15 @@ class ProviderManager:
         kind = look.opened_by or ErrorKind.PROVIDER_ERROR
         return Hopeless(kind, f"{first.name} is open and not waited for: {look.reason}")
 
-    def obstacle(self, entry: Entry, model: str, now: float, tokens: int = 0) -> Cause | None:
+    def obstacle(
+        self, entry: Entry, model: str, now: float, tokens: int = 0, lifted: _Kinds = ()
+    ) -> Cause | None:
         """Return what keeps a provider from being called for a model now, or None.
 
-        `tokens` is what the call needs, where that is known.
+        `tokens` is what the call needs, where known; `lifted` is looked through: pause or circuit.
         """
         paused = self._pauses.provider(entry.name)
-        if paused is not None:
+        if paused is not None and CauseKind.PAUSE not in lifted:
             return pause_cause(paused)
         if entry.settings.kind == "litellm" and self.workers.starting:
             return Cause(kind=CauseKind.WORKER, target=entry.name, text=self.workers.text)
@@ -205,7 +209,7 @@ class ProviderManager:
                 until=cooling,
                 text=f"{entry.name} cooling (429)",
             )
-        if not entry.circuit.admits(now):
+        if not entry.circuit.admits(now) and CauseKind.CIRCUIT not in lifted:
             look = entry.circuit.look(now)
             probing = look.state is CircuitState.HALF_OPEN
             return Cause(
@@ -246,7 +250,7 @@ class ProviderManager:
                 entry.limit.refused(tokens)
             return Verdict(
                 provider=entry.name,
-                kind=_VERDICTS[cause.kind],
+                kind=VERDICTS[cause.kind],
                 detail=cause.text,
                 until=cause.until,
             )
@@ -386,7 +390,7 @@ _SETTLED = {
     CircuitEffect.OPENS: Settled.OPENS,
 }
 
-_VERDICTS = {
+VERDICTS = {
     CauseKind.PAUSE: VerdictKind.PAUSED,
     CauseKind.COOLDOWN: VerdictKind.COOLING,
     CauseKind.CIRCUIT: VerdictKind.OPEN,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
 
@@ -29,7 +30,18 @@ _ORDER = attrgetter("order")
 class Lane:
     """One session's requests: those that wait, in order, and the one that runs."""
 
-    __slots__ = ("began_since", "ready_since", "running", "session_id", "version", "waiting")
+    __slots__ = (
+        "_agent",
+        "_agents",
+        "began_since",
+        "counted",
+        "line",
+        "ready_since",
+        "running",
+        "session_id",
+        "version",
+        "waiting",
+    )
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
@@ -38,34 +50,121 @@ class Lane:
         self.ready_since: float | None = None
         self.began_since: float | None = None
         self.version = 0
+        self.line: _Ready | None = None
+        self.counted = 0
+        # Most sessions have one agent: a table of counts is there only while they have more.
+        self._agent: str | None = None
+        self._agents: dict[str | None, int] | None = None
 
     @property
     def head(self) -> Ticket | None:
         """The next to run."""
         return self.waiting[0] if self.waiting else None
 
+    def waits_of(self, agent_id: str | None) -> int:
+        """Return how many requests of an agent wait here; O(1)."""
+        if self._agents is not None:
+            return self._agents.get(agent_id, 0)
+        return len(self.waiting) if agent_id == self._agent else 0
+
+    @property
+    def shared(self) -> bool:
+        """Whether requests of several agents wait here."""
+        return self._agents is not None
+
+    def first_of(self, agent_id: str, limit: int) -> Ticket | None:
+        """Return an agent's first request here, of the first `limit` of several agents'."""
+        if self._agents is None:
+            return self.waiting[0] if agent_id == self._agent and self.waiting else None
+        if agent_id not in self._agents:
+            return None
+        first = islice(self.waiting, limit)
+        return next((ticket for ticket in first if ticket.agent_id == agent_id), None)
+
+    def entered(self, agent_id: str | None) -> None:
+        """Count a request that now waits here too."""
+        before = len(self.waiting) - 1
+        if not before:
+            self._agent = agent_id
+        elif self._agents is not None:
+            self._agents[agent_id] = self._agents.get(agent_id, 0) + 1
+        elif agent_id != self._agent:
+            self._agents = {self._agent: before, agent_id: 1}
+        if self.line is not None:
+            self.counted += 1
+            self.line.requests += 1
+
+    def left(self, agent_id: str | None) -> None:
+        """Count a request that waits here no more."""
+        if self._agents is not None:
+            self._agents[agent_id] -= 1
+            if not self._agents[agent_id]:
+                del self._agents[agent_id]
+            if len(self._agents) == 1:
+                (self._agent,) = self._agents
+                self._agents = None
+        if self.line is not None:
+            self.counted -= 1
+            self.line.requests -= 1
+
+    def stand(self, line: _Ready | None) -> None:
+        """Stand in a route's line with all that waits here, or in none."""
+        if self.line is not None:
+            self.line.lanes -= 1
+            self.line.requests -= self.counted
+        self.line = line
+        if line is not None:
+            self.counted = len(self.waiting)
+            line.lanes += 1
+            line.requests += self.counted
+
 
 _Entry = tuple[float, int, Lane, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """All that waits for one route: sessions whose heads nothing of their own holds back.
+
+    `requests` counts what waits behind those heads too; `longest` is the session that has
+    been ready longest.
+    """
+
+    route: Route
+    sessions: int
+    requests: int
+    longest: Lane
 
 
 class _Ready:
     """Lanes whose heads share a route, by class and since when they are ready."""
 
-    __slots__ = ("blocked_epoch", "heaps")
+    __slots__ = ("blocked_epoch", "heaps", "lanes", "requests")
 
     def __init__(self) -> None:
         self.heaps: dict[int, list[_Entry]] = {}
         self.blocked_epoch = -1
+        self.lanes = 0
+        self.requests = 0
 
-    def best(self, now: float) -> tuple[tuple[int, float], int] | None:
-        """Return ((effective class, ready since), class) of the first lane, or None."""
-        best: tuple[tuple[int, float], int] | None = None
+    def longest(self) -> Lane | None:
+        """Return the lane that is ready longest, of whatever class."""
+        self._drop_stale()
+        firsts = [heap[0] for heap in self.heaps.values()]
+        return min(firsts)[2] if firsts else None
+
+    def _drop_stale(self) -> None:
         for level, heap in list(self.heaps.items()):
             while heap and heap[0][3] != heap[0][2].version:
                 heapq.heappop(heap)
             if not heap:
                 del self.heaps[level]
-                continue
+
+    def best(self, now: float) -> tuple[tuple[int, float], int] | None:
+        """Return ((effective class, ready since), class) of the first lane, or None."""
+        best: tuple[tuple[int, float], int] | None = None
+        self._drop_stale()
+        for level, heap in self.heaps.items():
             since = heap[0][0]
             key = (level - int(max(0.0, now - since) // AGEING_S), since)
             if best is None or key < best[0]:
@@ -74,7 +173,7 @@ class _Ready:
 
 
 class QueueManager:
-    """All waiting requests. `gate` says what holds a head back."""
+    """All waiting requests. `gate` says what holds a head back; `changes` counts what changed."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -85,6 +184,7 @@ class QueueManager:
         self._running: dict[str, Lane] = {}
         self._begun: dict[str, Ticket] = {}
         self.waiting_count = 0
+        self.changes = 0
 
     # --- questions -----------------------------------------------------------------------
 
@@ -107,6 +207,13 @@ class QueueManager:
     def begun(self) -> list[Ticket]:
         """Return every waiting head that has run before."""
         return list(self._begun.values())
+
+    def lines(self, limit: int) -> Iterator[Waiting]:
+        """Yield what waits for up to `limit` routes; O(1) each, however many stand there."""
+        for route, ready in list(islice(self._routes.items(), limit)):
+            longest = ready.longest()
+            if longest is not None:
+                yield Waiting(route, ready.lanes, ready.requests, longest)
 
     @property
     def session_count(self) -> int:
@@ -155,6 +262,8 @@ class QueueManager:
             insort(lane.waiting, ticket, key=_ORDER)
         else:
             lane.waiting.append(ticket)
+        lane.entered(ticket.agent_id)
+        self.changes += 1
         self.waiting_count += 1
 
     def take(self, now: float, serves: Callable[[Route], bool]) -> Ticket | None:
@@ -183,7 +292,10 @@ class QueueManager:
 
     def _start(self, lane: Lane) -> Ticket:
         ticket = lane.waiting.pop(0)
+        lane.left(ticket.agent_id)
+        lane.stand(None)
         lane.running = ticket
+        self.changes += 1
         lane.began_since, lane.ready_since = lane.ready_since, None
         lane.version += 1
         self.waiting_count -= 1
@@ -215,6 +327,8 @@ class QueueManager:
             if index >= len(lane.waiting) or lane.waiting[index] is not ticket:
                 return
             del lane.waiting[index]
+            lane.left(ticket.agent_id)
+            self.changes += 1
             self.waiting_count -= 1
             if index:
                 return
@@ -240,6 +354,8 @@ class QueueManager:
     def _place(self, lane: Lane, now: float) -> None:
         """Put a lane where its head belongs: into a ready heap, or nowhere."""
         lane.version += 1
+        self.changes += 1
+        lane.stand(None)
         head = lane.head
         self._begun.pop(lane.session_id, None)
         if head is not None and head.started_at is not None:
@@ -260,3 +376,4 @@ class QueueManager:
         self._entry_seq += 1
         entry = (lane.ready_since, self._entry_seq, lane, lane.version)
         heapq.heappush(ready.heaps.setdefault(head.level, []), entry)
+        lane.stand(ready)

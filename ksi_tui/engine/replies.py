@@ -6,6 +6,7 @@ Reads only. Times leave as ISO 8601 UTC, and nothing here ever contains a key.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import asdict
 from heapq import nlargest
 from typing import Any
@@ -15,14 +16,20 @@ from ksi_tui.engine.continuity import history_report
 from ksi_tui.engine.control_replies import circuit_reply, pause_reply, paused_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import NotFound
-from ksi_tui.engine.models import CauseKind, State
-from ksi_tui.engine.payloads import Results, SessionStatus, TokenUsage
+from ksi_tui.engine.journal import journal_page
+from ksi_tui.engine.live_call import LiveCall
+from ksi_tui.engine.models import CauseKind, PauseScope, State, Usage
+from ksi_tui.engine.payloads import RequestStatus, Results, SessionStatus, TokenUsage
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.request_report import request_report
+from ksi_tui.engine.sent import sent_report
 from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.upkeep.response_writer import unfiled_count
+from ksi_tui.engine.usage_groups import usage_groups
+from ksi_tui.engine.usage_payloads import JournalPage, Series
 from ksi_tui.engine.usage_report import usage_report
+from ksi_tui.engine.usage_series import series_report
 from ksi_tui.engine.why.causes import Causes
 from ksi_tui.engine.why.chain import Chains
 from ksi_tui.engine.why.outlook import Outlooks
@@ -37,11 +44,12 @@ SESSION_REQUESTS = 200
 
 
 class Replies:
-    """Answers the status events."""
+    """Answers the status events. `closing`: the stopped calls whose upstream is still open."""
 
-    def __init__(self, core: Core, causes: Causes) -> None:
+    def __init__(self, core: Core, causes: Causes, closing: Iterable[LiveCall]) -> None:
         self._core = core
         self._causes = causes
+        self._closing = closing
         self._chains = Chains(core, causes)
         self._outlooks = Outlooks(core, causes)
 
@@ -98,19 +106,24 @@ class Replies:
     def _pauses_hold_everything(self) -> bool:
         """Whether something waits and nothing will go on until somebody resumes it.
 
-        Looks no further than the first request that runs or waits for anything else.
+        Costs what there are routes and pauses, whatever waits.
         """
         core = self._core
-        if not len(core.pauses) or core.queue.running_count or not core.queue.session_count:
+        sessions = core.queue.session_count
+        if not len(core.pauses) or core.queue.running_count or not sessions:
             return False
         if core.pauses.engine is not None:
             return True
         now = core.clock()
-        heads = (lane.head for lane in core.queue.lanes())
-        return all(
-            head is not None and self._causes.cause(head, now).kind is CauseKind.PAUSE
-            for head in heads
+        held = sum(
+            pause.scope is PauseScope.SESSION and core.queue.lane(pause.id or "") is not None
+            for pause in core.pauses
         )
+        for line in core.queue.lines(sessions):
+            if self._causes.of_line(line, now).kind is not CauseKind.PAUSE:
+                return False
+            held += line.sessions
+        return held == sessions
 
     def _housekeeping(self) -> dict[str, Any]:
         upkeep = self._core.upkeep
@@ -138,13 +151,14 @@ class Replies:
 
     # --- one request, one session ------------------------------------------------------------
 
-    async def request(self, request_id: str) -> dict[str, Any]:
+    async def request(self, data: RequestStatus) -> dict[str, Any]:
         """Answer `completion:request_status`."""
-        core = self._core
+        core, request_id = self._core, data.request_id
         stored, ticket = await self._both(request_id)
         if stored is None:
             raise NotFound(f"no request {request_id!r}")
-        report = request_report(stored, ticket)
+        closing = [call for call in self._closing if call.run.ticket.request_id == request_id]
+        report = request_report(stored, ticket, closing)
         if ticket is None and not stored.state.final:
             report |= left_behind()
         if ticket is not None and not ticket.state.final:
@@ -154,9 +168,24 @@ class Replies:
                 **why_reply(chain, self._outlooks.outlook(ticket, now)),
                 "moves": [outlook_reply(each) for each in self._outlooks.moves(chain, now)],
                 "position": core.queue.position(ticket),
+                "session_position": self._session_position(ticket),
                 "deadline_left_s": round(ticket.timeout_s - ticket.deadline_spent(now), 1),
+                "deadline_at": iso(ticket.deadline_at()),
             }
+        if data.sent:
+            report["sent"] = await sent_report(stored, ticket, core.store)
         return report
+
+    def _session_position(self, ticket: Ticket) -> dict[str, int]:
+        """Return its place among the unfinished of its session, the running one first."""
+        queue = self._core.queue
+        lane = queue.lane(ticket.session_id)
+        running = int(lane is not None and lane.running is not None)
+        place = queue.position(ticket)
+        return {
+            "at": place + running if place else 1,
+            "of": queue.depth(ticket.session_id) + running,
+        }
 
     async def _both(self, request_id: str) -> tuple[StoredRequest | None, Ticket | None]:
         """Return what the store and the queue know of a request, of one and the same moment."""
@@ -177,6 +206,7 @@ class Replies:
         core, session_id = self._core, data.session_id
         known = await core.store.session(session_id) or core.sessions.get(session_id)
         stored = await core.store.session_requests(session_id, SESSION_REQUESTS)
+        spent = await core.store.spent_of([request.spec.request_id for request in stored])
         lane, lock = core.queue.lane(session_id), core.locks.get(session_id)
         pause = core.pauses.session(session_id)
         size = len(lane.waiting) if lane else 0
@@ -184,7 +214,10 @@ class Replies:
         return {
             "session_id": session_id,
             "exists": known is not None,
-            "completions": [self._completion(request) for request in stored],
+            "completions": [
+                self._completion(request, *spent.get(request.spec.request_id, (None, None)))
+                for request in stored
+            ],
             "queue": {
                 "exists": lane is not None,
                 "queue_size": size,
@@ -200,18 +233,25 @@ class Replies:
                 "conversation_locked": lock is not None,
                 "lock_holder": lock.holder if lock else None,
                 "lock_expiry": iso(lock.expires_at) if lock else None,
+                "lock_granted": iso(lock.granted_at) if lock else None,
+                "lock_extended": lock.extended if lock else 0,
+                "turn_count": known.turn_count if known else 0,
+                "lock_request": lock.request_id if lock else None,
                 "paused": None if pause is None else pause_reply(pause),
                 "agents": sorted(known.agents) if known else [],
             },
             **({"history": await history_report(session_id, core.store)} if data.history else {}),
         }
 
-    def _completion(self, stored: StoredRequest) -> dict[str, Any]:
+    def _completion(
+        self, stored: StoredRequest, usage: Usage | None, cost: float | None
+    ) -> dict[str, Any]:
         ticket = self._core.tickets.get(stored.spec.request_id)
-        why, cause = stored.error_message, None
+        why, cause, phase = stored.error_message, None, str(stored.state)
         if ticket is not None and not ticket.state.final:
             found = self._causes.cause(ticket, self._core.clock())
             why, cause = found.text, cause_reply(found)
+            phase = str(self._causes.phase(ticket, self._core.clock()))
         return {
             "request_id": stored.spec.request_id,
             "status": str(ticket.state if ticket else stored.state),
@@ -221,6 +261,19 @@ class Replies:
             "started_at": iso(stored.started_at),
             "completed_at": iso(stored.finished_at),
             "attempts": ticket.attempts if ticket else stored.attempts,
+            "max_attempts": ticket.max_attempts if ticket else stored.max_attempts,
+            "phase": phase,
+            "agent_id": stored.spec.agent_id,
+            "asked_model": stored.spec.model,
+            "model": stored.answered_model,
+            "provider": stored.provider,
+            "error_kind": str(stored.error_kind) if stored.error_kind else None,
+            "ttft_ms": stored.ttft_ms,
+            "tokens": usage.total if usage else None,
+            "estimated": bool(usage and usage.estimated),
+            "cost": cost,
+            "by": stored.by,
+            "reason": stored.reason,
         }
 
     async def results(self, data: Results) -> dict[str, Any]:
@@ -264,7 +317,7 @@ class Replies:
 
     def _provider(self, entry: Entry, now: float) -> dict[str, Any]:
         look, stats, settings = entry.circuit.look(now), entry.health.stats(now), entry.settings
-        cooling = [until for until in entry.cooldowns.values() if until > now]
+        cooling = {model: until for model, until in entry.cooldowns.items() if until > now}
         pause = self._core.pauses.provider(entry.name)
         return {
             "provider": entry.name,
@@ -273,7 +326,8 @@ class Replies:
             ),
             "circuit_breaker": circuit_reply(look),
             "paused": None if pause is None else pause_reply(pause),
-            "cooldown_until": iso(max(cooling)) if cooling else None,
+            "cooldown_until": iso(max(cooling.values())) if cooling else None,
+            "cooldowns": {model: iso(until) for model, until in cooling.items()},
             "limits": _limits(entry, now),
             "stats": {
                 **asdict(stats),
@@ -320,8 +374,19 @@ class Replies:
 
     async def token_usage(self, data: TokenUsage) -> dict[str, Any]:
         """Answer `completion:token_usage`."""
-        core = self._core
-        return await usage_report(core.store, data, core.clock(), len(core.sessions))
+        core, now = self._core, self._core.clock()
+        if data.by is None:
+            return await usage_report(core.store, data, now, len(core.sessions))
+        groups = await usage_groups(core.store, data, now)
+        return {**await usage_report(core.store, data, now, len(core.sessions)), "groups": groups}
+
+    async def series(self, data: Series) -> dict[str, Any]:
+        """Answer `completion:series`."""
+        return await series_report(self._core.store, data, self._core.clock())
+
+    async def journal(self, data: JournalPage) -> dict[str, Any]:
+        """Answer `system:journal`."""
+        return await journal_page(self._core.store, data)
 
 
 def _limits(entry: Entry, now: float) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ksi_tui.engine.clock import iso
@@ -14,15 +15,23 @@ from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.injection.report import injection_report, injection_timeline
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import AttemptRecord, CallRecord, Outcome, Usage, Verdict
+from ksi_tui.engine.providers.base import OnWorkers
 from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Ticket
+from ksi_tui.engine.token_tracker import estimate
 
 
-def request_report(stored: StoredRequest, ticket: Ticket | None) -> dict[str, Any]:
-    """Return the reply of `completion:request_status` but for what only the queue knows."""
+def request_report(
+    stored: StoredRequest, ticket: Ticket | None, closing: Sequence[LiveCall] = ()
+) -> dict[str, Any]:
+    """Return the reply of `completion:request_status` but for what only the queue knows.
+
+    `closing` are its calls that were stopped and whose upstream is not known to be closed yet;
+    they are booked only then.
+    """
     spec = stored.spec
     live = ticket.run.call if ticket is not None and ticket.run is not None else None
-    attempts = _attempts(stored, ticket)
+    attempts = _attempts(stored, ticket, closing)
     state = ticket.state if ticket is not None else stored.state
     error = None
     kind = ticket.error_kind if ticket is not None else stored.error_kind
@@ -59,8 +68,11 @@ def request_report(stored: StoredRequest, ticket: Ticket | None) -> dict[str, An
         "attempts_spent": ticket.attempts if ticket else stored.attempts,
         "max_attempts": ticket.max_attempts if ticket else stored.max_attempts,
         "interruptions": ticket.interruptions if ticket else stored.interruptions,
+        "timeout_s": spec.timeout_s,
+        "injected": spec.injected,
         "error": error,
         "prompt": spec.prompt,
+        "system": spec.system,
         "messages": [dict(message) for message in spec.messages] if spec.messages else None,
         "history": "session" if spec.history else "none",
         "params": dict(spec.params),
@@ -77,10 +89,19 @@ def request_report(stored: StoredRequest, ticket: Ticket | None) -> dict[str, An
     }
 
 
-def _attempts(stored: StoredRequest, ticket: Ticket | None) -> list[dict[str, Any]]:
+def _attempts(
+    stored: StoredRequest, ticket: Ticket | None, closing: Sequence[LiveCall]
+) -> list[dict[str, Any]]:
     calls: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for call in sorted(stored.calls, key=lambda call: call.ordinal):
-        calls[call.attempt].append(_call(call))
+    booked = {(call.attempt, call.ordinal) for call in stored.calls}
+    unbooked = [
+        (each.pending, True)
+        for each in closing
+        if each.pending is not None and (each.run.attempt, each.ordinal) not in booked
+    ]
+    ended = [*((call, False) for call in stored.calls), *unbooked]
+    for call, open_still in sorted(ended, key=lambda each: each[0].ordinal):
+        calls[call.attempt].append(_call(call) | {"closing": open_still})
     run = ticket.run if ticket is not None else None
     attempts = [
         _attempt(record, calls.get(record.attempt, []))
@@ -94,9 +115,9 @@ def _attempts(stored: StoredRequest, ticket: Ticket | None) -> list[dict[str, An
             started_at=run.started_at,
             verdicts=tuple(run.verdicts),
         )
-        booked = {each.ordinal: _call(each.pending) for each in run.calls if each.pending}
-        booked |= {call["ordinal"]: call for call in calls.get(run.attempt, [])}
-        live = [booked.get(each.ordinal) or _live(each) for each in run.calls]
+        known = {each.ordinal: _call(each.pending) for each in run.calls if each.pending}
+        known |= {call["ordinal"]: call for call in calls.get(run.attempt, [])}
+        live = [known.get(each.ordinal) or _live(each) for each in run.calls]
         attempts.append(_attempt(record, live))
     return attempts
 
@@ -157,6 +178,7 @@ def _call(call: CallRecord) -> dict[str, Any]:
         "waste": call.waste,
         "partial_text": call.partial_text,
         "upstream_closed_ms": call.upstream_closed_ms,
+        "closing": False,
     }
 
 
@@ -184,9 +206,36 @@ def _live(call: LiveCall) -> dict[str, Any]:
         "waste": False,
         "partial_text": None,
         "upstream_closed_ms": None,
+        "closing": False,
+        "stream": call.stream,
         "tokens_so_far": call.tokens,
         "clock": call.clock_name,
         "clock_ends_at": iso(call.idle_at),
+        "estimate": _estimate(call),
+        "worker": _worker(call),
+    }
+
+
+def _estimate(call: LiveCall) -> dict[str, Any]:
+    """Return, crudely, what a running call has used so far, and the dollars where `[prices]` tell.
+
+    Its tokens so far are those that were counted as they came.
+    """
+    usage = estimate(messages=[*call.history, *call.messages], tools=call.tools)
+    usage = replace(usage, output=call.tokens)
+    cost, _ = call.watcher.tokens.price(call.model, usage, None, None)
+    return {**usage.plain(), "cost": cost}
+
+
+def _worker(call: LiveCall) -> dict[str, Any] | None:
+    provider = call.entry.provider
+    found = provider.worker_of(call) if isinstance(provider, OnWorkers) else None
+    if found is None:
+        return None
+    return {
+        "worker": found.worker,
+        "pid": found.pid,
+        "up_s": None if found.up_s is None else round(found.up_s, 1),
     }
 
 
@@ -200,7 +249,10 @@ def _sums(calls: Sequence[CallRecord]) -> tuple[Usage | None, float | None, int]
 
 
 def _timeline(stored: StoredRequest, attempts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what happened, oldest first: `{at, what, text}` with a short text each."""
+    """Return what happened, oldest first: `{at, what, text}` with a short text each.
+
+    What a person or program did also has `by`, `reason` and `detail`.
+    """
     entries = [_entry(iso(stored.queued_at), "queued", f"priority {stored.spec.priority}")]
     for attempt in attempts:
         entries.append(_entry(attempt["started_at"], "attempt", f"attempt {attempt['attempt']}"))
@@ -227,7 +279,8 @@ def _timeline(stored: StoredRequest, attempts: Sequence[dict[str, Any]]) -> list
     entries += [_entry(iso(at), what, text) for at, what, text in injection_timeline(stored)]
     for action in stored.actions:
         text = " · ".join(part for part in (action.by, action.reason, action.detail) if part)
-        entries.append(_entry(iso(action.at), action.name, text))
+        told = _entry(iso(action.at), action.name, text)
+        entries.append(told | {"by": action.by, "reason": action.reason, "detail": action.detail})
     if stored.finished_at is not None:
         entries.append(
             _entry(iso(stored.finished_at), str(stored.state), stored.error_message or "")

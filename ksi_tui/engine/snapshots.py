@@ -6,21 +6,24 @@ window only, and the order of sessions is worked out at most once a second.
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from itertools import chain, islice
+from operator import attrgetter
 
+from ksi_tui.engine.attention import Attention
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.models import Lock, Pause, PauseScope, State
+from ksi_tui.engine.models import CauseKind, Lock, Pause, PauseScope, State
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.queue_manager import Lane
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.upkeep.response_writer import unfiled_count
+from ksi_tui.engine.verdicts import Verdicts, forced
 from ksi_tui.engine.views import (
     ActiveView,
     CircuitLook,
     HousekeepingView,
-    Level,
     Live,
     LockView,
     PauseView,
@@ -30,17 +33,16 @@ from ksi_tui.engine.views import (
     Snapshot,
     SnapshotQuery,
     Totals,
-    Verdict,
 )
-from ksi_tui.engine.why.causes import Causes, seconds
+from ksi_tui.engine.why.causes import Causes, open_calls, seconds
 from ksi_tui.engine.why.chain import Chains
-from ksi_tui.engine.why.lock_holder import work_of
+from ksi_tui.engine.why.explain import Explanations
+from ksi_tui.engine.why.lock_holder import Holders, Work
 from ksi_tui.engine.why.outlook import Outlooks
+from ksi_tui.engine.why.survey import Freshness, Surveys
 
 ORDER_EVERY_S = 1.0
 """How often the order of the session list is worked out anew."""
-FAILING = 0.5
-"""A provider that answers a smaller share of its calls in 5 minutes degrades the verdict."""
 ENDED_SHOWN_S = 600.0
 """How long an ended request stays among the active ones."""
 
@@ -55,6 +57,11 @@ class Snapshots:
         self._causes = causes
         self._chains = Chains(core, causes)
         self._outlooks = Outlooks(core, causes)
+        self._surveys = Surveys(core, causes)
+        self._verdicts = Verdicts(core, self._surveys)
+        self._explain = Explanations(core, causes, self._surveys)
+        self._attention = Attention(core, causes, self._surveys)
+        self._holders, self._fresh = Holders(core), Freshness(core)
         self._lanes: list[Lane] = []
         self._ordered_at = 0.0
         self._ordered_count = -1
@@ -66,11 +73,13 @@ class Snapshots:
         lanes = self._waiting_lanes(now)
         window = lanes[query.queue_offset : query.queue_offset + query.queue_limit]
         providers = tuple(self._provider(e, now) for e in self._core.providers.entries())
-        locks = sorted(self._core.locks, key=lambda lock: lock.expires_at)
+        locks = nsmallest(query.lock_limit, self._core.locks, key=attrgetter("expires_at"))
         pauses = self._core.pauses
+        holders = self._holders.again(anew=self._fresh.over(now))
+        attention, attention_total = self._attention.rows(query.attention_limit, now)
         return Snapshot(
             at=now,
-            verdict=self._verdict(now),
+            verdict=self._verdicts.verdict(now),
             totals=self._totals(now),
             simulated_only=self._core.providers.simulated_only,
             active=active,
@@ -78,12 +87,14 @@ class Snapshots:
             queues=tuple(self._queue(lane, now) for lane in window if lane.head is not None),
             queues_total=len(lanes),
             providers=providers,
-            locks=tuple(self._lock(lock, now) for lock in locks[: query.lock_limit]),
-            locks_total=len(locks),
+            locks=tuple(self._lock(lock, holders, now) for lock in locks),
+            locks_total=len(self._core.locks),
             pauses=tuple(self._pause(p, now) for p in islice(pauses, query.pause_limit)),
             pauses_total=len(pauses),
             tokens=self._core.tokens.view(now, query.trend_points),
-            live=self._live(query.request_id, now) if query.request_id else None,
+            live=self._live(query, now),
+            attention=attention,
+            attention_total=attention_total,
             notices=self._notices(),
             housekeeping=self._housekeeping(),
         )
@@ -107,6 +118,8 @@ class Snapshots:
     def _active(self, query: SnapshotQuery, now: float) -> tuple[tuple[ActiveView, ...], int]:
         """Return running ones worst first, then those in backoff, then what ended a moment ago."""
         core = self._core
+        if query.provider is not None:
+            return self._called(query, query.provider, now)
         views = [
             self._active_view(lane.running, now)
             for lane in core.queue.running_lanes()
@@ -122,6 +135,16 @@ class Snapshots:
         both = chain(views, ended)
         shown = list(both)[query.active_offset : query.active_offset + query.active_limit]
         return tuple(shown), total
+
+    def _called(
+        self, query: SnapshotQuery, provider: str, now: float
+    ) -> tuple[tuple[ActiveView, ...], int]:
+        """Return the requests that one provider is called for, the worst first."""
+        tickets = [call.run.ticket for call in open_calls(self._core, provider)]
+        views = [self._active_view(ticket, now) for ticket in tickets]
+        views.sort(key=lambda view: (_WORST_FIRST.get(view.phase, 3), -view.age_s))
+        end = query.active_offset + query.active_limit
+        return tuple(views[query.active_offset : end]), len(views)
 
     def _active_view(self, ticket: Ticket, now: float) -> ActiveView:
         run = ticket.run
@@ -145,9 +168,10 @@ class Snapshots:
             why="" if plain else self._causes.cause(ticket, now).text,
         )
 
-    def _live(self, request_id: str, now: float) -> Live | None:
-        ticket = self._core.tickets.get(request_id)
-        if ticket is None:
+    def _live(self, query: SnapshotQuery, now: float) -> Live | None:
+        request_id = query.request_id
+        ticket = self._core.tickets.get(request_id) if request_id else None
+        if ticket is None or request_id is None:
             return None
         view = self._active_view(ticket, now)
         call = ticket.run.call if ticket.run is not None else None
@@ -155,6 +179,9 @@ class Snapshots:
         outlook = self._outlooks.outlook(ticket, now)
         causes = self._chains.chain(ticket, now)
         final = ticket.state.final
+        moves = () if final else self._outlooks.moves(causes, now)
+        wanted = query.explain and not final
+        explained = self._explain.of(causes, self._waiting_lanes(now), moves, now) if wanted else {}
         return Live(
             request_id=request_id,
             phase=view.phase,
@@ -171,7 +198,8 @@ class Snapshots:
             if_nobody_acts=None if final else outlook.text,
             outlook=None if final else outlook,
             chain=None if final else causes,
-            moves=() if final else self._outlooks.moves(causes, now),
+            moves=moves,
+            **explained,
         )
 
     # --- sessions ----------------------------------------------------------------------------
@@ -199,10 +227,10 @@ class Snapshots:
             why=self._causes.cause(head, now).text,
         )
 
-    def _lock(self, lock: Lock, now: float) -> LockView:
+    def _lock(self, lock: Lock, holders: Holders, now: float) -> LockView:
         lane = self._core.queue.lane(lock.session_id)
-        waiting = sum(t.agent_id != lock.holder for t in lane.waiting) if lane else 0
-        doing, phase = self._holder_does(lock, now)
+        waiting = len(lane.waiting) - lane.waits_of(lock.holder) if lane else 0
+        doing, phase = self._holder_does(holders.work_of(lock), now)
         return LockView(
             session_id=lock.session_id,
             holder=lock.holder,
@@ -220,6 +248,8 @@ class Snapshots:
             waiting = queue.waiting_count
         elif pause.scope is PauseScope.SESSION:
             waiting = queue.depth(pause.id or "")
+        elif (found := self._surveys.at(now)).complete:
+            waiting = found.held_by(CauseKind.PAUSE, pause.target)[0]
         return PauseView(
             scope=str(pause.scope),
             id=pause.id,
@@ -229,8 +259,7 @@ class Snapshots:
             waiting=waiting,
         )
 
-    def _holder_does(self, lock: Lock, now: float) -> tuple[str, Phase | None]:
-        work = work_of(self._core, lock)
+    def _holder_does(self, work: Work | None, now: float) -> tuple[str, Phase | None]:
         if work is not None and not work.ticket.state.final:
             phase = self._causes.phase(work.ticket, now)
             does = "runs" if work.ticket.run is not None else "waits"
@@ -273,17 +302,20 @@ class Snapshots:
         if pause is not None:
             return paused(pause)
         if look.forced is not None:
-            return f"{look.forced_text}{_left(look.forced_until, now)}"
+            return forced(look, now)
         if look.state is CircuitState.OPEN:
             if look.open_until is None or look.open_until <= now:
-                return f"open, next call is its probe; {look.reason}"
-            return f"probe in {seconds(look.open_until - now)}; {look.reason}"
+                return f"open, next call is its probe; {self._waits(entry, now) or look.reason}"
+            left = seconds(look.open_until - now)
+            return f"probe in {left}; {self._waits(entry, now) or look.reason}"
         if look.state is CircuitState.HALF_OPEN:
             return "probing with one call"
         if cooling is not None:
             return f"429: called again in {seconds(cooling - now)}"
         if entry.full:
-            return f"full: {entry.in_flight} of {entry.settings.max_concurrency}"
+            waits = self._waits(entry, now)
+            full = f"full: {entry.in_flight} of {entry.settings.max_concurrency}"
+            return f"{full}; {waits}" if waits else full
         limited = entry.limit.obstacle(now) if entry.limit is not None else None
         if limited is not None:
             return f"{limited.text}; again in {seconds(limited.until - now)}"
@@ -292,50 +324,14 @@ class Snapshots:
             return workers.text
         if stats.last_error is not None and now - stats.last_error.at < 60:
             return f"{seconds(now - stats.last_error.at)} ago: {stats.last_error.kind}"
-        return ""
+        return self._verdicts.takes(entry.name, now)
+
+    def _waits(self, entry: Entry, now: float) -> str:
+        """Return how many requests wait for this provider, which cannot be called now."""
+        requests, _ = self._surveys.at(now).of_provider.get(entry.name, (0, 0))
+        return f"{requests} wait for it" if requests else ""
 
     # --- the whole ---------------------------------------------------------------------------
-
-    def _verdict(self, now: float) -> Verdict:
-        core = self._core
-        if core.store.fault is not None:
-            return Verdict(level=Level.READ_ONLY, cause=core.store.fault)
-        if core.draining:
-            return Verdict(level=Level.STOPPING, cause=f"{core.queue.running_count} still run")
-        if core.pauses.engine is not None:
-            return Verdict(level=Level.PAUSED, cause=f"engine {paused(core.pauses.engine)}")
-        entries = core.providers.entries()
-        sick = [e for e in entries if e.circuit.look(now).state is not CircuitState.CLOSED]
-        if sick:
-            worst = sick[0]
-            look = worst.circuit.look(now)
-            more = f" and {len(sick) - 1} more" if len(sick) > 1 else ""
-            began = look.outage_since or look.since or now
-            state = f"{look.state.replace('_', '-')} {seconds(now - began)}"
-            left = _probe(look.open_until, now)
-            if look.forced is not None:
-                state, left = look.forced_text, _left(look.forced_until, now)
-            cause = f"{worst.name} {state}{left}{more}"
-            level = Level.DOWN if len(sick) == len(entries) else Level.DEGRADED
-            return Verdict(level=level, cause=cause)
-        cooling = [e.name for e in entries if any(u > now for u in e.cooldowns.values())]
-        if cooling:
-            return Verdict(level=Level.DEGRADED, cause=f"{', '.join(cooling)} cooling (429)")
-        failing = [
-            e for e in entries if (rate := e.health.ok_rate(now)) is not None and rate < FAILING
-        ]
-        if failing:
-            share = 1 - (failing[0].health.ok_rate(now) or 0.0)
-            cause = f"{failing[0].name} failed {share:.0%} of its calls in 5 minutes"
-            return Verdict(level=Level.DEGRADED, cause=cause)
-        if core.providers.workers.starting:
-            return Verdict(level=Level.OK, cause=core.providers.workers.text)
-        forced = next((e for e in entries if e.circuit.look(now).forced is not None), None)
-        if forced is not None:
-            look = forced.circuit.look(now)
-            cause = f"{forced.name} {look.forced_text}{_left(look.forced_until, now)}"
-            return Verdict(level=Level.OK, cause=cause)
-        return Verdict(level=Level.OK, cause="no circuit is open, nothing cools down")
 
     def _totals(self, now: float) -> Totals:
         core = self._core
@@ -353,20 +349,6 @@ class Snapshots:
             cost_today=core.tokens.cost_today(now),
             unpriced_today=core.tokens.unpriced_today(now),
         )
-
-
-def _probe(open_until: float | None, now: float) -> str:
-    """Return when a circuit's probe goes, as part of the verdict."""
-    if open_until is None:
-        return ""
-    if open_until <= now:
-        return ", the next call is its probe"
-    return f", probe in {seconds(open_until - now)}"
-
-
-def _left(until: float | None, now: float) -> str:
-    """Return how much is left of a forced state, as part of a sentence."""
-    return "" if until is None else f", {seconds(until - now)} left"
 
 
 def _pace(ticket: Ticket, now: float) -> float | None:

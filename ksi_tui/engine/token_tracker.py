@@ -147,7 +147,7 @@ class TokenTracker:
         wins, found by the model's name with or without its route prefix; a bucket without a
         price of its own costs what input (cache) or output (reasoning) does.
         """
-        prices = self._prices_of(model)
+        prices = self.prices_of(model)
         if prices is None:
             known = cost is not None and math.isfinite(cost) and cost >= 0
             return (cost, version) if known else (None, None)
@@ -163,6 +163,19 @@ class TokenTracker:
         )
         return micro_dollars / 1_000_000, SETTINGS_VERSION
 
+    def expected_cost(self, provider: str, model: str, usage: Usage) -> float | None:
+        """Return what so much would cost at a provider: by `[prices]`, else as its day went.
+
+        None where neither is known: nothing priced there today, or something unpriced.
+        """
+        cost, _ = self.price(model, usage, None, None)
+        if cost is not None:
+            return cost
+        today = self._today.get(provider)
+        if today is None or not today.cost or not today.total or today.unpriced:
+            return None
+        return today.cost / today.total * usage.total
+
     def savings(self, model: str, usage: Usage, savings: float | None) -> float | None:
         """Return the dollars that a call's cache reads were cheaper than input; None: no price.
 
@@ -170,13 +183,14 @@ class TokenTracker:
         """
         if not usage.cache_read:
             return 0.0
-        prices = self._prices_of(model)
+        prices = self.prices_of(model)
         if prices is None:
             return savings if savings is not None and math.isfinite(savings) else None
         reading = prices.input if prices.cache_read is None else prices.cache_read
         return usage.cache_read * (prices.input - reading) / 1_000_000
 
-    def _prices_of(self, model: str) -> PriceSettings | None:
+    def prices_of(self, model: str) -> PriceSettings | None:
+        """Return the prices that `[prices]` has for a model, None when it has none."""
         name = model
         while name:
             if name in self._prices:

@@ -23,6 +23,7 @@ async def usage_report(
     `hours` reach back from `now`, widened to the whole minutes that the sums are kept by (whole
     hours or days where only those are kept). `trend` leaves out buckets in which no call ended.
     """
+    query = usage_query(data, now)
     selectors = {
         "agent_id": data.agent_id,
         "model": data.model,
@@ -30,23 +31,26 @@ async def usage_report(
         "provider": data.provider,
     }
     chosen = {name: value for name, value in selectors.items() if value is not None}
-    since = None if data.hours is None else max(0.0, now - data.hours * 3600)
-    query = UsageQuery(
-        agent_id=data.agent_id,
-        model=data.model,
-        session_id=data.session_id,
-        provider=data.provider,
-        since=since,
-    )
     totals = dict(await store.usage(query)).get("", UsageTotals())
     reply: dict[str, Any] = {**chosen, "usage": sums_reply(totals)}
     if not chosen:
-        reply |= await _everybody(store, since, totals)
+        reply |= await _everybody(store, query.since, totals)
         reply["active_sessions"] = active_sessions
     if data.bucket_minutes is not None:
         buckets = await store.usage(replace(query, bucket_s=data.bucket_minutes * 60))
         reply["trend"] = [{"at": iso(float(at)), **sums_reply(sums)} for at, sums in buckets]
     return reply
+
+
+def usage_query(data: TokenUsage, now: float) -> UsageQuery:
+    """Return the question to the store for what is selected, over the time that is asked for."""
+    return UsageQuery(
+        agent_id=data.agent_id,
+        model=data.model,
+        session_id=data.session_id,
+        provider=data.provider,
+        since=None if data.hours is None else max(0.0, now - data.hours * 3600),
+    )
 
 
 async def _everybody(store: Reader, since: float | None, totals: UsageTotals) -> dict[str, Any]:
@@ -56,12 +60,17 @@ async def _everybody(store: Reader, since: float | None, totals: UsageTotals) ->
         "active_agents": _named(agents),
         "active_models": _named(models),
         "mcp_statistics": mcp_statistics(totals),
-        "waste": {
-            "tokens": totals.waste_tokens,
-            "cost": waste_cost_of(totals),
-            "calls": totals.waste_calls,
-            "seconds": round(totals.waste_s, 3),
-        },
+        "waste": waste_reply(totals),
+    }
+
+
+def waste_reply(totals: UsageTotals) -> dict[str, Any]:
+    """Return what did not become an answer, as `completion:token_usage` gives it."""
+    return {
+        "tokens": totals.waste_tokens,
+        "cost": waste_cost_of(totals),
+        "calls": totals.waste_calls,
+        "seconds": round(totals.waste_s, 3),
     }
 
 

@@ -10,57 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ksi_tui.engine.advice import AttentionKind, AttentionView, Remedy, SameRoot
 from ksi_tui.engine.models import Cause
+from ksi_tui.engine.states import CircuitLook, Level, Phase, Verdict
 
-
-class Phase(StrEnum):
-    """What a request is doing, in the words of the screen."""
-
-    QUEUED = "queued"
-    WAITING = "waiting"  # on something named
-    RETRYING = "retrying"
-    CONNECTING = "connecting"
-    FIRST_TOKEN = "first token"
-    STREAMING = "streaming"
-    NO_TOKEN = "no token"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"
-
-    @property
-    def running(self) -> bool:
-        """Whether a provider is being called."""
-        return self in (Phase.CONNECTING, Phase.FIRST_TOKEN, Phase.STREAMING, Phase.NO_TOKEN)
-
-
-class CircuitLook(StrEnum):
-    """A provider's state, worst of circuit and cooldown."""
-
-    CLOSED = "closed"
-    HALF_OPEN = "half-open"
-    OPEN = "open"
-    COOLING = "cooling"
-
-
-class Level(StrEnum):
-    """The verdict in one word."""
-
-    STARTING = "STARTING"
-    OK = "OK"
-    DEGRADED = "DEGRADED"
-    DOWN = "DOWN"
-    PAUSED = "PAUSED"
-    READ_ONLY = "READ-ONLY"
-    STOPPING = "STOPPING"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """How the engine is, and the one cause of it."""
-
-    level: Level
-    cause: str
+__all__ = [
+    "AttentionKind",
+    "AttentionView",
+    "CircuitLook",
+    "Level",
+    "Phase",
+    "Remedy",
+    "SameRoot",
+    "Verdict",
+]  # handed on, beside all that is defined here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,7 +264,10 @@ class HousekeepingView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """One request as it runs: its text so far from `text_offset` on."""
+    """One request as it runs, and its text so far.
+
+    What stands from `remedies` on is there only where `SnapshotQuery.explain` asks for it.
+    """
 
     request_id: str
     phase: Phase
@@ -319,6 +285,11 @@ class Live:
     outlook: Outlook | None = None
     chain: Chain | None = None
     moves: tuple[Outlook, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    same_root: tuple[SameRoot, ...] = ()
+    same_root_requests: int = 0
+    same_root_sessions: int = 0
+    plain: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,11 +304,17 @@ class SnapshotQuery:
     pause_limit: int = 50
     trend_points: int = 96
     request_id: str | None = None
+    provider: str | None = None
+    """Only what this provider is called for is in `active`."""
+    explain: bool = False
+    attention_limit: int = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The engine at one moment. `active` is ordered worst first, `queues` oldest head first."""
+    """The engine at one moment. `active` and `attention` are worst first, `queues` oldest head
+    first.
+    """
 
     at: float
     verdict: Verdict
@@ -354,5 +331,7 @@ class Snapshot:
     pauses_total: int = 0
     tokens: TokenView | None = None
     live: Live | None = None
+    attention: tuple[AttentionView, ...] = ()
+    attention_total: int = 0
     notices: tuple[str, ...] = field(default=())
     housekeeping: HousekeepingView = field(default_factory=HousekeepingView)

@@ -9,12 +9,17 @@ PATIENCE = 3
 
 
 class WorkerHealth:
-    """The provider workers as selection sees them. `starting` says that none takes calls yet."""
+    """The provider workers as selection sees them. `starting` says that none takes calls yet.
+
+    `losses` counts those since the engine began; of the newest `lost_at` and `reason` tell.
+    """
 
     def __init__(self, starting: Callable[[], bool]) -> None:
         self._starting = starting
+        self.losses = 0
+        self.lost_at: float | None = None
+        self.reason = ""
         self._losses = 0
-        self._reason = ""
 
     @property
     def starting(self) -> bool:
@@ -31,13 +36,14 @@ class WorkerHealth:
         """What is the matter, in words."""
         if not self._losses:
             return "provider worker starting"
-        return f"provider worker starting again, lost {self._losses}x: {self._reason}"
+        return f"provider worker starting again, lost {self._losses}x: {self.reason}"
 
     def started(self) -> None:
         """Note that a worker takes calls."""
         self._losses = 0
 
-    def lost(self, reason: str) -> None:
-        """Note that a worker is gone."""
+    def lost(self, reason: str, now: float | None = None) -> None:
+        """Note that a worker is gone, at `now` (epoch seconds) where that is to be shown."""
         self._losses += 1
-        self._reason = reason
+        self.losses += 1
+        self.reason, self.lost_at = reason, now

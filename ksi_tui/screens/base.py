@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from ksi_tui.actions import Action, Where, bindings, footer_actions, shown_key
-from ksi_tui.client import EngineClient
-from ksi_tui.engine.views import Verdict
+from ksi_tui.actions import BY_ID, Action, Group, Where, bindings, footer_actions, shown_key
+from ksi_tui.read_only import WHY
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
@@ -24,26 +24,77 @@ from ksi_tui.widgets.spans import Line, Span, Tone, line
 from ksi_tui.widgets.table import LiveTable
 
 if TYPE_CHECKING:
-    from ksi_tui.config import UiSettings
+    from ksi_tui.client import EngineClient
+    from ksi_tui.engine.states import Verdict
+    from ksi_tui.incident.save import Saved, Wanted
+    from ksi_tui.past_prompts import PastPrompts
+    from ksi_tui.saved_filters import FilterBook
+    from ksi_tui.screens.done import Done
+    from ksi_tui.screens.draft import Draft
+    from ksi_tui.screens.event_log import EventLog
+    from ksi_tui.ui_settings import Ui
 
 ERROR_LIMIT = 500
+_ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
 SAY_S = 6.0
 """How long a message stands in the footer, in seconds, unless a key is pressed before."""
+
+
+class Recording(Protocol):
+    """Time that can be stepped through."""
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Which moment is shown, counted from 1, and how many there are."""
+        ...
+
+    def step(self, frames: int) -> None:
+        """Go on by so many moments, back where negative; BundleError where one is damaged."""
+        ...
 
 
 class Host(Protocol):
     """What a screen may ask of the app it runs in."""
 
     client: EngineClient | None
-    ui: UiSettings
+    ui: Ui
     display_name: str
     fault: str | None
     clock: Callable[[], float]
-    draft: dict[str, str]
+    draft: Draft | None
+    handed_over: bool
     config_hint: str
+    recording: Recording | None
+    events: EventLog
 
-    def copy_to_clipboard(self, text: str) -> None:
-        """Hand a text to the terminal's clipboard; nothing tells whether it arrived."""
+    @property
+    def past(self) -> PastPrompts:
+        """The prompts that were sent from here before."""
+        ...
+
+    async def save_bundle(self, wanted: Wanted) -> Saved:
+        """Write an incident bundle; raises BundleError when it cannot be."""
+        ...
+
+    @property
+    def filters(self) -> FilterBook:
+        """Saved filters and the history of filters."""
+        ...
+
+    @property
+    def stale_s(self) -> float | None:
+        """How old what is shown is, in seconds, once it is older than it should be."""
+        ...
+
+    @property
+    def banner(self) -> str | None:
+        """What is wrong with the engine since it started, and what still works."""
+        ...
+
+    done: Done
+
+    async def copy(self, text: str) -> str:
+        """Copy a text and return in words by which way."""
         ...
 
     def show_verdict(self, verdict: Verdict) -> None:
@@ -57,9 +108,12 @@ class Host(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What an action is about: a request, or only its session. Ids as the engine knows them."""
+    """What an action is about: a request, its session, or a provider. Ids as the engine's.
 
-    session_id: str
+    `provider` is where the request runs; without request and session the provider itself.
+    """
+
+    session_id: str | None = None
     request_id: str | None = None
     provider: str | None = None
 
@@ -100,10 +154,40 @@ class KsiScreen(Screen[None]):
         """Return what the keys act on now."""
         raise NotImplementedError
 
+    def marked(self) -> tuple[str, ...]:
+        """Return the ids of the requests that are marked, in the order of the screen."""
+        return ()
+
+    @property
+    def crumb(self) -> str:
+        """The screen's own part of the breadcrumbs, clean."""
+        return str(self.WHERE)
+
+    def crumbs(self) -> str:
+        """Return the way to this screen: `overview > globex-7 > r-1042`."""
+        stack = self.app.screen_stack
+        below = stack[: stack.index(self) + 1] if self in stack else [self]
+        names = [screen.crumb for screen in below if isinstance(screen, KsiScreen)]
+        return " > ".join(dict.fromkeys(name for name in names if name))
+
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now; decides the footer."""
-        if action_id in ("cancel", "retry", "elsewhere"):
-            return self.target() is not None
+        if action_id in ("step_back", "step_on"):
+            return self.host.recording is not None
+        if action_id in _ON_A_REQUEST:
+            target = self.target()
+            return target is not None and target.session_id is not None
+        return True
+
+    def forbidden(self, action_id: str) -> bool:
+        """Return whether an action may not be done here at all: it acts, and this only looks."""
+        return self.host.ui.read_only and BY_ID[action_id].group is Group.ACT
+
+    def allowed(self, action_id: str) -> bool:
+        """Return whether an action may be done; where it may not, say why."""
+        if self.forbidden(action_id):
+            self.say(f"{BY_ID[action_id].label} is off: {WHY}", Tone.WARN)
+            return False
         return True
 
     # --- the footer ------------------------------------------------------------------
@@ -124,14 +208,33 @@ class KsiScreen(Screen[None]):
         if isinstance(pane, LiveTable):
             pane.pin()
 
+    def show_banner(self) -> None:
+        """Say at the top what is wrong with the engine, as long as it is."""
+        banner = self.host.banner
+        self.set_class(banner is not None, "fault")
+        for bar in self.query("#banner").results(Bar):
+            bar.show(line(Span(f" ! {clean(banner or '', ERROR_LIMIT)}", Tone.BAD)))
+
     def show_footer(self) -> None:
         """Compose the footer: a message, else the keys that work now."""
+        self.show_banner()
         if self._said is not None and self.host.clock() > self._said_until:
             self._said = None
         shown = self._said or footer_line(
-            footer_actions(self.WHERE, self.applies), self.host.ui.keymap, self.size.width
+            footer_actions(self.WHERE, self._offered), self.host.ui.keymap, self.app.size.width
         )
         self.query_one("#footer", Bar).show(shown)
+
+    def _offered(self, action_id: str) -> bool:
+        return not self.forbidden(action_id) and self.applies(action_id)
+
+    # --- marks ------------------------------------------------------------------------
+
+    def action_mark(self) -> None:
+        """Mark the row under the cursor, or not."""
+        pane = self._focused_pane()
+        if isinstance(pane, LiveTable):
+            pane.toggle_mark()
 
     # --- moving ----------------------------------------------------------------------
 
@@ -177,16 +280,19 @@ def footer_line(
     actions: Sequence[Action], keymap: Mapping[str, str], width: int, *, right_from: int = 90
 ) -> Line:
     """Return the keys that work here; where they don't fit, the last of the left go first."""
-    left = [action for action in actions if action.footer < right_from]
-    right = _keys([action for action in actions if action.footer >= right_from], keymap)
-    ending = Line((*right.spans, Span(" ")))
-    while left and fit.width_of(_keys(left, keymap)) + fit.width_of(ending) + 3 > width:
-        left.pop()
-    return fit.both_ends(Line((Span(" "), *_keys(left, keymap).spans)), ending, width)
+    left = tuple((shown_key(a, keymap), a.label) for a in actions if a.footer < right_from)
+    right = tuple((shown_key(a, keymap), a.label) for a in actions if a.footer >= right_from)
+    return _fitted(left, right, width)
 
 
-def _keys(actions: Sequence[Action], keymap: Mapping[str, str]) -> Line:
-    return key_hints(*((shown_key(action, keymap), action.label) for action in actions))
+@lru_cache(maxsize=64)  # measured: composing the same footer 10 times a second was 0.7 % of a core
+def _fitted(
+    left: tuple[tuple[str, str], ...], right: tuple[tuple[str, str], ...], width: int
+) -> Line:
+    ending = Line((*key_hints(*right).spans, Span(" ")))
+    while left and fit.width_of(key_hints(*left)) + fit.width_of(ending) + 3 > width:
+        left = left[:-1]
+    return fit.both_ends(Line((Span(" "), *key_hints(*left).spans)), ending, width)
 
 
 def key_hints(*pairs: tuple[str, str]) -> Line:

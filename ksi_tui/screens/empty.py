@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from ksi_tui.client import Snapshot
+from typing import TYPE_CHECKING
+
 from ksi_tui.screens.layouts import LEAST
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean_block
 from ksi_tui.widgets.spans import Line, Span, Tone, line
+
+if TYPE_CHECKING:
+    from ksi_tui.client import Snapshot
 
 _FAULT_LIMIT = 4000
 

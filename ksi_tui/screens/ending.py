@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ksi_tui.client import EngineClient, SnapshotQuery
-from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
 from ksi_tui.engine.views import Phase
-from ksi_tui.screens.base import Host, ask
+from ksi_tui.screens.base import Host, ask, refusal
 
-EXIT_FAULT, EXIT_CONFIG, EXIT_OWNED = 1, 2, 3
-"""Exit codes of a dashboard whose engine could not start; 0 when its user quit."""
 _NOTHING = SnapshotQuery(active_limit=0, queue_limit=0, lock_limit=0, trend_points=1)
 _EVERYTHING = SnapshotQuery(active_limit=10**6, queue_limit=10**6, lock_limit=0, trend_points=1)
 _DRAIN_S = 24 * 3600.0
@@ -36,13 +33,6 @@ def in_flight(client: EngineClient | None) -> Work | None:
     return Work(running=totals.active, retrying=totals.retrying, queued=totals.queued)
 
 
-def exit_code_of(error: KsiError) -> int:
-    """Return the exit code that a failed start leads to."""
-    if isinstance(error, DatabaseOwned):
-        return EXIT_OWNED
-    return EXIT_CONFIG if isinstance(error, ConfigError | StoreError) else EXIT_FAULT
-
-
 async def end_work(host: Host, answer: str) -> str | None:
     """Do what was chosen; return why it was not done, or None when the dashboard may leave."""
     if answer == "cancel":
@@ -64,13 +54,16 @@ async def _cancel_all(host: Host) -> str | None:
             if view.phase.running or view.phase is Phase.RETRYING
         }
         for session_id in sorted(sessions):
-            await ask(
+            reply = await ask(
                 host,
                 "completion:cancel",
                 session_id=session_id,
                 by=host.ui.operator,
                 reason="dashboard quit: cancel all",
             )
+            error = refusal(reply)
+            if error is not None:
+                return error
         if not sessions:
             return "nothing more could be cancelled"
     return "new requests kept coming; l leaves them for next time"

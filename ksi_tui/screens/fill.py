@@ -2,14 +2,57 @@
 
 from __future__ import annotations
 
-from ksi_tui.client import Snapshot
-from ksi_tui.engine.views import TokenView
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ksi_tui.actions import BY_ID, shown_key
+from ksi_tui.engine.views import AttentionView
 from ksi_tui.widgets import formats, rows
+from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.lines import Bar
+from ksi_tui.widgets.spans import Line, Span, Tone, line
 from ksi_tui.widgets.table import LiveTable
-from ksi_tui.widgets.tokens import TokenPane
+from ksi_tui.widgets.tokens import Past, TokenPane
+
+if TYPE_CHECKING:
+    from ksi_tui.client import Snapshot
+    from ksi_tui.screens.series import Charted
 
 _MOST_PROVIDERS = 8
 _PROVIDER_FRAME = 3
+
+
+def attention(
+    table: LiveTable,
+    calm: Bar,
+    snapshot: Snapshot,
+    keymap: Mapping[str, str],
+    most: int,
+    *,
+    hidden: bool,
+) -> None:
+    """Show what needs somebody, `most` rows at a time; nothing at all is one line.
+
+    `hidden`: something else has the whole screen.
+    """
+    views, total = snapshot.attention, max(snapshot.attention_total, len(snapshot.attention))
+    height = min(most, total) + _PROVIDER_FRAME
+    styles = table.styles.inline
+    if total and (styles.height is None or styles.height.value != height):
+        table.styles.height = height
+    table.display, calm.display = bool(total) and not hidden, not total and not hidden
+    calm.show(line(" ! Attention  ", Span("√ nothing waits longer than usual", Tone.OK)))
+    room = None if "HITS" in table.columns_shown else table.rest
+    shown = [rows.attention_row(view, best_key(view, keymap), room) for view in views]
+    table.set_rows(shown, total=total)
+    note = "worst first" if total <= most else f"{_part(table, total)} · worst first"
+    table.set_head(f"! Attention  {total}", note)
+    table.redraw()
+
+
+def best_key(view: AttentionView, keymap: Mapping[str, str]) -> str:
+    """Return the key that serves a row best, and what it does there."""
+    return f"{shown_key(BY_ID[view.action], keymap)} {clean(view.action_label, 40)}"
 
 
 def active(table: LiveTable, snapshot: Snapshot, offset: int) -> None:
@@ -61,18 +104,21 @@ def providers(table: LiveTable, snapshot: Snapshot, *, fixed: bool) -> None:
     table.redraw()
 
 
-def tokens(pane: TokenPane, snapshot: Snapshot) -> None:
-    """Show the trend and today's totals."""
-    pane.set_head("5 Tokens", _span(snapshot.tokens, pane.chart_points))
-    pane.show(snapshot.tokens)
+def tokens(
+    pane: TokenPane, snapshot: Snapshot, windows: Line, longer: Charted | str | None
+) -> None:
+    """Show the trend and today's totals; `longer` is what is known of a longer time than live."""
+    past: Past | str | None = None
+    if longer is None:
+        column_s = snapshot.tokens.step_s if snapshot.tokens and snapshot.tokens.trend else None
+    elif isinstance(longer, str):
+        past, column_s = longer, None
+    else:
+        past, column_s = Past(longer.total["tokens"], longer.last, longer.step_s), longer.step_s
+    step = f"{formats.age(column_s)} a point  " if column_s is not None else ""
+    pane.set_head("5 Tokens", Line((Span(step, Tone.DIM), *windows.spans)))
+    pane.show(snapshot.tokens, past)
 
 
 def _part(table: LiveTable, total: int) -> str:
     return f"{min(table.rows_in_view, total)} of {total}"
-
-
-def _span(view: TokenView | None, points: int) -> str:
-    if view is None or not view.trend:
-        return ""
-    shown = min(points, len(view.trend))
-    return f"last {formats.age(shown * view.step_s)}, {formats.age(view.step_s)} a column"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from ksi_tui.actions import Where
-from ksi_tui.client import Snapshot, SnapshotQuery
-from ksi_tui.engine.views import ActiveView, Verdict
 from ksi_tui.screens import empty, fill, later
+from ksi_tui.screens.attending import ATTENTION, Attends
 from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.layouts import Layout, layout_for
+from ksi_tui.screens.overview_finding import FindsFromPanes
+from ksi_tui.screens.series import WINDOWS, WindowedScreen
 from ksi_tui.screens.targets import target_of
 from ksi_tui.widgets import header, rows
 from ksi_tui.widgets.lines import Bar
@@ -21,10 +24,15 @@ from ksi_tui.widgets.spans import Span, Tone, line
 from ksi_tui.widgets.table import LiveTable
 from ksi_tui.widgets.tokens import TokenPane
 
+if TYPE_CHECKING:
+    from ksi_tui.client import Snapshot, SnapshotQuery
+    from ksi_tui.engine.states import Verdict
+    from ksi_tui.engine.views import ActiveView
+
 ORDER = ("queues", "active", "providers", "locks", "tokens")
 
 
-class Overview(ActingScreen):
+class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
     """Everything at one glance."""
 
     WHERE = Where.OVERVIEW
@@ -43,7 +51,10 @@ class Overview(ActingScreen):
         clock = self.host.clock
         yield Bar(id="small")
         yield Bar(id="verdict")
+        yield Bar(id="banner")
         yield Bar(id="numbers")
+        yield Bar(id="calm")
+        yield LiveTable("! Attention", rows.ATTENTION, id="attention", clock=clock)
         yield Bar(id="tabs")
         with Vertical(id="body"):
             yield LiveTable("3 Providers", rows.PROVIDERS, id="providers", clock=clock)
@@ -57,6 +68,7 @@ class Overview(ActingScreen):
 
     def on_mount(self) -> None:
         self._arrange()
+        self._show()
 
     # --- layout ----------------------------------------------------------------------
 
@@ -72,13 +84,14 @@ class Overview(ActingScreen):
         self.set_class(tabs, "tabs")
         self.set_class(tabs or width < 140, "hides")
         shown = {name: not tabs or name == ORDER[self._chosen - 1] for name in ORDER}
-        for name, pane in self._panes().items():
-            pane.display = shown[name]
+        for name in ORDER:
+            self.query_one(f"#{name}", Pane).display = shown[name]
         self.query_one("#low").display = shown["queues"] or shown["locks"]
         self.query_one("#small", Bar).show(*empty.too_small(width, height))
 
-    def _panes(self) -> dict[str, Pane]:
-        return {name: self.query_one(f"#{name}", Pane) for name in ORDER}
+    def _cursor(self) -> str | None:
+        pane = self.query_one(f"#{self.pane_name}", Pane)
+        return pane.cursor_key if isinstance(pane, LiveTable) else None
 
     def _table(self, name: str) -> LiveTable:
         return self.query_one(f"#{name}", LiveTable)
@@ -91,8 +104,13 @@ class Overview(ActingScreen):
         self.call_after_refresh(self.tick)
 
     def action_step_pane(self, step: int) -> None:
-        """Go to the next pane or the one before."""
-        self.action_pane((self._chosen - 1 + step) % len(ORDER) + 1)
+        """Go to the next pane or the one before; Attention is one while something is in it."""
+        names = (ATTENTION, *ORDER) if self.attention_table.display else ORDER
+        name = names[(names.index(self.pane_name) + step) % len(names)]
+        if name == ATTENTION:
+            self.action_attention()
+        else:
+            self.action_pane(ORDER.index(name) + 1)
 
     def action_zoom(self) -> None:
         """Give the screen to the chosen pane, or take it back."""
@@ -102,6 +120,7 @@ class Overview(ActingScreen):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         if event.widget.id in ORDER:
             self._chosen = ORDER.index(event.widget.id) + 1
+        if event.widget.id in (ATTENTION, *ORDER):
             self.show_footer()
 
     @on(events.Click, "#tabs")
@@ -124,6 +143,8 @@ class Overview(ActingScreen):
             self.tick()
 
     def _query(self) -> SnapshotQuery:
+        from ksi_tui.client import SnapshotQuery  # noqa: PLC0415 - after the first frame
+
         active, queue = self._table("active").window(), self._table("queues").window()
         return SnapshotQuery(
             active_offset=active[0],
@@ -131,16 +152,18 @@ class Overview(ActingScreen):
             queue_offset=queue[0],
             queue_limit=queue[1],
             lock_limit=sum(self._table("locks").window()),
+            attention_limit=self.attention_limit(),
             trend_points=self.query_one("#tokens", TokenPane).chart_points,
         )
 
     def _show(self) -> None:
-        snapshot, width = self._snapshot, self.size.width
+        snapshot, width = self._snapshot, self.app.size.width
         verdict, at = self._verdict(), snapshot.at if snapshot else None
         name = self.host.display_name
         self.query_one("#verdict", Bar).show(header.verdict_line(name, verdict, at, width))
         totals = snapshot.totals if snapshot else None
-        numbers = header.numbers_line(totals, self.host.ui.operator, width)
+        ui = self.host.ui
+        numbers = header.numbers_line(totals, ui.operator, width, read_only=ui.read_only)
         self.query_one("#numbers", Bar).show(numbers)
         self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
         self.host.show_verdict(verdict)
@@ -155,21 +178,29 @@ class Overview(ActingScreen):
 
     def _verdict(self) -> Verdict:
         frozen_s = None if self._frozen_at is None else self.host.clock() - self._frozen_at
-        return header.shown_verdict(self._snapshot, self.host.fault, frozen_s)
+        stale_s = self.host.stale_s if frozen_s is None else None
+        return header.shown_verdict(self._snapshot, self.host.fault, frozen_s, stale_s)
 
     def _show_panes(self, snapshot: Snapshot) -> None:
         query = self._query()
+        hidden = self._zoomed or self.has_class("small")
+        self.show_attention(snapshot, hidden=hidden, otherwise=ORDER[self._chosen - 1])
         fill.active(self._table("active"), snapshot, query.active_offset)
         fill.queues(self._table("queues"), snapshot, query.queue_offset)
         fill.locks(self._table("locks"), snapshot)
         fill.providers(self._table("providers"), snapshot, fixed=not self.has_class("tabs"))
-        fill.tokens(self.query_one("#tokens", TokenPane), snapshot)
+        pane = self.query_one("#tokens", TokenPane)
+        live = self.window is WINDOWS[0]
+        longer = None if live else self.chart_series(pane.chart_points)
+        fill.tokens(pane, snapshot, self.window_note(), longer)
         if snapshot.notices != self._notices:
             self._notices = snapshot.notices
             if self._notices:
                 self.say(" · ".join(self._notices), Tone.WARN)
 
     def _hidden(self) -> str:
+        if self.attends and self._snapshot is not None:
+            return self.attention_hidden(self._snapshot)
         view = self._active_view()
         if view is None or self._chosen != 2:
             return ""
@@ -182,49 +213,46 @@ class Overview(ActingScreen):
         views = self._snapshot.active if self._snapshot else ()
         return next((view for view in views if view.request_id == key), None)
 
+    @property
+    def pane_name(self) -> str:
+        """The pane that the keys are about: Attention while it has the focus, else the chosen."""
+        return ATTENTION if self.attends else ORDER[self._chosen - 1]
+
+    def marked(self) -> tuple[str, ...]:
+        """Return the marked requests; a row of Attention is acted on alone."""
+        return () if self.attends else super().marked()
+
     def target(self) -> Target | None:
         """Return what the cursor of the chosen pane stands on."""
-        pane = self._panes()[ORDER[self._chosen - 1]]
-        if self._snapshot is None or not isinstance(pane, LiveTable):
+        if self._snapshot is None:
             return None
-        return target_of(self._snapshot, ORDER[self._chosen - 1], pane.cursor_key)
+        return target_of(self._snapshot, self.pane_name, self._cursor())
 
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now."""
         if action_id == "open":
-            return self.target() is not None
+            return self.target() is not None or self.attends
+        if action_id == "attention":
+            return self.attention_table.total > 0
         if action_id == "force_lock":
-            return self._chosen == 4 and self.target() is not None
+            return self.pane_name == "locks" and self.target() is not None
+        if action_id in ("probe", "force_circuit"):
+            target = self.target()
+            return target is not None and target.provider is not None and not target.request_id
+        if action_id == "undo":
+            return self.host.done.last() is not None
         if action_id in ("demo", "providers"):
             return self._snapshot is not None and self._snapshot.simulated_only
         return super().applies(action_id)
 
     def action_open(self) -> None:
-        """Open the request that the cursor stands on."""
-        self.open_target()
+        """Open what the cursor is on."""
+        if not self.opened_attention(self._snapshot):
+            super().action_open()
 
     @on(LiveTable.Opened)
     def _row_opened(self) -> None:
-        self.open_target()
-
-    def action_force_lock(self) -> None:
-        """Take the chosen lock from its holder, after a confirmation."""
-        key = self._table("locks").cursor_key
-        locks = self._snapshot.locks if self._snapshot else ()
-        lock = next((view for view in locks if view.session_id == key), None)
-        if self._chosen != 4 or lock is None:
-            self.say("force lock needs a lock: 4 goes to them", Tone.WARN)
-            return
-        self.force_lock(lock)
-
-    def action_copy(self) -> None:
-        """Copy the id under the cursor."""
-        target = self.target()
-        pane = self._panes()[ORDER[self._chosen - 1]]
-        key = pane.cursor_key if isinstance(pane, LiveTable) else None
-        text = target.request_id or target.session_id if target else key
-        if text is not None:
-            self.copy_out(text, "the id")
+        self.action_open()
 
     def action_freeze(self) -> None:
         """Hold the picture, or let it go on."""

@@ -9,12 +9,17 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from ksi_tui.screens.dialog import Dialog, Sheet
-from ksi_tui.screens.ending import Work
+from ksi_tui.screens.ending import Work, in_flight
 from ksi_tui.widgets.spans import Line, Span, Tone, line
+
+_READ_S = 0.5
 
 
 class QuitDialog(Dialog[str]):
-    """Asks what becomes of the work. Answers "drain", "leave", "cancel", or None to stay."""
+    """Asks what becomes of the work. Answers "drain", "leave", "cancel", or None to stay.
+
+    Its numbers are read anew twice a second, so that one decides on what is the case.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "answer('drain')", show=False),
@@ -24,7 +29,7 @@ class QuitDialog(Dialog[str]):
 
     def __init__(self, work: Work) -> None:
         super().__init__()
-        self._work = work
+        self._work: Work | None = work
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -32,6 +37,22 @@ class QuitDialog(Dialog[str]):
 
     def on_mount(self) -> None:
         super().on_mount()
+        self.set_interval(_READ_S, self._read, name="work-in-flight")
+        self._show()
+
+    def _read(self) -> None:
+        work = in_flight(self.host.client)
+        if work != self._work:
+            self._work = work
+            self._show()
+
+    def _show(self) -> None:
+        if self._work is None:
+            self.set_heading("Nothing is in flight any more")
+            self.query_one("#question", Sheet).show(
+                _way("l", "leave", "everything has ended"), _way("esc", "stay", "")
+            )
+            return
         work = self._work
         self.set_heading("Leave with work in flight?")
         waiting = work.queued + work.retrying

@@ -2,55 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from ksi_tui.actions import Where
-from ksi_tui.client import SnapshotQuery
 from ksi_tui.engine.views import Live, Phase
-from ksi_tui.screens import report
-from ksi_tui.screens.base import Target, ask, refusal, screen_bindings
-from ksi_tui.screens.deeds import ActingScreen
-from ksi_tui.screens.layouts import Layout, layout_for
-from ksi_tui.widgets import fit, formats, header
-from ksi_tui.widgets.clean import clean
+from ksi_tui.screens.base import Target, refusal, screen_bindings
+from ksi_tui.screens.command_line import command_of
+from ksi_tui.screens.copying import Copyable, CopyMenu
+from ksi_tui.screens.kept import Kept
+from ksi_tui.screens.reads import Reads, only_live
+from ksi_tui.screens.report import summary, texts, timeline, usage
+from ksi_tui.screens.report.record import phase_of
+from ksi_tui.screens.report.story import story
+from ksi_tui.screens.tabbed import TabbedScreen
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.rows import name_of
-from ksi_tui.widgets.spans import Span, Tone, line
+from ksi_tui.widgets.spans import Line, Span, Tone, line
 
-TABS = ("timeline", "answer", "prompt", "usage")
-_RE_READ_S = 1.0
-"""How often an unfinished request's record is read again, in seconds; its text is live."""
+STATUS = "completion:request_status"
+_RE_READ_S, _ENDED_RE_READ_S = 1.0, 5.0
+"""How often an unfinished and an ended request's record is read again; its text is live."""
 
 
-class RequestScreen(ActingScreen):
+class RequestScreen(TabbedScreen):
     """Shows one request by its id, for as long as it is looked at."""
 
     WHERE = Where.REQUEST
     BINDINGS = screen_bindings(Where.REQUEST)
     CSS_PATH = Path(__file__).with_suffix(".tcss")
+    PANES = (
+        ("timeline", "Timeline"),
+        ("answer", "Answer"),
+        ("prompt", "Prompt"),
+        ("usage", "Usage"),
+        ("raw", "Raw"),
+    )
+    ROWS: ClassVar[Mapping[str, tuple[str, ...]]] = {"middle": ("timeline", "usage")}
+    FIRST = "answer"
 
     def __init__(self, request_id: str) -> None:
         super().__init__()
         self.request_id = request_id
         self._report: dict[str, Any] = {}
+        self._sent: dict[str, Any] | None = None
+        self._sent_of: object = None
         self._error: str | None = None
         self._live: Live | None = None
-        self._phase: Phase | None = None
-        self._at: float | None = None
-        self._read_at = float("-inf")
-        self._reading = False
-        self._frozen = False
-        self._chosen = 1
-        self._tabs = False
+        self._read_of: object = None
+        self._reads = Reads(self)
+        self._hides = False
+        self._kept = Kept()
 
-    def compose(self) -> ComposeResult:
-        yield Bar(id="crumbs")
+    @property
+    def crumb(self) -> str:
+        """The session, where it has a name of its own, and the request."""
+        own, session = name_of(self.request_id), self._report.get("session_id")
+        return own if not session or name_of(session) == own else f"{name_of(session)} > {own}"
+
+    def compose_body(self) -> ComposeResult:
         yield Bar(id="summary")
         yield Bar(id="tabs")
         yield TextPane("Why", id="why")
@@ -59,130 +75,156 @@ class RequestScreen(ActingScreen):
             yield TextPane("Usage and call", id="usage")
         yield TextPane("Prompt", id="prompt")
         yield TextPane("Answer", id="answer", follow=True)
-        yield Bar(id="footer")
-
-    def on_mount(self) -> None:
-        self._arrange()
-        self._pane(TABS[0] if self._tabs else "answer").focus()
-        self.tick()
+        yield TextPane("Raw", id="raw")
 
     # --- layout ----------------------------------------------------------------------
 
-    def on_resize(self, _event: events.Resize) -> None:
-        self._arrange()
-        self.call_after_refresh(self._show)
+    def beside(self, name: str) -> bool:
+        """Return whether a pane stands among the others; the raw one takes the answer's place."""
+        return name != ("answer" if self.chosen == "raw" else "raw")
 
-    def _arrange(self) -> None:
-        self._tabs = layout_for(*self.app.size) is not Layout.PANES
-        self.set_class(self._tabs, "tabs")
-        chosen = TABS[self._chosen - 1]
-        for name in TABS:
-            self._pane(name).display = not self._tabs or name == chosen
-        self.query_one("#middle").display = not self._tabs or chosen in ("timeline", "usage")
+    def notes(self) -> Mapping[str, str]:
+        """Return what tabs say beside their names."""
+        tokens = f"{self._live.tokens} tok" if self._live and self._live.tokens else ""
+        return {"answer": tokens, "usage": usage.total_cost(self._report)}
+
+    def action_raw(self) -> None:
+        """Show the record as JSON, or the answer again."""
+        self.go_to("answer" if self.chosen == "raw" else "raw")
 
     def _pane(self, name: str) -> TextPane:
         return self.query_one(f"#{name}", TextPane)
 
-    def action_pane(self, number: int) -> None:
-        """Go to a tab or pane by its number."""
-        self._chosen = number
-        self._arrange()
-        self._pane(TABS[number - 1]).focus()
-        self.call_after_refresh(self._show)
+    # --- reading ---------------------------------------------------------------------
 
-    def action_step_pane(self, step: int) -> None:
-        """Go to the next pane or the one before."""
-        self.action_pane((self._chosen - 1 + step) % len(TABS) + 1)
+    def read(self) -> None:
+        """Read the live view, and the record when it is due."""
+        if self.client is None:
+            return
+        snapshot = self.client.snapshot(only_live(self.request_id))
+        self._live, self.at = snapshot.live, snapshot.at
+        state = (self._live.phase, self._live.attempt, self._live.provider) if self._live else None
+        if state != self._read_of:
+            self._read_of = state
+            self._reads.again(STATUS)
+        fresh = {} if self._sent is not None and self._sent_of == state else {"sent": True}
+        every_s = _ENDED_RE_READ_S if self._ended and self._live is None else _RE_READ_S
+        take = partial(self._take, state)  # an ended one may go again, so it is read too
+        self._reads.ask(STATUS, every_s, take, request_id=self.request_id, **fresh)
 
-    @on(events.Click, "#tabs")
-    def _tab_clicked(self, event: events.Click) -> None:
-        number = header.tab_at(self._tabs_line(), event.x - 1)
-        if number is not None:
-            self.action_pane(number)
+    @property
+    def _ended(self) -> bool:
+        phase = phase_of(self._report, None) if self._report else None
+        return phase in (Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED)
+
+    def _take(self, read_of: object, reply: dict[str, Any]) -> None:
+        self._error = refusal(reply)
+        if self._error is None:
+            if "sent" in reply:
+                self._sent, self._sent_of = reply["sent"], read_of
+            self._report = {key: value for key, value in reply.items() if key != "sent"}
 
     # --- the picture -----------------------------------------------------------------
 
-    def tick(self) -> None:
-        """Read the live view, and the record when it is due."""
-        if self.client is None or self._frozen:
+    def show_body(self) -> None:
+        """Show the record and the live view, that it is being read, or why there is none."""
+        if not self._report:
+            self._show_none()
             return
-        query = SnapshotQuery(
-            active_limit=0, queue_limit=0, lock_limit=0, trend_points=1, request_id=self.request_id
-        )
-        snapshot = self.client.snapshot(query)
-        self._live, self._at = snapshot.live, snapshot.at
-        phase = self._live.phase if self._live else None
-        due = self.host.clock() - self._read_at >= _RE_READ_S  # an ended one may go again
-        if (due or phase is not self._phase) and not self._reading:
-            self._phase = phase
-            self._reading = True
-            self.run_worker(self._read(), name="request-status", group="read")
-        self._show()
-
-    async def _read(self) -> None:
-        try:
-            reply = await ask(self.host, "completion:request_status", request_id=self.request_id)
-        finally:
-            self._reading = False
-            self._read_at = self.host.clock()
-        self._error = refusal(reply)
-        if self._error is None:
-            self._report = reply
-        self._show()
-
-    def _show(self) -> None:
+        found, live, at = self._report, self._live, self.at
         width = self.size.width
-        if not width or not self.stands:
+        said = summary.summary(found, live, at, width)
+        if self._error is not None:
+            said = line(Span(f" ! not read again: {self._error}", Tone.BAD))
+        self.query_one("#summary", Bar).show(said)
+        self.show_tabs()
+        whys, story_pane, used = self._pane("why"), self._pane("timeline"), self._pane("usage")
+        whys.set_head("Why", "w chain")
+        whys.show(summary.why(found, live, at, whys.text_width))
+        story_pane.set_head("Timeline", self._attempt_note())
+        story_pane.show(timeline.timeline(found, live, at, story_pane.text_width))
+        used.set_head("Usage and call")
+        used.show(usage.usage(found, live, self._sent, used.text_width))
+        self._show_texts()
+
+    def _show_none(self) -> None:
+        said, hint = Span(" ○ reading…", Tone.BUSY), "the record is read from the database"
+        if self._error is not None:
+            said = Span(f" ! {self._error}", Tone.BAD)
+            hint = "esc goes back; i lists all requests, those that ended long ago too"
+        self.query_one("#summary", Bar).show(line(said))
+        self.show_tabs()
+        for name in ("why", *(name for name, _ in self.PANES)):
+            self._pane(name).show([line(Span(hint, Tone.DIM))] if name == "why" else [])
+
+    def _show_texts(self) -> None:
+        found, live, hidden = self._report, self._live, self.hidden
+        prompt, answer, raw = self._pane("prompt"), self._pane("answer"), self._pane("raw")
+        made_of = (id(found), id(self._sent), hidden)
+        shows = "t show text" if hidden else "t hide text"
+        note = texts.prompt_note(self._sent)
+        prompt.set_head("Prompt", " · ".join(part for part in (note, "z all", shows) if part))
+        width = prompt.text_width
+        compose = partial(texts.prompt, found, self._sent, width, hidden)
+        prompt.show(self._kept.lines("prompt", (made_of, width), compose))
+        text = texts.answer_text(found, live)
+        phase = phase_of(found, live)
+        title = texts.answer_title(found, live, text, done=phase is Phase.COMPLETED)
+        answer.set_head(title, f"{self._follows(phase)}v raw JSON")
+        answer.show(self._answer(text, answer.text_width))
+        raw.set_head("Raw record", "v answer · t hide text" if not hidden else "v answer")
+        if raw.display:
+            width = raw.text_width
+            record = texts.raw(found, self._sent, hidden)
+            compose = partial(texts.raw_lines, record, width)
+            raw.show(self._kept.lines("raw", (made_of, width), compose))
+
+    def _answer(self, text: str, width: int) -> list[Line]:
+        if self.hidden:
+            return [line(Span(self.hidden, Tone.DIM))]
+        lines = self._kept.lines("answer", (text, width), partial(texts.answer_lines, text, width))
+        under = texts.answer_state(self._report, self._live, text)
+        return [*lines, *under] if text else under
+
+    def _follows(self, phase: Phase) -> str:
+        if self.frozen:
+            return "frozen, f goes on · "
+        return "follows · f freeze · " if phase.running else ""
+
+    def _attempt_note(self) -> str:
+        made = self._report.get("attempts") or ()
+        return f"attempt {len(made)} of {self._report.get('max_attempts')}" if made else ""
+
+    # --- the texts -------------------------------------------------------------------
+
+    @property
+    def hidden(self) -> str | None:
+        """Why prompt and answer may not be seen, None when they may."""
+        if self.host.ui.text == "never":
+            return texts.NEVER
+        return texts.FOR_NOW if self._hides else None
+
+    def action_hide_text(self) -> None:
+        """Hide prompt and answer, or show them; where the settings forbid it say so."""
+        if self.host.ui.text == "never":
+            self.say('texts stay hidden: ui.text is "never"', Tone.WARN)
             return
-        session = name_of(self._report.get("session_id")) if self._report else "…"
-        own = session == name_of(self.request_id)
-        crumbs = f" overview > {name_of(self.request_id)}"
-        if not own:
-            crumbs = f" overview > {session} > {name_of(self.request_id)}"
-        named = line(Span(f" {clean(self.host.display_name, 60)} ", Tone.STRONG), crumbs)
-        moment = f"{formats.clock(self._at)} UTC " if self._at is not None else ""
-        shown = named if width >= 100 else line(crumbs)
-        self.query_one("#crumbs", Bar).show(fit.both_ends(shown, line(moment), width))
-        if self._error is not None and not self._report:
-            said = line(Span(f" ! {self._error}", Tone.BAD))
-            self.query_one("#summary", Bar).show(said)
-        else:
-            self._show_report(width)
-        self.show_footer()
+        self._hides = not self._hides
+        self.show()
 
-    def _show_report(self, width: int) -> None:
-        found, live = self._report, self._live
-        texts = self.host.ui.text != "never"
-        self.query_one("#summary", Bar).show(report.summary(found, live, width))
-        self.query_one("#tabs", Bar).show(self._tabs_line())
-        whys = self._pane("why")
-        whys.set_head("Why")
-        whys.show(report.why(found, live, whys.text_width))
-        timeline, spent = self._pane("timeline"), found.get("attempts") or ()
-        of = f"attempt {len(spent)} of {found.get('max_attempts')}" if spent else ""
-        timeline.set_head("Timeline", of)
-        timeline.show(report.timeline(found))
-        usage = self._pane("usage")
-        usage.show(report.usage(found, live))
-        prompt = self._pane("prompt")
-        prompt.show(report.prompt(found, prompt.text_width, texts) if found else [])
-        answer = self._pane("answer")
-        answer.set_head(*self._answer_head())
-        answer.show(report.answer(found, live, answer.text_width, texts))
-
-    def _answer_head(self) -> tuple[str, str]:
-        text = report.answer_text(self._report, self._live)
-        phase = report.phase_of(self._report, self._live)
-        word = "Answer" if phase is Phase.COMPLETED else "Answer so far"
-        tokens = f"{self._live.tokens:,} tokens, " if self._live and self._live.tokens else ""
-        note = "frozen, f goes on" if self._frozen else "follows" if phase.running else ""
-        return f"{word}  {tokens}{len(text):,} characters", note
-
-    def _tabs_line(self) -> Any:
-        tokens = f"{self._live.tokens} tok" if self._live else ""
-        return header.numbered_tabs(
-            [("Timeline", ""), ("Answer", tokens), ("Prompt", ""), ("Usage", "")], self._chosen
-        )
+    def action_copy(self) -> None:
+        """Offer what can be copied."""
+        offered = [Copyable(key="i", name="id", text=self.request_id)]
+        if self._report:
+            text = texts.answer_text(self._report, self._live)
+            if self.host.ui.text != "never":
+                if text:
+                    offered.append(Copyable(key="t", name="text", text=text))
+                command = command_of(self._report)
+                offered.append(Copyable(key="c", name="command", text=command))
+            told = story(self._report, self._live, self.at)
+            offered.append(Copyable(key="l", name="timeline in words", text=told))
+        self.app.push_screen(CopyMenu(offered), self.copy_chosen)
 
     # --- what the keys act on --------------------------------------------------------
 
@@ -194,20 +236,3 @@ class RequestScreen(ActingScreen):
         running = self._live is not None and self._live.phase.running
         provider = self._live.provider if self._live and running else None
         return Target(session_id=session_id, request_id=self.request_id, provider=provider)
-
-    def action_copy(self) -> None:
-        """Copy the answer so far; without one the id."""
-        text = report.answer_text(self._report, self._live)
-        if text and self.host.ui.text != "never":
-            self.copy_out(text, "the answer")
-        else:
-            self.copy_out(self.request_id, "the id")
-
-    def action_freeze(self) -> None:
-        """Hold the picture, or let it go on."""
-        self._frozen = not self._frozen
-        self._show()
-
-    def action_back(self) -> None:
-        """Return to where this was opened."""
-        self.app.pop_screen()

@@ -1,73 +1,88 @@
-"""The form for a prompt. Enter sends; an error is shown in place and nothing typed is lost."""
+"""The form for a prompt: what is sent, to which model, with which history, and who would take it.
+
+Enter sends. An error is shown in place and nothing typed is lost. Looking at what would be
+sent never holds up typing: it is asked for a moment after the last key, one at a time.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.message import Message
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Input, Static
 
+from ksi_tui.past_prompts import PastPrompt
 from ksi_tui.screens.base import ask, key_hints, refusal
-from ksi_tui.screens.dialog import Act, Choice, Dialog, Sheet
+from ksi_tui.screens.dialog import Act, Choice, Sheet
+from ksi_tui.screens.draft import PRIORITIES, Draft
+from ksi_tui.screens.fields import Picker, Prompt, plain_text
+from ksi_tui.screens.looking import LookingForm
+from ksi_tui.screens.outside import edit_outside
+from ksi_tui.screens.pickers import ModelPicker, SessionPicker
+from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.spans import Line, Span
 
-PRIORITIES = ("critical", "high", "normal", "low", "background")
-_STREAM: tuple[tuple[str, bool | None], ...] = (
+log = logging.getLogger(__name__)
+
+STREAM: tuple[tuple[str, bool | None], ...] = (
     ("where it can", None),
     ("yes", True),
     ("no", False),
 )
-_FIELDS = (
-    ("model", "Model", "the default model"),
-    ("session", "Session", "a session of its own"),
-    ("agent", "Agent", "you"),
-)
+HISTORY = ("what was said in the session", "none")
+NARROW_OR_WIDE = [(0, "-narrow"), (124, "-wide")]
 
 
-class Prompt(TextArea):
-    """A text of several lines in which enter sends; ctrl+j and shift+enter begin a line."""
-
-    class Sent(Message):
-        """Enter was pressed."""
-
-    def on_key(self, event: events.Key) -> None:
-        """Take enter and its relatives before the editor does."""
-        if event.key not in ("enter", "ctrl+j", "shift+enter"):
-            return
-        event.stop()
-        event.prevent_default()
-        if event.key == "enter":
-            self.post_message(self.Sent())
-        else:
-            self.insert("\n")
-
-
-class SubmitScreen(Dialog[str]):
+class SubmitScreen(LookingForm):
     """Takes a prompt and its settings. Answers the new request's id, or None."""
 
+    CSS_PATH: ClassVar[list[str | Path]] = [  # type: ignore[assignment] # as Textual takes it
+        Path(__file__).with_name("dialog.tcss"),
+        Path(__file__).with_suffix(".tcss"),
+    ]
+    HORIZONTAL_BREAKPOINTS = NARROW_OR_WIDE
     AUTO_FOCUS = "#prompt"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+o", "look", show=False),
+        Binding("ctrl+g", "outside", show=False),
+    ]
+    TITLE_TEXT: ClassVar[str] = "Submit a prompt"
 
-    def __init__(self) -> None:
+    def __init__(self, draft: Draft | None = None) -> None:
         super().__init__()
+        self._given = draft
+        self._draft = Draft()
         self._sending = False
+        self._shelf: int | None = None
+        self._own = PastPrompt(prompt="")
 
     def compose(self) -> ComposeResult:
-        draft = self.host.draft
+        draft = self._draft = self._given or self.host.draft or Draft()
         with Vertical(id="box"):
-            yield Prompt(draft.get("prompt", ""), id="prompt", tab_behavior="focus")
-            for key, label, without in _FIELDS:
-                with Horizontal(classes="field"):
-                    yield Static(label, classes="label", markup=False)
-                    yield Input(draft.get(key, ""), placeholder=without, id=key, max_length=200)
-            with Horizontal(classes="field"):
-                yield Static("Priority", classes="label", markup=False)
-                yield Choice(id="priority")
-            with Horizontal(classes="field"):
-                yield Static("Stream", classes="label", markup=False)
-                yield Choice(id="stream")
+            with Horizontal(id="columns"):
+                with Vertical(id="form"):
+                    yield Prompt(plain_text(draft.prompt), id="prompt", tab_behavior="focus")
+                    with Horizontal(id="system-field"):
+                        yield Static("System", classes="label", markup=False)
+                        yield Prompt(plain_text(draft.system), id="system", tab_behavior="focus")
+                    yield ModelPicker(draft.model, id="model")
+                    yield SessionPicker(draft.session, id="session")
+                    with Horizontal(classes="field"):
+                        yield Static("Agent", classes="label", markup=False)
+                        yield Input(draft.agent, placeholder="you", id="agent", max_length=200)
+                    for name in ("priority", "stream", "history"):
+                        with Horizontal(classes="field"):
+                            yield Static(name.capitalize(), classes="label", markup=False)
+                            yield Choice(id=name)
+                yield TextPane("What would be sent", id="preview")
+            yield Sheet(id="summary")
             yield Sheet(id="error")
             with Horizontal(id="acts"):
                 yield Act("Send", id="act")
@@ -76,16 +91,87 @@ class SubmitScreen(Dialog[str]):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.set_heading("Submit a prompt")
-        self.query_one("#priority", Choice).offer(PRIORITIES, PRIORITIES.index("normal"))
-        self.query_one("#stream", Choice).offer([name for name, _ in _STREAM], 0)
+        draft = self._draft
+        self.set_heading(self.TITLE_TEXT)
+        self.query_one("#priority", Choice).offer(PRIORITIES, PRIORITIES.index(draft.priority))
+        streams = [value for _, value in STREAM]
+        self.query_one("#stream", Choice).offer(
+            [name for name, _ in STREAM], streams.index(draft.stream)
+        )
+        self.query_one("#history", Choice).offer(HISTORY, 0 if draft.history else 1)
+        self.query_one("#history").disabled = draft.sent_as_messages
         hints = key_hints(
             ("enter", "send"),
-            ("ctrl+j", "new line"),
-            ("tab", "next"),
-            ("esc", "close, keeps the draft"),
+            ("^j", "new line"),
+            ("^up", "earlier"),
+            ("^o", "look"),
+            ("^g", "$EDITOR"),
+            ("esc", "close"),
         )
-        self.query_one("#question", Sheet).show(Line(), Line((Span(" "), *hints.spans)))
+        self.query_one("#question", Sheet).show(Line((Span(" "), *hints.spans)))
+        self.run_worker(self._load_past(), name="past-prompts", group="past")
+        self._look_soon()
+
+    async def _load_past(self) -> None:
+        await asyncio.to_thread(self.host.past.load)
+
+    # --- what is written -------------------------------------------------------------
+
+    def written(self) -> Draft:
+        """Return what stands in the form."""
+        return replace(
+            self._draft,
+            prompt=self.query_one("#prompt", Prompt).text,
+            system=self.query_one("#system", Prompt).text,
+            model=self.query_one("#model", Picker).value,
+            session=self.query_one("#session", Picker).value,
+            agent=self.query_one("#agent", Input).value.strip(),
+            priority=PRIORITIES[self.query_one("#priority", Choice).index],
+            stream=STREAM[self.query_one("#stream", Choice).index][1],
+            history=self.query_one("#history", Choice).index == 0,
+        )
+
+    @on(Prompt.Recalled)
+    def _recall(self, event: Prompt.Recalled) -> None:
+        """Bring back an earlier prompt; past the latest one stands what was being written."""
+        kept = self.host.past.kept
+        prompt, system = self.query_one("#prompt", Prompt), self.query_one("#system", Prompt)
+        at = len(kept) if self._shelf is None else self._shelf
+        if at == len(kept):
+            self._own = PastPrompt(prompt=prompt.text, system=system.text)
+        to = max(0, min(len(kept), at + event.step))
+        if to == at:
+            return
+        self._shelf = to if to < len(kept) else None
+        found = kept[to] if to < len(kept) else self._own
+        prompt.fill(found.prompt)
+        system.fill(found.system)
+        prompt.recalls = self._shelf is not None
+
+    def action_outside(self) -> None:
+        """Let the text under the cursor, else the prompt, be changed in the user's editor."""
+        field = self.focused if isinstance(self.focused, Prompt) else self.query_one(Prompt)
+        self.run_worker(self._edit_outside(field), name="editor", group="editor", exclusive=True)
+
+    async def _edit_outside(self, field: Prompt) -> None:
+        edited = await edit_outside(self.app, field.text)
+        if edited.text is None:
+            self.show_error(edited.said)
+        else:
+            field.fill(edited.text)
+
+    # --- what would be sent ----------------------------------------------------------
+
+    def action_look(self) -> None:
+        """Show what would be sent in place of the form, and back; for narrow terminals."""
+        self.toggle_class("looking")
+        looking = self.has_class("looking")
+        self.query_one("#preview" if looking else "#prompt").focus()
+
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
+        if self._preview is not None:
+            self.call_after_refresh(self._show_preview, self._preview)
 
     # --- sending ---------------------------------------------------------------------
 
@@ -107,38 +193,33 @@ class SubmitScreen(Dialog[str]):
             self.run_worker(self._send(), name="submit")
 
     async def _send(self) -> None:
-        data = self._data()
+        draft = self.written()
         try:
-            if not data["prompt"].strip():
+            if draft.blank:
                 self.show_error("the prompt is empty")
                 return
-            reply = await ask(self.host, "completion:async", **data)
+            reply = await ask(self.host, "completion:async", **draft.request(self.host.ui.operator))
+        except ValueError as wrong:
+            self.show_error(str(wrong))
+            return
         finally:
             self._sending = False
-        error = refusal(reply)
-        if error is not None:
-            self.show_error(error)
+        if (refused := refusal(reply)) is not None:
+            self.show_error(refused)
             return
-        self.host.draft.clear()
+        await self._remember(draft)
+        if self._given is None:
+            self.host.draft = None
         self.dismiss(str(reply["request_id"]))
 
-    def _data(self) -> dict[str, Any]:
-        data: dict[str, Any] = {
-            "prompt": self.query_one(Prompt).text,
-            "priority": PRIORITIES[self.query_one("#priority", Choice).index],
-            "agent_id": self.host.ui.operator,
-        }
-        for key, name in (("model", "model"), ("session", "session_id"), ("agent", "agent_id")):
-            value = self.query_one(f"#{key}", Input).value.strip()
-            if value:
-                data[name] = value
-        stream = _STREAM[self.query_one("#stream", Choice).index][1]
-        return data if stream is None else {**data, "stream": stream}
+    async def _remember(self, draft: Draft) -> None:
+        past = PastPrompt(prompt=draft.prompt, system=draft.system)
+        try:
+            await asyncio.to_thread(self.host.past.add, past)
+        except OSError as error:
+            log.warning("a prompt was not kept", extra={"reason": str(error)})
 
     def action_keep(self) -> None:
         """Close the form and keep what was typed for the next time."""
-        self.host.draft.update(
-            {key: self.query_one(f"#{key}", Input).value for key, _, _ in _FIELDS}
-        )
-        self.host.draft["prompt"] = self.query_one(Prompt).text
+        self.host.draft = self.written()
         self.dismiss(None)

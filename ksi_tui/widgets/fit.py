@@ -15,6 +15,11 @@ def width_of(line: Line) -> int:
     return sum(cell_len(span.text) for span in line.spans)
 
 
+def cells(text: str) -> int:
+    """Return the cells that a text takes."""
+    return cell_len(text)
+
+
 def end(text: str, width: int) -> str:
     """Return `text` in at most `width` cells, its end replaced by `…` when it is longer."""
     if cell_len(text) <= width:

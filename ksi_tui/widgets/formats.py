@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ksi_tui.engine.views import CircuitLook, Level, Phase
+from ksi_tui.engine.advice import AttentionKind
+from ksi_tui.engine.states import CircuitLook, Level, Phase
 from ksi_tui.widgets.spans import Span, Tone
 
 NOTHING = "–"
@@ -79,6 +80,13 @@ def rate(per_second: float | None) -> str:
     if per_second is not None and 0 < per_second < 0.95:
         return f"{per_second:.1f}"
     return count(per_second)
+
+
+def fine(per_second: float | None) -> str:
+    """Return a small rate with the digits that count: `0.02 0.4 3 1.1k`."""
+    if per_second is None or per_second >= 9.95 or per_second <= 0:
+        return count(per_second)
+    return f"{per_second:.2g}"
 
 
 def percent(share: float | None) -> str:
@@ -155,6 +163,7 @@ LEVELS: dict[Level, Span] = {
     Level.PAUSED: Span("=", Tone.WARN),
     Level.READ_ONLY: Span("▲", Tone.BAD),
     Level.STOPPING: Span("○", Tone.WARN),
+    Level.STALE: Span("▲", Tone.BAD),
 }
 
 
@@ -162,6 +171,21 @@ def phase(value: Phase) -> Span:
     """Return a phase as glyph, word and tone."""
     glyph = PHASES[value]
     return Span(f"{glyph.text} {value.value}", glyph.tone)
+
+
+_KINDS: dict[AttentionKind, Span] = {
+    AttentionKind.PAUSE: Span("=", Tone.WARN),
+    AttentionKind.LOCK: Span("○", Tone.WARN),
+    AttentionKind.WORKER: Span("!", Tone.BAD),
+    AttentionKind.FAULT: Span("!", Tone.BAD),
+}
+
+
+def attention(kind: AttentionKind, look: Phase | CircuitLook | None) -> Span:
+    """Return the glyph and tone of a row of Attention: its look's, else its kind's."""
+    if isinstance(look, Phase):
+        return PHASES[look]
+    return CIRCUITS[look] if look is not None else _KINDS.get(kind, Span("○", Tone.WARN))
 
 
 def circuit(value: CircuitLook) -> Span:

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ksi_tui.engine.views import CircuitLook, Level, ProviderView, Snapshot, Totals, Verdict
+from ksi_tui.engine.states import CircuitLook, Level, Verdict
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
+if TYPE_CHECKING:
+    from ksi_tui.engine.views import ProviderView, Snapshot, Totals
+
 CAUSE_LIMIT = 400
+READ_ONLY = "READ-ONLY"
+"""What a header says while nothing may be changed from here."""
 STARTING = Verdict(level=Level.STARTING, cause="starting the engine")
 
 
-def shown_verdict(snapshot: Snapshot | None, fault: str | None, frozen_s: float | None) -> Verdict:
-    """Return the verdict to show: a failed start, starting, a frozen picture, or the engine's."""
+def shown_verdict(
+    snapshot: Snapshot | None,
+    fault: str | None,
+    frozen_s: float | None,
+    stale_s: float | None = None,
+) -> Verdict:
+    """Return the verdict to show: a failed start, starting, stale, a frozen picture, the engine's.
+
+    `stale_s` is how old the snapshot is when it is older than it should be.
+    """
+    if snapshot is not None and stale_s is not None:
+        before = f"{snapshot.verdict.level}  {snapshot.verdict.cause}"
+        return Verdict(level=Level.STALE, cause=f"{stale_text(stale_s)}, then: {before}")
     if fault is not None:
         return Verdict(level=Level.DOWN, cause=fault.splitlines()[0])
     if snapshot is None:
@@ -25,26 +42,44 @@ def shown_verdict(snapshot: Snapshot | None, fault: str | None, frozen_s: float 
     return snapshot.verdict
 
 
+def stale_text(seconds: float) -> str:
+    """Return how old what is shown is, without tenths: `4s 12s 3m07s`."""
+    return formats.age(seconds) if seconds >= 10 else f"{int(seconds)}s"
+
+
 def verdict_line(name: str, verdict: Verdict, at: float | None, width: int) -> Line:
     """Return line 1: name, verdict in words with its one cause, and the time."""
     moment = f"{formats.clock(at)} UTC " if at is not None else ""
     cause = clean(verdict.cause, CAUSE_LIMIT)
-    body = [formats.verdict(verdict.level), Span(f"  {cause}")]
+    gap = " " if verdict.level is Level.STALE else "  "  # STALE 12s
+    body = [formats.verdict(verdict.level), Span(f"{gap}{cause}")]
     named = line(Span(f" {clean(name, 60)}  ", Tone.STRONG), *body)
     short = line(" ", *body)
     room = width - len(moment) - 1
     return fit.both_ends(named if fit.width_of(named) <= room else short, line(moment), width)
 
 
-def numbers_line(totals: Totals | None, operator: str, width: int) -> Line:
-    """Return line 2: the numbers, and who is at the keys."""
-    who = clean(operator, 20)
+def crumbs_line(name: str, crumbs: str, at: float | None, width: int, note: str = "") -> Line:
+    """Return line 1 of a screen that was opened from another: the way to it, and the time."""
+    moment = f"{formats.clock(at)} UTC " if at is not None else ""
+    ending = line(Span(f"{note}  " if note else "", Tone.WARN), moment)
+    named = line(Span(f" {clean(name, 60)}", Tone.STRONG), f"  {clean(crumbs, CAUSE_LIMIT)}")
+    shown = named if width >= 100 else line(f" {clean(crumbs, CAUSE_LIMIT)}")
+    return fit.both_ends(shown, ending, width)
+
+
+def numbers_line(
+    totals: Totals | None, operator: str, width: int, *, read_only: bool = False
+) -> Line:
+    """Return line 2: the numbers, who is at the keys, and that those only look."""
+    who = Span(f"{clean(operator, 20)} ", Tone.DIM)
+    ending = line(Span(f"{READ_ONLY} " if read_only else "", Tone.WARN), who)
     if totals is None:
-        return fit.both_ends(line(""), line(Span(f"you: {who} ", Tone.DIM)), width)
+        return fit.both_ends(line(""), line(Span("you: ", Tone.DIM), *ending.spans), width)
     wide = _numbers(totals, long=True)
-    if fit.width_of(wide) + len(who) + 3 <= width:
-        return fit.both_ends(wide, line(Span(f"{who} ", Tone.DIM)), width)
-    return fit.both_ends(_numbers(totals, long=False), line(Span(f"{who} ", Tone.DIM)), width)
+    if fit.width_of(wide) + fit.width_of(ending) + 2 <= width:
+        return fit.both_ends(wide, ending, width)
+    return fit.both_ends(_numbers(totals, long=False), ending, width)
 
 
 def _numbers(totals: Totals, *, long: bool) -> Line:

@@ -22,7 +22,7 @@ from textual.widget import Widget
 
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.spans import Line, Tone
-from ksi_tui.widgets.tones import CURSOR_VARIABLE, cursor_style, tone_styles
+from ksi_tui.widgets.tones import cursor_style, tone_styles
 
 WHEEL_LINES = 3
 
@@ -53,22 +53,29 @@ class LineWidget(ScrollView, can_focus=False):
 
     def redraw(self) -> None:
         """Compose the visible lines and repaint those that changed; nothing when none can have."""
-        width, height = size = self.size
-        if not width or not height:
+        before = self._drawn
+        if not self._compose_lines():
             return
-        drawn_of = (size, int(self.scroll_y), self.has_focus, self.state())
-        if drawn_of == self._drawn_of:
-            return
-        self._drawn_of, self._height = drawn_of, height
-        drawn = [self.line_at(y, width) for y in range(height)]
-        before, self._drawn = self._drawn, drawn
+        width = self.size.width
         changed = [
             Region(0, y, width, 1)
-            for y, now in enumerate(drawn)
+            for y, now in enumerate(self._drawn)
             if y >= len(before) or before[y] != now
         ]
         if changed:
             self.refresh(*changed)
+
+    def _compose_lines(self) -> bool:
+        """Compose the visible lines anew; return False when none can have changed."""
+        width, height = size = self.size
+        if not width or not height:
+            return False
+        drawn_of = (size, int(self.scroll_y), self.has_focus, self.state())
+        if drawn_of == self._drawn_of:
+            return False
+        self._drawn_of, self._height = drawn_of, height
+        self._drawn = [self.line_at(y, width) for y in range(height)]
+        return True
 
     def set_extent(self, height: int) -> None:
         """Say how many lines could be scrolled through, without a layout pass."""
@@ -94,6 +101,8 @@ class LineWidget(ScrollView, can_focus=False):
     def render_line(self, y: int) -> Strip:
         """Return visible line `y` as a strip; equal lines are built once."""
         width = self.size.width
+        if self._drawn_of is None:  # painted for the first time, before anything was told to draw
+            self._compose_lines()
         shown = self._drawn[y] if y < len(self._drawn) else Line()
         key = (shown, width)
         strip = self._strips.get(key)
@@ -104,7 +113,7 @@ class LineWidget(ScrollView, can_focus=False):
     def _strip(self, shown: Line, width: int) -> Strip:
         base = self.rich_style
         if shown.cursor:
-            base += cursor_style(self.app.theme_variables.get(CURSOR_VARIABLE, ""))
+            base += cursor_style(self.app.theme_variables)
         if self._tones is None:
             self._tones = tone_styles(self.app.theme_variables)
         tones = self._tones

@@ -5,11 +5,16 @@ This is the view-model's edge: every text of a snapshot passes `clean` here.
 
 from __future__ import annotations
 
-from ksi_tui.engine.views import ActiveView, LockView, Phase, ProviderView, QueueView
-from ksi_tui.widgets import formats
+from typing import TYPE_CHECKING
+
+from ksi_tui.engine.states import Phase
+from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Span, Tone
 from ksi_tui.widgets.table import Column, Row
+
+if TYPE_CHECKING:
+    from ksi_tui.engine.views import ActiveView, AttentionView, LockView, ProviderView, QueueView
 
 ID_LIMIT = 200
 WHY_LIMIT = 300
@@ -55,6 +60,16 @@ LOCKS = (
     Column(name="EXT", width=3, right=True, drop=1),
     Column(name="WAIT", width=4, right=True),
     Column(name="HOLDER DOES", width=0),
+)
+
+
+ATTENTION = (
+    Column(name="WHAT", width=13, elide_middle=True),
+    Column(name="STATE", width=13),
+    Column(name="FOR", width=6, right=True),
+    Column(name="WHY", width=0, narrow=34),
+    Column(name="HITS", width=22, drop=1),
+    Column(name="BEST KEY", width=20, drop=2),
 )
 
 
@@ -110,6 +125,34 @@ def active_hidden(view: ActiveView, shown: frozenset[str]) -> str:
     if view.attempt > 1:
         parts.append(f"attempt {view.attempt} of {view.max_attempts}")
     return f"{name_of(view.request_id)}: {' · '.join(parts)}" if parts else ""
+
+
+def attention_row(view: AttentionView, best_key: str, why_room: int | None) -> Row:
+    """Return a row of Attention; what it hits joins its why where that has no column.
+
+    `why_room` is how many cells the why has in that case, else None.
+    """
+    glyph = formats.attention(view.kind, view.look)
+    why, hits = clean(view.why, WHY_LIMIT) or formats.NOTHING, clean(view.hits, ID_LIMIT)
+    if why_room is not None and hits:
+        why = f"{fit.end(why, max(8, why_room - fit.cells(hits) - 2))}; {hits}"
+    return Row(
+        key=view.key,
+        cells=(
+            Span(name_of(view.what)),
+            Span(f"{glyph.text} {clean(view.state, ID_LIMIT)}", glyph.tone),
+            Span(formats.age(view.for_s)),
+            Span(why),
+            Span(hits or formats.NOTHING),
+            Span(best_key, Tone.KEY),
+        ),
+    )
+
+
+def attention_hidden(view: AttentionView, best_key: str) -> str:
+    """Return the line that says what the hidden columns of a row of Attention hold."""
+    parts = [best_key, clean(view.hits, ID_LIMIT), clean(view.why, WHY_LIMIT)]
+    return f"{name_of(view.what)}: {' · '.join(part for part in parts if part)}"
 
 
 def queue_row(view: QueueView) -> Row:

@@ -9,7 +9,7 @@ rows mean, and the engine, must not go here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,14 +25,23 @@ LEFT_ALONE_S = 60.0
 HOLD_S = 0.3
 """While keys follow each other faster than this, rows keep their order."""
 _LEAST_REST = 16
+_EDGES = {
+    (False, False): "  ",
+    (True, False): "► ",
+    (False, True): "* ",
+    (True, True): "►*",
+}
+"""What stands at the left of a row, by whether the cursor is on it and whether it is marked."""
+_ORDER = {True: "↓", False: "↑"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column of fixed width in cells; width 0 takes the rest and stands last.
+    """A column of fixed width in cells; width 0 takes the rest.
 
     Columns go in the order of `drop`, lowest first, where the rest would be too narrow;
-    0 never goes. `narrow` is the width of a column that shrinks before others are dropped.
+    0 never goes. `narrow` is the width of a column that shrinks before others are dropped,
+    and the least that the one which takes the rest asks for.
     """
 
     name: str
@@ -54,7 +63,7 @@ class Row:
 @lru_cache(maxsize=64)
 def laid_out(columns: tuple[Column, ...], width: int) -> tuple[tuple[int, int], ...]:
     """Return (column index, width) of what is shown in `width` cells, first to last."""
-    flexible = any(column.width == 0 for column in columns)
+    flexible = [column for column in columns if column.width == 0]
     shown = dict(enumerate(columns))
     widths = {index: column.width for index, column in shown.items()}
 
@@ -62,9 +71,9 @@ def laid_out(columns: tuple[Column, ...], width: int) -> tuple[tuple[int, int], 
         gaps = len(widths) - 1
         return width - 2 - gaps - sum(widths.values())
 
-    least = _LEAST_REST if flexible else 0
+    least = (flexible[0].narrow or _LEAST_REST) if flexible else 0
     if rest() < least:
-        widths |= {index: shown[index].narrow for index in widths if shown[index].narrow}
+        widths |= {i: shown[i].narrow for i, size in widths.items() if size and shown[i].narrow}
     for index in sorted((i for i in shown if shown[i].drop), key=lambda i: shown[i].drop):
         if rest() >= least:
             break
@@ -75,15 +84,15 @@ def laid_out(columns: tuple[Column, ...], width: int) -> tuple[tuple[int, int], 
 
 @lru_cache(maxsize=4096)
 def _row_line(
-    row: Row, columns: tuple[Column, ...], width: int, cursor: bool, focused: bool
+    row: Row, columns: tuple[Column, ...], width: int, cursor: bool, marked: bool
 ) -> Line:
-    spans = [Span("► " if cursor and focused else "  ", Tone.FOCUS)]
+    spans = [Span(_EDGES[cursor, marked], Tone.FOCUS)]
     for position, (index, size) in enumerate(laid_out(columns, width)):
         column, cell = columns[index], row.cells[index]
         cut = fit.middle if column.elide_middle else fit.end
         text = fit.pad(cut(cell.text, size), size, right=column.right)
         spans.append(Span((" " if position else "") + text, cell.tone))
-    return Line(tuple(spans), cursor and focused)
+    return Line(tuple(spans), cursor)
 
 
 class LiveTable(Pane):
@@ -111,6 +120,13 @@ class LiveTable(Pane):
     class CursorMoved(WindowMoved):
         """The cursor stands on another row."""
 
+    class HeadClicked(WindowMoved):
+        """The head of column `name` was clicked."""
+
+        def __init__(self, table: LiveTable, name: str) -> None:
+            super().__init__(table)
+            self.name = name
+
     def __init__(
         self,
         title: str,
@@ -129,6 +145,8 @@ class LiveTable(Pane):
         self._pinned = False
         self._pinned_at = 0.0
         self._empty: Sequence[Line] = ()
+        self._marked: dict[str, None] = {}
+        self._sorted: tuple[str, bool] | None = None
         self._clock = clock
         self._last_key_at = float("-inf")
 
@@ -157,10 +175,50 @@ class LiveTable(Pane):
         """Set what stands in a table without rows."""
         self._empty = lines
 
+    def set_columns(self, columns: tuple[Column, ...]) -> None:
+        """Show other columns; the rows that follow have a cell for each of them."""
+        self._columns = columns
+        self._rows = []
+
+    def set_order(self, column: str, *, descending: bool) -> None:
+        """Show at a column's head that the rows come ordered by it."""
+        self._sorted = (column, descending)
+
+    # --- marks -----------------------------------------------------------------------
+
+    @property
+    def marked(self) -> tuple[str, ...]:
+        """The keys of the marked rows, in the order in which they were marked."""
+        return tuple(self._marked)
+
+    def toggle_mark(self) -> None:
+        """Mark the row under the cursor, or not, and go to the next one."""
+        if self._cursor_key is None:
+            return
+        if self._cursor_key in self._marked:
+            del self._marked[self._cursor_key]
+        else:
+            self._marked[self._cursor_key] = None
+        self.move_by(1)
+        self.redraw()
+
+    def set_marked(self, keys: Iterable[str]) -> None:
+        """Mark exactly these rows, also those outside the window."""
+        self._marked = dict.fromkeys(keys)
+        self.redraw()
+
+    # --- the cursor's row ------------------------------------------------------------
+
     def pin(self) -> None:
         """Let the cursor follow its row until the table is left alone; it then goes to the top."""
         self._pinned = True
         self._pinned_at = self._clock()
+
+    def to_top(self) -> None:
+        """Let the cursor stand on the first row, whichever that is, as in a table left alone."""
+        self._pinned = False
+        self._cursor = 0
+        self._bring_into_view()
 
     def _follow_key(self) -> None:
         if self._pinned and self._clock() - self._pinned_at > LEFT_ALONE_S:
@@ -196,9 +254,17 @@ class LiveTable(Pane):
         shown = laid_out(self._columns, self.size.width - 2)
         return frozenset(self._columns[index].name for index, _ in shown)
 
+    @property
+    def rest(self) -> int:
+        """Cells of the column that takes the rest."""
+        shown = laid_out(self._columns, self.size.width - 2)
+        return sum(size for index, size in shown if not self._columns[index].width)
+
     def body_state(self) -> object:
         """Return what the body is composed of."""
-        return self._rows, self._offset, self._total, self._cursor, self._empty
+        heads = self._columns, self._sorted
+        rows = self._rows, self._offset, self._total, self._cursor
+        return rows, heads, tuple(self._marked), self._empty
 
     # --- drawing ---------------------------------------------------------------------
 
@@ -221,12 +287,26 @@ class LiveTable(Pane):
         row = self._row(index)
         if row is None:
             return Line()
-        return _row_line(row, self._columns, width, index == self._cursor, self.has_focus)
+        cursor = index == self._cursor and self.has_focus
+        return _row_line(row, self._columns, width, cursor, row.key in self._marked)
 
     def _heads(self, width: int) -> Line:
         shown = [(self._columns[index], size) for index, size in laid_out(self._columns, width)]
-        parts = [fit.pad(fit.end(c.name, size), size, right=c.right) for c, size in shown]
+        parts = [fit.pad(self._head(c, size), size, right=c.right) for c, size in shown]
         return line(Span("  " + " ".join(parts), Tone.DIM))
+
+    def _head(self, column: Column, size: int) -> str:
+        if self._sorted is None or self._sorted[0] != column.name:
+            return fit.end(column.name, size)
+        return fit.end(column.name, max(1, size - 1)) + _ORDER[self._sorted[1]]
+
+    def _head_at(self, x: int) -> str | None:
+        start = 2
+        for index, size in laid_out(self._columns, self.size.width - 2):
+            if start <= x < start + size:
+                return self._columns[index].name
+            start += size + 1
+        return None
 
     # --- the cursor ------------------------------------------------------------------
 
@@ -265,9 +345,14 @@ class LiveTable(Pane):
             self.post_message(self.WindowMoved(self))
 
     def on_click(self, event: events.Click) -> None:
-        """Put the cursor where the mouse is; a double click opens."""
+        """Put the cursor where the mouse is; two clicks open, one on a head tells."""
         at = event.get_content_offset(self)
-        if at is None or at.y < 2:
+        if at is None or at.y < 1:
+            return
+        if at.y == 1:
+            name = self._head_at(at.x - 1)
+            if name is not None:
+                self.post_message(self.HeadClicked(self, name))
             return
         index = int(self.scroll_y) + at.y - 2
         if self._row(index) is None:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from ksi_tui.engine.views import TokenRow, TokenView
+from typing import TYPE_CHECKING, NamedTuple
+
 from ksi_tui.widgets import fit, formats
-from ksi_tui.widgets.chart import chart
+from ksi_tui.widgets.axis import Times
+from ksi_tui.widgets.chart import Plotted, chart, plot
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
+if TYPE_CHECKING:
+    from ksi_tui.engine.views import TokenRow, TokenView
+
 _TOTALS = 41
 _LEAST_CHART = 24
+
+
+class Past(NamedTuple):
+    """A longer time than the live trend: its rate, when the newest point began, its step (s)."""
+
+    rate: Plotted
+    last: float
+    step_s: float
 
 
 class TokenPane(Pane):
@@ -19,17 +32,18 @@ class TokenPane(Pane):
     def __init__(self, title: str, *, id: str) -> None:
         super().__init__(title, id=id)
         self._view: TokenView | None = None
+        self._past: Past | str | None = None
         self._body: list[Line] = []
-        self._composed: tuple[TokenView | None, int, int] | None = None
+        self._composed: object = None
 
-    def show(self, view: TokenView | None) -> None:
-        """Show the given numbers."""
-        self._view = view
+    def show(self, view: TokenView | None, past: Past | str | None = None) -> None:
+        """Show the given numbers; `past` instead of the live trend, or in words why not yet."""
+        self._view, self._past = view, past
         self.redraw()
 
     def body_state(self) -> object:
         """Return the numbers."""
-        return self._view
+        return self._view, self._past
 
     @property
     def chart_points(self) -> int:
@@ -42,10 +56,19 @@ class TokenPane(Pane):
 
     def body_at(self, y: int, width: int) -> Line:
         """Return a line of chart and totals."""
-        now = (self._view, width, self.body_height)
+        now = (self._view, self._past, width, self.body_height)
         if self._composed != now:
             self._body, self._composed = self._compose_body(width, self.body_height), now
         return self._body[y] if y < len(self._body) else Line()
+
+    def _drawn_rate(self, view: TokenView, width: int, height: int) -> list[Line]:
+        past = self._past
+        if past is None:
+            return chart(view.trend, width=width, height=height)
+        if isinstance(past, str):
+            return _not_yet(past, width, height)
+        times = Times(past.last, past.step_s)
+        return plot([past.rate], width=width, height=height, times=times)
 
     def _compose_body(self, width: int, height: int) -> list[Line]:
         if self._view is None:
@@ -54,16 +77,20 @@ class TokenPane(Pane):
         chart_height = height - 1 if self._beside else max(4, height - len(totals) - 2)
         room = width - 3 - (_TOTALS if self._beside else 0)
         bars = [line("  ", Span("tok/s", Tone.DIM))]
-        bars += [
-            Line((Span(" "), *bar.spans))
-            for bar in chart(self._view.trend, width=room, height=chart_height)
-        ]
+        drawn = self._drawn_rate(self._view, room, chart_height)
+        bars += [Line((Span(" "), *bar.spans)) for bar in drawn]
         if not self._beside:
             return [*bars, Line(), *(Line((Span("  "), *total.spans)) for total in totals)]
         return [
             fit.both_ends(bars[y] if y < len(bars) else Line(), _wide(totals, y), width - 1)
             for y in range(height)
         ]
+
+
+def _not_yet(text: str, width: int, height: int) -> list[Line]:
+    """Return lines that say why there is no chart."""
+    said = line(Span(fit.end(f"  {text}", width), Tone.DIM))
+    return [Line(), said, *[Line()] * (height - 2)][:height]
 
 
 def _wide(totals: list[Line], y: int) -> Line:

@@ -26,7 +26,7 @@ class Terminal:
     """A terminal that remembers everything that was written to it."""
 
     def __init__(self, columns: int, lines: int) -> None:
-        self._control, self.end = pty.openpty()
+        self.control, self.end = pty.openpty()
         fcntl.ioctl(self.end, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self._seen = bytearray()
         self._news = threading.Condition()
@@ -40,7 +40,7 @@ class Terminal:
     def _read(self) -> None:
         while True:
             try:
-                data = os.read(self._control, 65536)
+                data = os.read(self.control, 65536)
             except OSError:  # the other end is closed
                 data = b""
             with self._news:
@@ -57,14 +57,19 @@ class Terminal:
             )
         assert arrived, (texts, bytes(self._seen[-3000:]))
 
+    @property
+    def seen(self) -> bytes:
+        """All that was written so far."""
+        return bytes(self._seen)
+
     def press(self, keys: str) -> None:
         """Type."""
-        os.write(self._control, keys.encode())
+        os.write(self.control, keys.encode())
 
     def everything(self) -> bytes:
         """Return all that was written, once the process has gone."""
         self._reader.join(BOUND_S)
-        os.close(self._control)
+        os.close(self.control)
         return bytes(self._seen)
 
 

@@ -32,7 +32,8 @@ Bare().run()
 """
 
 
-def _environ(folder: Path) -> dict[str, str]:
+def environ(folder: Path) -> dict[str, str]:
+    """Return an environment without keys, at home in `folder`."""
     keyless = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
     return {**keyless, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
 
@@ -40,13 +41,13 @@ def _environ(folder: Path) -> dict[str, str]:
 async def first_frame(folder: Path) -> dict[str, Any]:
     """Time from the start of the command to the first frame with its panes."""
     command = [sys.executable, "-m", "ksi_tui"]
-    with Terminal(command, _environ(folder)) as terminal:
+    with Terminal(command, environ(folder)) as terminal:
         return {"first_frame_s": await asyncio.to_thread(terminal.until, b"Active", 60)}
 
 
 async def first_frame_bare(folder: Path) -> dict[str, Any]:
     """The same for an app of one text."""
-    with Terminal([sys.executable, "-c", _BARE], _environ(folder)) as terminal:
+    with Terminal([sys.executable, "-c", _BARE], environ(folder)) as terminal:
         return {"first_frame_s": await asyncio.to_thread(terminal.until, b"first frame", 60)}
 
 
@@ -71,7 +72,7 @@ async def _stall(folder: Path, *, streams: int) -> dict[str, Any]:
             str(streams),
             str(out),
         ]
-        with Terminal(command, _environ(folder)) as terminal:
+        with Terminal(command, environ(folder)) as terminal:
             await asyncio.to_thread(
                 terminal.drain_until, lambda: out.exists() or terminal.ended, 120
             )

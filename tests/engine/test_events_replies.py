@@ -176,7 +176,7 @@ async def test_the_status_of_a_session(tmp_path: Path) -> None:
         json.dumps(reply)
         assert reply["exists"] is True
         assert [c["request_id"] for c in reply["completions"]] == [first, second]
-        assert set(reply["completions"][0]) == {
+        assert set(reply["completions"][0]) >= {
             "request_id",
             "status",
             "why",

@@ -90,8 +90,9 @@ async def test_forced_open_nobody_is_let_through_until_its_time_is_over(tmp_path
         assert status["cause"]["kind"] == "circuit"
         assert status["if_nobody_acts"] == "in 29 min a probe may go to p"
         snapshot = rig.engine.snapshot()
-        assert snapshot.verdict.cause == "p forced open by op1: deploy, 29 min left"
-        assert snapshot.providers[0].now == "forced open by op1: deploy, 29 min left"
+        forced = "forced open by op1 until 08:29 (29 min left): deploy"
+        assert snapshot.verdict.cause == f"p {forced}; 100% waits"
+        assert snapshot.providers[0].now == forced
         rig.advance(29 * 60 - 1)
         await rig.core.store.write()
         assert rig.p.calls == []
@@ -116,7 +117,7 @@ async def test_a_forced_circuit_is_the_verdicts_cause_also_when_it_is_closed(
         verdict = rig.engine.snapshot().verdict
         assert (verdict.level, verdict.cause) == (
             Level.OK,
-            "p forced closed by op1, 60 s left",
+            "p forced closed by op1 until 08:01 (60 s left)",
         )
         rig.advance(60)
         assert rig.engine.snapshot().verdict.cause == "no circuit is open, nothing cools down"

@@ -187,7 +187,7 @@ async def test_providers_and_the_verdict(tmp_path: Path) -> None:
         clock.now += 8
         shot = rig.engine.snapshot()
         assert shot.verdict.level is Level.DEGRADED
-        assert shot.verdict.cause == "p open 8 s, probe in 22 s"
+        assert shot.verdict.cause == "p open 8 s (provider_error), probe in 22 s"
         sick = shot.providers[0]
         assert (sick.circuit, sick.since_s, sick.ok_rate) == (CircuitLook.OPEN, 8.0, 0.0)
         assert sick.now.startswith("probe in 22 s")

@@ -14,10 +14,13 @@ from ksi_tui.engine.models import State
 from ksi_tui.engine.store import finding, statements, usage_statements
 from ksi_tui.engine.store.base import CallBooked
 from ksi_tui.engine.store.found import Find
+from ksi_tui.engine.store.journal import JournalQuery
 from ksi_tui.engine.store.records import UsageQuery
+from ksi_tui.engine.store.series import SeriesQuery
 from ksi_tui.engine.store.sqlite import SqliteStore, open_store
 from tests.engine.store_values import T0, accepted, call, finished, started
 
+T_LOW = int(T0) // 3600 * 3600
 Question = Callable[[SqliteStore], Awaitable[object]]
 
 SELECTORS = [
@@ -34,6 +37,7 @@ QUESTIONS: dict[str, Question] = {
     "request": lambda store: store.request("r-1"),
     "states": lambda store: store.states(["r-1", "r-2"]),
     "sessions_of": lambda store: store.sessions_of(["r-1", "r-2"]),
+    "spent_of": lambda store: store.spent_of(["r-1", "r-2"]),
     "in_order": lambda store: store.in_order(["r-1", "r-2"]),
     "requests_named": lambda store: store.requests_named(["r-1", "r-2"]),
     "specs": lambda store: store.specs(["r-1", "r-2"]),
@@ -57,6 +61,16 @@ QUESTIONS: dict[str, Question] = {
     "expired": lambda store: store.expired(T0, 5, 5),
     "session ids": lambda store: store.session_ids("a", 5),
     "deserted": lambda store: store.deserted(["s-1"], T0),
+    "series": lambda store: store.series(SeriesQuery(low=0, high=60, step_s=60)),
+    "series by model": lambda store: store.series(
+        SeriesQuery(low=T_LOW, high=T_LOW + 7200, step_s=3600, by="model")
+    ),
+    "journal": lambda store: store.journal(JournalQuery(limit=5)),
+    "journal of names": lambda store: store.journal(JournalQuery(limit=5, pattern="completion:*")),
+    "journal of one": lambda store: store.journal(
+        JournalQuery(limit=5, pattern="*:*", provider="p", session_id="s", before=9)
+    ),
+    "prunable": lambda store: store.prunable(T0, 5),
     "old actions": lambda store: store.old_actions(0, T0, 5),
 }
 """Every question that is not about usage."""
@@ -120,6 +134,7 @@ def _scans(step: str, text: str) -> bool:
         "json_each",
         "waiting",
         "piece",
+        "found",
         "injection_terms",
         "admissions",
         "g",

@@ -36,6 +36,12 @@ def _sum(calls: Iterable[CallRecord]) -> UsageTotals:
     chosen = list(calls)
     known = [one.usage for one in chosen if one.usage is not None]
     wasted = [one for one in chosen if one.waste]
+    answered = [one for one in chosen if not one.waste]
+    streamed = [
+        (one, one.first_token_at)
+        for one in answered
+        if one.first_token_at is not None and one.first_token_at < one.finished_at
+    ]
     return UsageTotals(
         usage=sum(known, Usage()),
         requests=sum(one.outcome is Outcome.ANSWERED for one in chosen),
@@ -57,6 +63,11 @@ def _sum(calls: Iterable[CallRecord]) -> UsageTotals:
             for one in chosen
         ),
         unpriced_waste=sum(one.cost is None and one.usage is not None for one in wasted),
+        failed_calls=sum(one.outcome is Outcome.FAILED for one in chosen),
+        latency_s=sum(max(0.0, one.finished_at - one.started_at) for one in answered),
+        timed_calls=len(answered),
+        ttft_s=sum(max(0.0, first - one.started_at) for one, first in streamed),
+        ttft_calls=len(streamed),
     )
 
 
@@ -82,12 +93,17 @@ usages = st.builds(
 )
 # Quarters of a second and of a dollar add up without rounding, in any order.
 calls = st.builds(
-    lambda number, ended, took, **fields: call(
-        number, finished_at=MIDNIGHT + ended / 4, started_at=MIDNIGHT + (ended - took) / 4, **fields
+    lambda number, ended, took, first, **fields: call(
+        number,
+        finished_at=MIDNIGHT + ended / 4,
+        started_at=MIDNIGHT + (ended - took) / 4,
+        first_token_at=None if first is None else MIDNIGHT + (ended - first) / 4,
+        **fields,
     ),
     number=st.sampled_from([1, 2]),
     ended=st.integers(-4 * 200_000, 4 * 200_000),
     took=st.integers(-40, 400),
+    first=st.none() | st.integers(-4, 440),
     provider=st.sampled_from(["openai", "azure"]),
     model=st.sampled_from(["gpt-4o", "claude"]),
     agent_id=st.sampled_from([None, "a1", "a2"]),

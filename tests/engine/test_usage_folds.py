@@ -75,7 +75,8 @@ def _coarse(one: CallRecord, edges: Edges) -> CallRecord:
     """Return a call at the time at which it is still told apart: its hour or day, when old."""
     low, _ = edges.widened(int(one.finished_at), int(one.finished_at) + 1)
     old = one.finished_at < max(edges.hours_from, edges.minutes_from)
-    return replace(one, finished_at=float(low)) if old else one
+    by = one.finished_at - low
+    return replace(one, finished_at=float(low), started_at=one.started_at - by) if old else one
 
 
 def _edges(path: Path) -> Edges:

@@ -295,6 +295,26 @@ async def test_a_close_that_nobody_confirms_in_time_is_reported_as_that(
     assert (await server.ended(-2)).closed
 
 
+async def test_a_running_calls_worker_is_known(
+    real: tuple[WorkerPool, MisbehavingServer, Events],
+) -> None:
+    pool, server, _ = real
+    observer, other = Observer(), Observer()
+    provider = LitellmProvider(settings(server.base("stall")), pool)
+    call = asyncio.create_task(provider.call(spec(), observer))
+    async with asyncio.timeout(BOUND_S):
+        await observer.first.wait()
+    found = provider.worker_of(observer)
+    assert found is not None
+    assert found.pid in {view.pid for view in pool.workers}
+    assert found.up_s is not None
+    assert provider.worker_of(other) is None
+    call.cancel()
+    async with asyncio.timeout(BOUND_S):
+        await observer.ended.wait()
+    assert provider.worker_of(observer) is None
+
+
 PARENT = """
 import asyncio, sys
 from ksi_tui.engine.providers.litellm import LitellmProvider

@@ -70,10 +70,14 @@ class ScriptedClient:
         query = query or SnapshotQuery()
         self.queries.append(query)
         first, queue_first = query.active_offset, query.queue_offset
+        active, active_total = self.now.active, self.now.active_total or len(self.now.active)
+        if query.provider is not None:
+            active = tuple(v for v in active if v.provider == query.provider and v.phase.running)
+            active_total = len(active)
         return dataclasses.replace(
             self.now,
-            active=self.now.active[first : first + query.active_limit],
-            active_total=self.now.active_total or len(self.now.active),
+            active=active[first : first + query.active_limit],
+            active_total=active_total,
             queues=self.now.queues[queue_first : queue_first + query.queue_limit],
             queues_total=self.now.queues_total or len(self.now.queues),
             locks=self.now.locks[: query.lock_limit],

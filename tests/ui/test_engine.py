@@ -65,7 +65,7 @@ async def test_an_unknown_model_is_refused_in_the_form(tmp_path: Path) -> None:
     async with over(simulated(tmp_path)) as hand:
         await hand.press("s")
         await hand.type("x")
-        await hand.press("tab")
+        await hand.press("tab", "tab")
         await hand.type("nope")
         await hand.press("enter")
         await hand.sees("! ", "nope")
@@ -86,7 +86,7 @@ async def test_cancel_a_streaming_request_and_read_the_receipt(tmp_path: Path) -
         guard = hand.app.screen._guard  # type: ignore[attr-defined]
         await hand.until(lambda: hand.app.clock() - guard._quiet_since > 0.45)
         await hand.press("enter")
-        await hand.sees("Receipt: 1 of 1 stopped", "ms, confirmed")
+        await hand.sees("1 of 1 stopped", "ms, confirmed")
         await hand.press("escape")
         await hand.sees("× cancelled")
         status = await client.emit("completion:request_status", {"request_id": reply["request_id"]})

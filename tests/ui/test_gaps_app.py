@@ -48,7 +48,7 @@ async def test_what_was_sent_does_not_stand_in_the_next_form() -> None:
         await hand.sees("Submit a prompt", "kept")
         await hand.press("enter")
         await hand.sees("overview > s-1 > r-1")
-        assert hand.app.draft == {}
+        assert hand.app.draft is None
 
 
 async def test_cancel_all_reaches_what_is_only_in_backoff() -> None:

@@ -17,6 +17,15 @@ HEAVY = (
     "httpx",
     "ksi_tui.engine.completion_service",
 )
+AFTER_THE_FIRST_FRAME = (
+    "pydantic",
+    "ksi_tui.config",
+    "ksi_tui.demo",
+    "ksi_tui.engine.models",
+    "ksi_tui.engine.views",
+    "ksi_tui.engine.events",
+)
+"""Each takes longer to load than the overview's widgets together."""
 WIDGET_FOREIGN = ("ksi_tui.app", "ksi_tui.screens", "sqlite3", "aiosqlite", "litellm")
 
 
@@ -32,6 +41,12 @@ def test_the_app_imports_no_engine_and_no_provider_sdk() -> None:
     assert not found.intersection(HEAVY)
     assert not {name for name in found if name.startswith("ksi_tui.engine.store")}
     assert "textual.widgets._text_area" not in found
+
+
+def test_the_first_frame_waits_neither_for_the_settings_nor_for_the_values() -> None:
+    found = loaded("ksi_tui.cli, ksi_tui.commands.dashboard")
+    assert "ksi_tui.screens.overview" in found
+    assert not found.intersection(AFTER_THE_FIRST_FRAME)
 
 
 def test_widgets_know_no_screen_and_no_store() -> None:

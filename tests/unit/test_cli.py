@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ksi_tui import cli, logs, paths
+from ksi_tui import cli, log_file, logs, paths
 from ksi_tui.cli import main, parser
 from ksi_tui.commands.settings import as_typed
 from ksi_tui.engine.errors import ConfigError, DatabaseOwned, NotADatabase
@@ -214,7 +214,7 @@ def test_a_folder_and_all_that_are_missing_above_it_are_private(tmp_path: Path) 
 
 
 def test_the_log_rotates_and_stays_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_FILE_BYTES", 2_000)
+    monkeypatch.setattr(log_file, "_FILE_BYTES", 2_000)
     logs.start("info")
     for number in range(200):
         logging.getLogger("x").info("record %d", number)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ksi_tui.engine.models import Message, Usage
 
@@ -71,6 +71,31 @@ class Closed:
     tool_schema_tokens: int | None = None
 
 
+def in_order(history: Sequence[Message], messages: Sequence[Message]) -> list[Message]:
+    """Return both as they are sent: the instructions of `messages`, the history, the rest."""
+    first = next((i for i, m in enumerate(messages) if m.get("role") != "system"), len(messages))
+    return [*messages[:first], *history, *messages[first:]]
+
+
+class Worker(Protocol):
+    """A worker process as reports tell of it: its number from 1, and for how long it has run."""
+
+    @property
+    def worker(self) -> int:
+        """The number."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """The process id."""
+        ...
+
+    @property
+    def up_s(self) -> float | None:
+        """Seconds since it was started."""
+        ...
+
+
 class CallObserver(Protocol):
     """Who listens to a call while it runs. Both methods return at once and never raise."""
 
@@ -98,4 +123,13 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Release what the provider holds; open calls are closed."""
+        ...
+
+
+@runtime_checkable
+class OnWorkers(Protocol):
+    """A provider whose calls are made by worker processes."""
+
+    def worker_of(self, observer: CallObserver) -> Worker | None:
+        """Return who makes the call that this observer listens to; None when nobody does yet."""
         ...

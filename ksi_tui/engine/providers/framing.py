@@ -31,13 +31,15 @@ class Kind(StrEnum):
     CANCEL = "cancel"
     COUNT = "count"
     WINDOW = "window"
+    FIT = "fit"
+    MODELS = "models"
 
     PONG = "pong"
     TEXT = "text"
     ANSWER = "answer"
     FAULT = "fault"
     CLOSED = "closed"
-    VALUE = "value"  # the answer to `count` and `window`
+    VALUE = "value"  # the answer to a question: `count`, `window`, `fit`, `models`
 
 
 class FramingError(KsiError):

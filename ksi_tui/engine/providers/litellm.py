@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ksi_tui.config import ENV_REFERENCE, ProviderSettings, references
@@ -17,7 +18,7 @@ from ksi_tui.engine.models import Message, Usage
 from ksi_tui.engine.providers import usage as usages
 from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec, Closed
 from ksi_tui.engine.providers.framing import Kind
-from ksi_tui.engine.providers.pool import WorkerPool
+from ksi_tui.engine.providers.pool import WorkerPool, WorkerView
 from ksi_tui.redaction import looks_secret
 
 CONFIRM_S = 5.0
@@ -38,6 +39,15 @@ def resolved(value: Any, environ: Mapping[str, str]) -> Any:
     if isinstance(value, str) and value.startswith(ENV_REFERENCE):
         return environ.get(value.removeprefix(ENV_REFERENCE), "")
     return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What a call would send: messages kept of its history, tokens in all, the model's window."""
+
+    history: int
+    tokens: int
+    window: int | None
 
 
 class LitellmProvider:
@@ -84,6 +94,11 @@ class LitellmProvider:
         if closing:
             await asyncio.wait(closing)
 
+    def worker_of(self, observer: CallObserver) -> WorkerView | None:
+        """Return the worker of the open call that this observer listens to."""
+        found = next((call for call in self._open if call.observer is observer), None)
+        return None if found is None else self._pool.holder(found.call_id)
+
     async def count_tokens(self, model: str, messages: Sequence[Message]) -> int:
         """Return how many tokens the messages hold for a model, asked of a worker."""
         body = {"kind": Kind.COUNT, "model": model, "messages": [dict(m) for m in messages]}
@@ -93,6 +108,35 @@ class LitellmProvider:
         """Return how many tokens may be sent to a model, None when nobody knows."""
         found = await self._pool.ask({"kind": Kind.WINDOW, "model": model})
         return None if found is None else int(found)
+
+    async def fit(
+        self,
+        model: str,
+        history: Sequence[Message],
+        messages: Sequence[Message],
+        params: Mapping[str, Any],
+    ) -> Fit:
+        """Return what a call would send of a history, counted by a worker; sends nothing."""
+        own = self._params(params)
+        found = await self._pool.ask(
+            {
+                "kind": Kind.FIT,
+                "model": str(own.get("base_model") or model),
+                "history": list(history),
+                "messages": list(messages),
+                "reply_tokens": own.get("max_completion_tokens") or own.get("max_tokens") or 0,
+                "tools": own.get("tools"),
+            }
+        )
+        return Fit(**found)
+
+    async def known_models(self) -> Sequence[Mapping[str, Any]]:
+        """Return what a worker knows of this provider's models, as `KnownModels.matching`."""
+        settings = self._settings
+        template = str(settings.params.get("base_model") or settings.model)
+        body = {"kind": Kind.MODELS, "model": template, "patterns": list(settings.models)}
+        found: list[Mapping[str, Any]] = await self._pool.ask(body)
+        return found
 
     def _body(self, spec: CallSpec) -> dict[str, Any]:
         return {
@@ -146,7 +190,7 @@ class _Call:
         self.closed: asyncio.Future[None] = loop.create_future()
         self.call_id = 0
         self._loop = loop
-        self._observer = observer
+        self.observer = observer
         self._registry = registry
         self._cancelled_at: float | None = None
         self._last: Mapping[str, Any] | None = None
@@ -175,7 +219,7 @@ class _Call:
                 at = message.get("closed_at") or time.monotonic()
                 self._close(at, confirmed=True, spent=message)
         elif kind == Kind.TEXT:
-            self._observer.on_text(message["text"], message["tokens"])
+            self.observer.on_text(message["text"], message["tokens"])
         else:
             self._last = message
             self.end(_result(message) if kind == Kind.ANSWER else _fault(message))
@@ -210,7 +254,7 @@ class _Call:
             self._timer.cancel()
         self._registry.discard(self)
         self.closed.set_result(None)
-        self._observer.on_closed(
+        self.observer.on_closed(
             Closed(
                 after_ms=max(0.0, (at - (self._cancelled_at or at)) * 1000),
                 confirmed=confirmed,

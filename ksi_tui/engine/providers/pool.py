@@ -33,12 +33,13 @@ _STOPPING = "the provider workers are stopping"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerView:
-    """One worker as it is now. `worker` counts from 1; `pid` None: not running."""
+    """One worker as it is now, `up_s` old. `worker` counts from 1; `pid` None: not running."""
 
     worker: int
     pid: int | None
     ready: bool
     in_flight: int
+    up_s: float | None = None
 
 
 class WorkerPool:
@@ -100,7 +101,13 @@ class WorkerPool:
             pid=process.pid,
             ready=process.ready,
             in_flight=process.in_flight,
+            up_s=process.up_s,
         )
+
+    def holder(self, call_id: int) -> WorkerView | None:
+        """Return the worker that a call was given to; None while it waits, and after its end."""
+        numbers = (n for n, process in self._processes.items() if process.holds(call_id))
+        return next((self._view(number) for number in numbers), None)
 
     def open(self, body: Mapping[str, Any], sink: Sink) -> int:
         """Send `body` under a new id to the least loaded worker, or to the first that gets ready.

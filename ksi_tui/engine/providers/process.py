@@ -46,6 +46,8 @@ class WorkerProcess(asyncio.SubprocessProtocol):
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._began = loop.time()
         self.started: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[str] = loop.create_future()
         self.idle = asyncio.Event()
@@ -78,6 +80,11 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     def pid(self) -> int:
         """The process id."""
         return self._transport.get_pid()
+
+    @property
+    def up_s(self) -> float:
+        """For how long it has run, in seconds."""
+        return self._loop.time() - self._began
 
     @property
     def ready(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ksi_tui.engine.models import Message, Usage
+from ksi_tui.engine.providers.base import in_order
 
 _PROBE = ({"role": "user", "content": "."},)
 """What tools are counted beside: litellm counts them with messages only."""
@@ -73,17 +74,18 @@ class Tokens:
         reply_tokens: int = 0,
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[Message]:
-        """Return history and messages without the oldest turns that the model's window cannot hold.
+        """Return what is sent: without the oldest turns that the model's window cannot hold.
 
-        A turn is a user message with what follows it. `messages` are always kept whole,
-        and so is the history of a model whose window is unknown. Room is left for the reply:
+        What `messages` begins with in the role `system` stays in front of the history. A turn
+        is a user message with what follows it. `messages` are always kept whole, and so is
+        the history of a model whose window is unknown. Room is left for the reply:
         `reply_tokens`, or (0) a share of the window. Blocks while it counts.
         """
         window = self.window(model) if history else None
         if window is not None and not reply_tokens:
             reply_tokens = window // _REPLY_SHARE
         if window is None or _certainly_fits([*history, *messages], tools, window - reply_tokens):
-            return [*history, *messages]
+            return in_order(history, messages)
         room = window - reply_tokens - self.count(model, messages=messages, tools=tools)
         kept: list[Message] = []
         for turn in reversed(_turns(history)):
@@ -91,7 +93,7 @@ class Tokens:
             if room < 0:
                 break
             kept[:0] = turn
-        return [*kept, *messages]
+        return in_order(kept, messages)
 
     def estimate(self, model: str, sent: Sequence[Message], written: str, tools: Any) -> Usage:
         """Return the counted usage of a call whose provider told none; blocks while it counts."""

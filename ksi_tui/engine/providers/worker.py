@@ -24,6 +24,7 @@ from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, Outbox, encode
+from ksi_tui.engine.providers.known_models import KnownModels
 from ksi_tui.engine.providers.tokens import Tokens
 from ksi_tui.engine.providers.upstream import Upstream
 
@@ -117,6 +118,7 @@ class _Server(asyncio.Protocol):
     def __init__(self, litellm: Any, sink: asyncio.WriteTransport) -> None:
         self._outbox = Outbox(sink.write)
         self._tokens = Tokens(litellm, version("litellm"))
+        self._known = KnownModels(litellm)
         self._upstream = Upstream(litellm, self._tokens, self.send, os.environ)
         self._decoder = Decoder()
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -168,18 +170,39 @@ class _Server(asyncio.Protocol):
 
     async def _ask(self, call_id: int, message: Mapping[str, Any]) -> None:
         """Answer a question about a model; the value is None where nobody knows."""
-        model, value = message["model"], None
-        if message["kind"] == Kind.WINDOW:
-            value = self._tokens.window(model)
-        else:
-            value = await asyncio.to_thread(
-                self._tokens.count,
-                model,
-                messages=message.get("messages"),
-                text=message.get("text"),
-                tools=message.get("tools"),
-            )
+        model = message["model"]
+        match message["kind"]:
+            case Kind.WINDOW:
+                value: Any = self._tokens.window(model)
+            case Kind.MODELS:
+                value = await asyncio.to_thread(self._known.matching, model, message["patterns"])
+            case Kind.FIT:
+                value = await asyncio.to_thread(self._fit, model, message)
+            case _:
+                value = await asyncio.to_thread(
+                    self._tokens.count,
+                    model,
+                    messages=message.get("messages"),
+                    text=message.get("text"),
+                    tools=message.get("tools"),
+                )
         self.send({"kind": Kind.VALUE, "id": call_id, "value": value})
+
+    def _fit(self, model: str, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what of a history a call would send, and how much that is; blocks."""
+        own, tools = message["messages"], message.get("tools")
+        sent = self._tokens.fitted(
+            model,
+            message["history"],
+            own,
+            reply_tokens=message["reply_tokens"],
+            tools=tools,
+        )
+        return {
+            "history": len(sent) - len(own),
+            "tokens": self._tokens.count(model, messages=sent, tools=tools),
+            "window": self._tokens.window(model),
+        }
 
 
 async def _serve(source: int, sink: int, litellm: Any) -> None:

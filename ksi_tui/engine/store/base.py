@@ -24,9 +24,11 @@ from ksi_tui.engine.models import (
     PauseScope,
     RequestSpec,
     State,
+    Usage,
 )
 from ksi_tui.engine.store.found import Find, Found, FoundRequest, NamesOf
 from ksi_tui.engine.store.injection_records import InjectionReader, InjectionWrite
+from ksi_tui.engine.store.journal import JournalEntry, JournalQuery, JournalWrite
 from ksi_tui.engine.store.records import (
     Recovery,
     SessionFound,
@@ -35,6 +37,7 @@ from ksi_tui.engine.store.records import (
     UsageQuery,
     UsageTotals,
 )
+from ksi_tui.engine.store.series import SeriesPoint, SeriesQuery
 from ksi_tui.engine.store.upkeep import Upkeep, UpkeepWrite
 
 # --- writes -----------------------------------------------------------------------------
@@ -242,6 +245,7 @@ Write = (
     | TurnsForgotten
     | InjectionWrite
     | UpkeepWrite
+    | JournalWrite
 )
 
 # --- the seam -------------------------------------------------------------------------------
@@ -295,6 +299,12 @@ class Reader(InjectionReader, Protocol):
         """Return those of the given requests that are final, as `results` does."""
         ...
 
+    async def spent_of(
+        self, request_ids: Sequence[str]
+    ) -> Mapping[str, tuple[Usage | None, float | None]]:
+        """Return what those of the given requests that called somebody have used and cost."""
+        ...
+
     async def requests_named(self, request_ids: Sequence[str]) -> Sequence[StoredRequest]:
         """Return those of the given requests that exist, in the order of their places.
 
@@ -326,6 +336,14 @@ class Reader(InjectionReader, Protocol):
 
     async def usage(self, query: UsageQuery) -> Sequence[tuple[str, UsageTotals]]:
         """Return sums keyed by the group of `by`, the bucket's epoch second as text, or ""."""
+        ...
+
+    async def journal(self, query: JournalQuery) -> Sequence[JournalEntry]:
+        """Return the newest entries of the journal that are asked for, the newest first."""
+        ...
+
+    async def series(self, query: SeriesQuery) -> tuple[int | None, Sequence[SeriesPoint]]:
+        """Return since when there are sums (epoch seconds, None: never), and the steps' sums."""
         ...
 
     async def usage_records(

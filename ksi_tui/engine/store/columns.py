@@ -149,6 +149,8 @@ def payload(spec: RequestSpec) -> str:
     asked: dict[str, object] = {"max_attempts": spec.max_attempts}
     if spec.prompt is not None:
         asked["prompt"] = spec.prompt
+    if spec.system is not None:
+        asked["system"] = spec.system
     if spec.messages is not None:
         asked["messages"] = spec.messages
     if spec.client_id is not None:

@@ -11,6 +11,7 @@ caller has done it and brings along for which requests they hold.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -67,6 +68,8 @@ _SORTS: Final[Mapping[SortBy, str]] = {
     SortBy.LATENCY: "r.finished_at - r.queued_at",
     SortBy.TTFT: "r.ttft_ms",
     SortBy.FINISHED: "r.finish_seq",
+    SortBy.WORST: f"""CASE WHEN r.finish_seq IS NULL THEN {sys.maxsize} - r.place
+        WHEN r.state = '{State.FAILED}' THEN 0 END""",
 }
 CHANGING_SORTS: Final = frozenset(
     {SortBy.MODEL, SortBy.PROVIDER, SortBy.ATTEMPTS, SortBy.TOKENS, SortBy.TTFT}

@@ -28,6 +28,7 @@ class SortBy(StrEnum):
     TTFT = "ttft"
     AGE = "age"
     FINISHED = "finished"
+    WORST = "worst"  # unfinished, the oldest on top; then failed, then the rest, newest on top
 
     @property
     def by_name(self) -> bool:

@@ -18,12 +18,14 @@ from typing import Any, Final, Self
 import aiosqlite
 
 from ksi_tui.engine.injection.policy import Chain, Injection
-from ksi_tui.engine.models import CallRecord, Pause, State
-from ksi_tui.engine.store import migrations, rows, statements, usage, usage_statements
+from ksi_tui.engine.models import CallRecord, Pause, State, Usage
+from ksi_tui.engine.store import journal, migrations, rows, statements, usage, usage_statements
 from ksi_tui.engine.store.columns import to_json
 from ksi_tui.engine.store.finder import Finder
 from ksi_tui.engine.store.found import Find, Found, FoundRequest, NamesOf
+from ksi_tui.engine.store.journal import JournalEntry, JournalQuery
 from ksi_tui.engine.store.records import SessionFound, StoredRequest, UsageQuery, UsageTotals
+from ksi_tui.engine.store.series import FIRST_SUM, SeriesPoint, SeriesQuery, series_question
 from ksi_tui.engine.store.usage_queries import records_question, usage_question
 
 _CHUNK: Final = 1000
@@ -175,6 +177,15 @@ class SqliteReader:
             calls[call[0]].append(call)
         return [(row[0], rows.result(row, calls.get(row[1], ()))) for row in found]
 
+    async def spent_of(
+        self, request_ids: Sequence[str]
+    ) -> Mapping[str, tuple[Usage | None, float | None]]:
+        """Return what all calls of the given requests have used and cost (None: unpriced)."""
+        calls: dict[str, list[tuple[str, Usage | None, float | None]]] = defaultdict(list)
+        for row in await self._ask_by_ids(statements.CALL_USAGE_OF, request_ids):
+            calls[row[0]].append((row[1], rows.usage(row[2:8]), row[8]))
+        return {name: usage.answering(used, completed=False) for name, used in calls.items()}
+
     async def counts(self) -> Mapping[State, int]:
         """Return how many requests the store holds, by state."""
         found = {row[0]: row[1] for row in await self._ask(statements.COUNTERS)}
@@ -231,6 +242,17 @@ class SqliteReader:
             ((of_others,),) = await self._rows(statements.CHAIN_TOKENS, root_id)
         return Chain(depth=depth, tokens=int(of_root + of_others), root_at=root_at)
 
+    # --- the journal ----------------------------------------------------------------------
+
+    async def journal(self, query: JournalQuery) -> Sequence[JournalEntry]:
+        """Return the newest entries that are asked for, the newest first."""
+        found: list[rows.Row] = []
+        async with self._question():
+            names = await self._rows(journal.NAMES) if query.pattern != "*" else []
+            for statement, parameters in journal.questions(query, [name for (name,) in names]):
+                found += await self._rows(statement, *parameters)
+            return journal.newest(found, query.limit)
+
     # --- usage ----------------------------------------------------------------------------
 
     async def usage(self, query: UsageQuery) -> Sequence[tuple[str, UsageTotals]]:
@@ -251,6 +273,20 @@ class SqliteReader:
         if not found and query.by is None and query.bucket_s is None:
             return [("", UsageTotals())]
         return found
+
+    async def series(self, query: SeriesQuery) -> tuple[int | None, Sequence[SeriesPoint]]:
+        """Return since when there are sums (epoch seconds, None: never), and the steps' sums.
+
+        By rising time, then name; steps and names in which no call ended are left out. Raises
+        ValueError for an unknown `by` and for steps that are not whole minutes.
+        """
+        series_question(query, usage.Edges())
+        async with self._question():
+            (edges,) = await self._rows(usage_statements.USAGE_EDGES)
+            ((first,),) = await self._rows(FIRST_SUM)
+            statement, parameters = series_question(query, usage.Edges(*edges))
+            found = await self._rows(statement, *parameters)
+        return first, [SeriesPoint(*row) for row in found]
 
     async def usage_records(
         self, query: UsageQuery, after: int, limit: int

@@ -78,7 +78,9 @@ class UsageTotals:
     `tool_schema_tokens` what the tools took of the input of all calls, wasted ones too.
     `cache_savings` are dollars; `unpriced_savings` calls that read from a cache without a
     known price, `unpriced_waste` wasted ones without a price: with them `cache_savings` and
-    `waste_cost` are lower bounds.
+    `waste_cost` are lower bounds. `failed_calls` are those of the wasted ones that failed.
+    `latency_s` sums up the seconds of `timed_calls` answered calls, `ttft_s` the seconds until
+    the first token of `ttft_calls` streamed ones.
     """
 
     usage: Usage = field(default_factory=Usage)
@@ -96,6 +98,11 @@ class UsageTotals:
     cache_savings: float = 0.0
     unpriced_savings: int = 0
     unpriced_waste: int = 0
+    failed_calls: int = 0
+    latency_s: float = 0.0
+    timed_calls: int = 0
+    ttft_s: float = 0.0
+    ttft_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +167,8 @@ class UsageQuery:
 
     `since` and `until` in epoch seconds, `by` one of agent, model, provider, session,
     day or None for one sum, `bucket_s` for a trend (whole minutes). `largest`: only that many
-    groups, those with the most tokens, in this order.
+    groups, those with the most tokens, in this order. `newest`: only that many days or buckets,
+    the last of time first.
     """
 
     agent_id: str | None = None
@@ -172,3 +180,4 @@ class UsageQuery:
     by: str | None = None
     bucket_s: int | None = None
     largest: int | None = None
+    newest: int | None = None

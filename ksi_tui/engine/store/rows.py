@@ -119,6 +119,7 @@ def spec(row: Row) -> RequestSpec:
         session_id=session_id,
         model=model,
         prompt=rest.get("prompt"),
+        system=rest.get("system"),
         messages=None if messages is None else tuple(messages),
         agent_id=agent_id,
         client_id=rest.get("client_id"),

@@ -165,6 +165,13 @@ class Upkeep(Protocol):
         """
         ...
 
+    async def prunable(self, before: float, limit: int) -> int | None:
+        """Return the seq up to which entries of the journal go, `limit` of them at most, or None.
+
+        Those before a time go, and the oldest over `journal.KEPT_ROWS`.
+        """
+        ...
+
     async def shrink_log(self, over_bytes: int) -> None:
         """Empty the write-ahead log where it is over a size; waits for nobody."""
         ...

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ksi_tui.engine.models import State
-from ksi_tui.engine.store import migrations, statements
+from ksi_tui.engine.store import journal, migrations, statements
 from ksi_tui.engine.store.columns import to_json
 from ksi_tui.engine.store.reader import SqliteReader
 from ksi_tui.engine.store.rows import Row
@@ -101,6 +101,16 @@ class SqliteUpkeep(SqliteReader):
         old = [(row, of_request) for row, at, of_request in found if at < before]
         more = len(found) == limit and len(old) == limit
         return [row for row, of_request in old if not of_request], old[-1][0] if more else None
+
+    async def prunable(self, before: float, limit: int) -> int | None:
+        """Return the seq up to which entries of the journal go, `limit` of them at most, or None.
+
+        Those before a time go, and the oldest over `journal.KEPT_ROWS`.
+        """
+        async with self._question():
+            ((first, last),) = await self._rows(journal.ENDS)
+            oldest = await self._rows(journal.OLDEST, limit)
+        return journal.pruned_upto((first, last), oldest, before)
 
     async def shrink_log(self, over_bytes: int) -> None:
         """Empty the write-ahead log where it is over a size; waits for nobody."""

@@ -29,7 +29,7 @@ HOURS_KEPT_S: Final = 400 * DAY_S
 """How long sums by hour are kept; older times are told apart by whole days."""
 
 Sums: TypeAlias = tuple[float, ...]
-"""The 19 sums in the order of `usage_statements.SUMS`."""
+"""The 24 sums in the order of `usage_statements.SUMS`."""
 
 _Key = TypeVar("_Key", bound=tuple[object, ...])
 _NO_USAGE: Final = Usage()
@@ -61,14 +61,30 @@ def call_sums(call: CallRecord) -> Sums:
         call.cache_savings or 0.0,
         int(call.cache_savings is None and usage.cache_read > 0),
         int(call.unpriced and call.waste),
+        *_times(call),
     )
+
+
+def _times(call: CallRecord) -> Sums:
+    """Return what one call adds to failures, latencies and times to the first token.
+
+    An answer that came in one piece has its first token at its end, and no time to it.
+    """
+    if call.waste:
+        return (int(call.outcome is Outcome.FAILED), 0.0, 0, 0.0, 0)
+    latency_s = max(0.0, call.finished_at - call.started_at)
+    first = call.first_token_at
+    if first is None or first >= call.finished_at:
+        return (0, latency_s, 1, 0.0, 0)
+    return (0, latency_s, 1, max(0.0, first - call.started_at), 1)
 
 
 def totals(sums: Sequence[float]) -> UsageTotals:
     """Return sums in the order of `usage_statements.SUMS` as the value that a reader hands out."""
     requests, calls, *buckets, cost, unpriced, estimated = sums[:10]
     waste_tokens, waste_cost, waste_calls, waste_s = sums[10:14]
-    mcp_requests, tool_schema_tokens, cache_savings, unpriced_savings, unpriced_waste = sums[14:]
+    mcp_requests, tool_schema_tokens, cache_savings, unpriced_savings, unpriced_waste = sums[14:19]
+    failed_calls, latency_s, timed_calls, ttft_s, ttft_calls = sums[19:]
     tokens = [int(bucket) for bucket in buckets]
     return UsageTotals(
         usage=Usage(
@@ -93,6 +109,11 @@ def totals(sums: Sequence[float]) -> UsageTotals:
         cache_savings=cache_savings,
         unpriced_savings=int(unpriced_savings),
         unpriced_waste=int(unpriced_waste),
+        failed_calls=int(failed_calls),
+        latency_s=latency_s,
+        timed_calls=int(timed_calls),
+        ttft_s=ttft_s,
+        ttft_calls=int(ttft_calls),
     )
 
 

@@ -77,9 +77,13 @@ def _facet(query: UsageQuery) -> str | None:
 
 
 def _sums(query: UsageQuery, source: str, key: str, where: str, values: list[object]) -> Question:
-    if query.largest is None:
-        return usage_statements.sums(source, key, where), values
-    return usage_statements.sums(source, key, where, largest=True), [*values, query.largest]
+    order, few = "k", query.largest
+    if query.largest is not None:
+        order = usage_statements.LARGEST
+    elif query.newest is not None:
+        order, few = usage_statements.NEWEST, query.newest
+    limit = [] if few is None else [few]
+    return usage_statements.sums(source, key, where, order=order), [*values, *limit]
 
 
 def _from_sessions(query: UsageQuery) -> Question:

@@ -32,6 +32,11 @@ SUMS: Final = (
     "cache_savings",
     "unpriced_savings",
     "unpriced_waste",
+    "failed_calls",
+    "latency_s",
+    "timed_calls",
+    "ttft_s",
+    "ttft_calls",
 )
 """The columns that are summed, in the order of `usage.Sums`."""
 
@@ -113,15 +118,15 @@ def spans(pieces: int, selected: str) -> str:
     return f"({folded}{selected} UNION ALL {_unfolded(names, selected)}) u"
 
 
-def facets(pieces: int, facet: str, *, named: bool) -> str:
+def facets(pieces: int, facet: str, *, named: bool, columns: str = _COLUMNS) -> str:
     """Return the same as `spans` of the sums about one thing, narrowed by its name or not.
 
-    The parameters are those of `spans`.
+    The parameters are those of `spans`; `columns` are the sums, all unless told.
     """
     column = FACETS[facet]
-    folded = f"SELECT start, name, {_COLUMNS} FROM {_pieces(pieces, 'usage_facets')}"
+    folded = f"SELECT start, name, {columns} FROM {_pieces(pieces, 'usage_facets')}"
     by_name, by_column = (" AND name = ?", f" AND {column} = ?") if named else ("", "")
-    unfolded = _unfolded(f"{column} AS name", by_column)
+    unfolded = _unfolded(f"{column} AS name", by_column, columns)
     return f"({folded} AND facet = '{facet}'{by_name} UNION ALL {unfolded}) u"
 
 
@@ -133,22 +138,26 @@ def _pieces(count: int, table: str) -> str:
     )
 
 
-def _unfolded(names: str, selected: str) -> str:
+def _unfolded(names: str, selected: str, columns: str = _COLUMNS) -> str:
     """Return what is not folded yet, as coarse as what is folded is there."""
     return f"""
-    SELECT start / w * w AS start, {names}, {_COLUMNS} FROM (
+    SELECT start / w * w AS start, {names}, {columns} FROM (
         SELECT *, CASE WHEN start < ? THEN 86400 WHEN start < ? THEN 3600 ELSE 60 END AS w
         FROM usage_unfolded WHERE start >= ? AND start < ?
     ) WHERE 1{selected}
 """
 
 
-def sums(source: str, key: str, where: str, *, largest: bool = False) -> str:
+LARGEST: Final = f"{TOKENS} DESC, k LIMIT ?"
+NEWEST: Final = "k DESC LIMIT ?"
+
+
+def sums(source: str, key: str, where: str, *, order: str = "k") -> str:
     """Return the statement that sums the calls of `source` by `key` (a column expression).
 
-    `largest`: those with the most tokens first, and no more than a last parameter says.
+    With the `order` LARGEST those with the most tokens come first, with NEWEST the last of
+    time, and no more than a last parameter says.
     """
-    order = f"{TOKENS} DESC, k LIMIT ?" if largest else "k"
     return (
         f"SELECT {key} AS k, {_SUM_COLUMNS} FROM {source} WHERE {where} GROUP BY k ORDER BY {order}"
     )

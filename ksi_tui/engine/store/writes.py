@@ -40,6 +40,14 @@ from ksi_tui.engine.store.injection_records import (
     TermsGone,
     TermsSaved,
 )
+from ksi_tui.engine.store.journal import (
+    EntryKept,
+    JournalPruned,
+    JournalWrite,
+    add_to_batch,
+    of_action,
+    of_end,
+)
 from ksi_tui.engine.store.upkeep import UPKEEP_WRITES, UpkeepWrite, counters_of, steps_of
 from ksi_tui.engine.store.usage import Gathered
 
@@ -224,6 +232,8 @@ class Batch:
             self._session(write.session_id, write.at).turns += 1
         self._raise("next_finish_seq", write.finish_seq + 1)
         self._count(write.was, write.state)
+        if write.state is not State.COMPLETED:
+            add_to_batch(_entry_of(write), self._append)
 
     def _add_turns(self, write: TurnsAdded) -> None:
         for pair in write.pairs:
@@ -256,6 +266,10 @@ class Batch:
 
     def _act(self, write: ActionTaken) -> None:
         self._append(statements.ADD_ACTION, columns.action_row(write.action))
+        add_to_batch(of_action(write.action), self._append)
+
+    def _journal(self, write: JournalWrite) -> None:
+        add_to_batch(write, self._append)
 
     def _lock(self, write: LockSaved) -> None:
         self._locks[write.lock.session_id] = write.lock
@@ -316,6 +330,16 @@ class Batch:
         return session
 
 
+def _entry_of(write: Finished) -> EntryKept:
+    """Return what the journal tells of a failure or cancel, without its text."""
+    told: dict[str, object] = {"reason": write.reason, "by": write.by, "was": write.was}
+    if write.state is State.FAILED:
+        kind, error = write.error_kind, write.error_message
+        told = {"error": error, "kind": kind, "attempts": write.attempts}
+    ids = (write.request_id, write.session_id)
+    return of_end(write.state, write.at, ids, write.provider, told)
+
+
 def _session_row(session_id: str, delta: _SessionDelta) -> tuple[object, ...]:
     return (
         session_id,
@@ -350,4 +374,6 @@ _ADD: Final[dict[type[Any], Callable[[Batch, Any], None]]] = {
     TermsSaved: Batch._terms_saved,
     TermsGone: Batch._terms_gone,
     **dict.fromkeys(UPKEEP_WRITES, Batch._keep_house),
+    EntryKept: Batch._journal,
+    JournalPruned: Batch._journal,
 }

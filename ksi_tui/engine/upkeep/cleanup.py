@@ -16,12 +16,14 @@ from ksi_tui.engine.core import Core
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import State
 from ksi_tui.engine.store.base import UsageFolded
+from ksi_tui.engine.store.journal import JournalPruned
 from ksi_tui.engine.store.upkeep import ActionsRemoved, Expired, RequestsRemoved, SessionsRemoved
 
 DAY_S: Final = 86_400.0
 SESSIONS_AT_ONCE: Final = 500
 TURNS_AT_ONCE: Final = 5_000
 ACTIONS_AT_ONCE: Final = 500
+ENTRIES_AT_ONCE: Final = 500
 SESSIONS_A_ROUND: Final = 5_000
 """How many sessions one round looks at, going on where the last one stopped."""
 LOG_BYTES: Final = 32_000_000
@@ -69,6 +71,7 @@ class CleanUp:
             self._remove_requests,
             self._remove_sessions,
             self._remove_actions,
+            self._prune_journal,
             self._shrink_log,
         )
 
@@ -169,3 +172,11 @@ class CleanUp:
             )
             if old:
                 await self._core.store.write(ActionsRemoved(rows=old))
+
+    async def _prune_journal(self, now: float) -> None:
+        """Remove the oldest entries of the journal, in bites."""
+        store = self._core.store
+        while (upto := await store.prunable(self._before(now), ENTRIES_AT_ONCE)) is not None:
+            began = time.monotonic()
+            await store.write(JournalPruned(upto=upto))
+            await asyncio.sleep(min(LONGEST_REST_S, REST_FACTOR * (time.monotonic() - began)))

@@ -14,6 +14,7 @@ from ksi_tui.engine.core import Core
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import Cause, CauseKind, Outcome, State
 from ksi_tui.engine.provider_manager import Hopeless
+from ksi_tui.engine.queue_manager import Waiting
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.views import Phase
 
@@ -62,6 +63,10 @@ class Causes:
             text = behind(ahead.request_id)
             return Cause(kind=CauseKind.BEHIND, target=ahead.request_id, text=text)
         return self.holds(ticket, now) or self._stopped() or self._head(ticket, now)
+
+    def of_line(self, line: Waiting, now: float) -> Cause:
+        """Return what all that waits for one route waits for, as its longest head has it."""
+        return self.cause(line.longest.waiting[0], now)
 
     def holds(self, ticket: Ticket, at: float) -> Cause | None:
         """Return what keeps a session's head back at a moment, now or to come, as of now."""

@@ -1,0 +1,96 @@
+"""Frozen views to plain JSON and back, by their type hints.
+
+A bundle outlives the program that wrote it: a field that is missing takes its default, one
+that is unknown is left out, and a value of the wrong shape is refused (BundleError) rather
+than shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from ksi_tui.incident.errors import BundleError
+
+
+def plain(value: Any) -> Any:
+    """Return a view as plain JSON: dataclasses as objects, tuples as lists, enums as values."""
+    if value is None or isinstance(value, str | int | float):
+        return value.value if isinstance(value, Enum) else value
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    return {name: plain(getattr(value, name)) for name in _fields(_kind(value))}
+
+
+def _kind(value: Any) -> Any:
+    return type(value)
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(kind):
+        raise TypeError(f"{kind.__name__} is no view")
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def rebuilt(kind: Any, data: Any, where: str = "") -> Any:
+    """Return plain JSON as the view `kind`; `where` is named by a BundleError."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _one_of(get_args(kind), data, where)
+    if origin is tuple:
+        item = get_args(kind)[0]
+        each = _of(list, data, where)
+        return tuple(rebuilt(item, part, f"{where}[{n}]") for n, part in enumerate(each))
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _view(kind, _of(dict, data, where), where)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _member(kind, data, where)
+    if kind is float:
+        return float(_of((int, float), data, where))
+    return _of(kind, data, where)
+
+
+def _of(kind: Any, data: Any, where: str) -> Any:
+    if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
+        raise BundleError(f"{where or 'the view'}: found {type(data).__name__}")
+    return data
+
+
+def _one_of(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
+    if data is None and type(None) in kinds:
+        return None
+    fault = BundleError(f"{where}: found nothing")
+    for kind in kinds:
+        if kind is not type(None):
+            try:
+                return rebuilt(kind, data, where)
+            except BundleError as error:
+                fault = error
+    raise fault
+
+
+def _member(kind: type[Enum], data: Any, where: str) -> Enum:
+    try:
+        return kind(data)
+    except ValueError:
+        raise BundleError(f"{where}: {str(data)[:40]!r} is no {kind.__name__}") from None
+
+
+def _view(kind: type, data: dict[str, Any], where: str) -> Any:
+    values = {
+        name: rebuilt(hint, data[name], f"{where}.{name}")
+        for name, hint in _fields(kind).items()
+        if name in data
+    }
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise BundleError(f"{where or kind.__name__}: {error}") from None

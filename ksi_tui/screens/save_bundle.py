@@ -1,0 +1,94 @@
+"""Saves an incident bundle: how far back, with texts or without, and where it went."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Static
+
+from ksi_tui.incident.errors import BundleError
+from ksi_tui.incident.save import Saved, Wanted
+from ksi_tui.screens.base import key_hints
+from ksi_tui.screens.dialog import Act, Choice, Dialog, Sheet
+from ksi_tui.widgets import formats
+from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.spans import Line, Span, line
+
+_MINUTES = (5, 15, 60)
+_TEXTS = ("hashes instead", "as they are")
+
+
+class SaveBundle(Dialog[None]):
+    """Asks what a bundle is to hold, writes it, and says where."""
+
+    AUTO_FOCUS = "#minutes"
+    SAID: ClassVar[tuple[str, ...]] = (
+        "What the screen was fed, the settings without secrets, the circuits' history",
+        "and the requests' records, in one private file. ksi-tui open shows it.",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._saving = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box"):
+            yield Sheet(id="question")
+            with Horizontal(classes="field"):
+                yield Static("The last", classes="label", markup=False)
+                yield Choice(id="minutes")
+            with Horizontal(classes="field"):
+                yield Static("Texts", classes="label", markup=False)
+                yield Choice(id="texts")
+            yield Sheet(id="error")
+            with Horizontal(id="acts"):
+                yield Act("Close", id="keep")
+                yield Act("Save the bundle", id="act")
+            yield Sheet(id="hints")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.set_heading("Save an incident bundle")
+        self.query_one("#question", Sheet).show(
+            Line(), *(line(f"  {t}") for t in self.SAID), Line()
+        )
+        self.query_one("#minutes", Choice).offer([f"{n} minutes" for n in _MINUTES], 1)
+        self.query_one("#texts", Choice).offer(_TEXTS, 0)
+        hints = key_hints(("tab", "next"), ("left/right", "choose"), ("enter", "press"))
+        self.query_one("#hints", Sheet).show(Line(), Line((Span("  "), *hints.spans)))
+
+    def on_act_pressed(self, event: Act.Pressed) -> None:
+        """Close, or save once."""
+        if event.act.id == "keep":
+            self.action_keep()
+        elif not self._saving and self.meant():
+            self._saving = True
+            self.query_one("#act", Act).relabel("saving…")
+            self.run_worker(self._save(), name="save-bundle", group="deeds")
+
+    async def _save(self) -> None:
+        wanted = Wanted(
+            minutes=_MINUTES[self.query_one("#minutes", Choice).index],
+            texts=self.query_one("#texts", Choice).index == 1,
+            by=self.host.ui.operator,
+            name=self.host.display_name,
+        )
+        try:
+            saved = await self.host.save_bundle(wanted)
+        except BundleError as error:
+            self.show_error(str(error))
+        else:
+            self._show(saved)
+        self._saving = False
+        self.query_one("#act", Act).relabel("Save the bundle")
+
+    def _show(self, saved: Saved) -> None:
+        self.query_one("#question", Sheet).show(
+            Line(),
+            line(f"  Saved {formats.count(saved.size)}B: {saved.frames} moments, "),
+            line(f"  {saved.requests} requests, in"),
+            line(f"  {clean(str(saved.path), 400)}"),
+            Line(),
+        )
