@@ -33,7 +33,7 @@ READING = frozenset(
 )
 """Events that change nothing."""
 ENDING = "system:shutdown"
-WHY = "read-only: started with --read-only, or [ui] read_only is set"
+WHY = "read-only, by --read-only or [ui] read_only"
 
 
 class ReadOnlyClient:

@@ -391,7 +391,7 @@ async def test_retry_of_the_marked_ones_asks_and_gives_a_receipt(size: tuple[int
     world.refused["r-3004"] = "only failed or cancelled ones go again"
     marked = ("r-1", *(f"r-{number + 3000}" for number in range(5)))
     async with dashboard(world, size) as hand:
-        hand.app.screen.marked = lambda: marked  # type: ignore[attr-defined,method-assign]
+        hand.app.screen.marked = lambda: marked  # type: ignore[attr-defined]
         await opened(
             hand,
             "r",
