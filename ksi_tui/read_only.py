@@ -7,9 +7,10 @@ is refused here by name. An event that is not known to read is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ksi_tui.client import EngineClient, Snapshot, SnapshotQuery, Subscription
+if TYPE_CHECKING:
+    from ksi_tui.client import EngineClient, Snapshot, SnapshotQuery, Subscription
 
 READING = frozenset(
     {
@@ -33,7 +34,7 @@ READING = frozenset(
 )
 """Events that change nothing."""
 ENDING = "system:shutdown"
-WHY = "read-only: started with --read-only, or [ui] read_only is set"
+WHY = "read-only, by --read-only or [ui] read_only"
 
 
 class ReadOnlyClient:

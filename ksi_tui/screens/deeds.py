@@ -200,43 +200,37 @@ class ActingScreen(ComposingScreen):
             self._confirm("undo", later.undo_dialog(deed), self._tell)
 
     def action_copy(self) -> None:
-        """Copy the id of the target; without one there is the last receipt."""
-        target = self.target()
+        """Copy the id of the target; once more: the receipt of what was done to it.
+
+        Without a target there is the last receipt.
+        """
+        target, receipt, now = self.target(), self.receipt_here(), self.host.clock()
         text = target and (target.request_id or target.session_id or target.provider)
-        if text:
-            self.copy_out(text, "the id")
-        elif self.host.done.receipts:
-            self._show_receipt(self.host.done.receipts[-1])
+        if receipt is not None and (not text or now <= self._copied_until):
+            self._copied_until = 0.0
+            self._show_receipt(receipt)
+        elif text:
+            self._copied_until = now + SAY_S
+            again = f" (y again: receipt {receipt.id})" if receipt is not None else ""
+            self.copy_out(text, f"the id{again}")
         else:
             self.say("nothing is under the cursor to be copied", Tone.WARN)
 
-    def copy_out(self, text: str, what: str) -> None:
-        """Copy a text, and say by which way and whether that can be known.
-
-        The receipt of what was done to the target stays reachable here: a second time, while
-        that is said, opens it.
-        """
-        receipt, now = self._receipt_here(), self.host.clock()
-        if receipt is not None and now <= self._copied_until:
-            self._copied_until = 0.0
-            self._show_receipt(receipt)
-            return
-        self._copied_until = now + SAY_S
-        again = f" · once more: receipt {receipt.id}" if receipt is not None else ""
-        copy = self._copy_out(text, what, again)
-        self.run_worker(copy, name="copy", group="copy", exclusive=True)
-
-    async def _copy_out(self, text: str, what: str, again: str) -> None:
-        said = f"{what}, {len(text):,} characters: {await self.host.copy(text)}"
-        self.say(f"{said}{again}")
-
     _copied_until = 0.0
 
-    def _receipt_here(self) -> Receipt | None:
-        target = self.target()
+    def receipt_here(self) -> Receipt | None:
+        """Return the receipt about the target; without a target the last one there is."""
+        target, done = self.target(), self.host.done
         if target is None:
-            return None
-        return self.host.done.receipt_about(target.request_id, target.session_id)
+            return done.receipts[-1] if done.receipts else None
+        return done.receipt_about(target.request_id, target.session_id)
+
+    def copy_out(self, text: str, what: str) -> None:
+        """Copy a text, and say by which way and whether that can be known."""
+        self.run_worker(self._copy_out(text, what), name="copy", group="copy", exclusive=True)
+
+    async def _copy_out(self, text: str, what: str) -> None:
+        self.say(f"{what}, {len(text):,} characters: {await self.host.copy(text)}")
 
     # --- asking and doing --------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ksi_tui.screens import later
 from ksi_tui.screens.dialog import GUARD_S, EnterGuard
 from ksi_tui.widgets.table import LiveTable
 from tests.ui.acting import World, confirm, live, opened
@@ -248,7 +249,7 @@ async def test_the_upstream_is_listened_to_after_the_receipt_was_closed() -> Non
         world.publish("completion:upstream_closed", request_id="r-1042", after_ms=38.2)
         heard = "completion:upstream_closed"
         await hand.until(lambda: all(s.pattern != heard for s in world._subscriptions), "heard it")
-        await opened(hand, "y", "once more: receipt c-031244")
+        await opened(hand, "y", "(y again: receipt c-031244)")
         await opened(hand, "y", "Receipt c-031244: 1 of 1 stopped", "38 ms, confirmed")
 
 
@@ -365,3 +366,33 @@ async def test_all_that_match_are_read_by_their_filter() -> None:
         }
         (sent,) = world.sent("completion:cancel")
         assert sent["request_ids"] == ["r-1042", "r-1047", "r-1051"]
+
+
+async def test_the_receipt_is_on_the_menu_of_what_can_be_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copied: list[str] = []
+    async with dashboard(World()) as hand:
+        monkeypatch.setattr(hand.app, "copy_to_clipboard", copied.append)
+        await open_cancel(hand)
+        await confirm(hand)
+        await hand.sees("Receipt")
+        await hand.press("escape", "enter")
+        await hand.sees("overview > globex-7 > r-1042")
+        await opened(hand, "y", "p receipt c-031244")
+        await hand.press("p")
+        await hand.until(lambda: copied)
+        assert copied[0].endswith("[c-031244]")
+        assert "op1 stopped 1 message of session globex-7" in copied[0]
+
+
+async def test_a_list_offers_all_that_match_its_filter() -> None:
+    async with dashboard(World()) as hand:
+        screen: Any = later.requests_screen()
+        failed: Any = later.failed_screen()
+        await hand.app.push_screen(screen)
+        assert screen.matching() is None
+        screen.take_filter("agent:a12", "agent:a12")
+        assert screen.matching() == "agent:a12"
+        assert failed.matching() == failed.SCOPE
+        assert "failed" in failed.SCOPE

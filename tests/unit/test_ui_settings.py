@@ -17,6 +17,7 @@ PLAIN: dict[str, Any] = {
     "operator": "op7",
     "text": "never",
     "bell": False,
+    "read_only": True,
     "alert": "notify-send ksi",
 }
 

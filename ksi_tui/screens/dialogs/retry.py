@@ -28,9 +28,9 @@ class RetryDialog(SelectionDialog[RetryReceipt]):
         """Return what a retry does and costs."""
         hits = self.hits
         facts = [
-            ("They get", "their id again, a fresh budget of attempts and a fresh deadline"),
+            ("They get", "their id again, fresh attempts and a fresh deadline"),
             ("Place", "at the tail of their priority; one in backoff goes now"),
-            ("Undo", "u within 10 min: stopped again; what they spent stays spent"),
+            ("Undo", "u within 10 min: stopped again, what was spent is spent"),
         ]
         if hits.left_out:
             facts.append(("Left out", f"{stakes.many(hits.left_out)} in no state for it"))

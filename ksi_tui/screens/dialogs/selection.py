@@ -114,7 +114,7 @@ class SelectionDialog(Confirm[Answer], Generic[Answer]):
 
     def _show(self, changed: list[Line] | None = None) -> None:
         many = stakes.many(self._hits.total)
-        whose = stakes.scope_name(self.scope, self._reach, wide=self.wide)
+        whose = stakes.scope_name(self.scope, self._reach, self._hits.total, wide=self.wide)
         heading = f"{self.VERB} {many}{whose}?"
         if not self._hits.total:
             heading = f"Nothing to {self.VERB.lower()}{whose}"

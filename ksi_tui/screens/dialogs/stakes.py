@@ -37,13 +37,15 @@ def scope_label(scope: Scope, reach: Reach, total: int | None, *, wide: bool) ->
     return f"all that match{count}"
 
 
-def scope_name(scope: Scope, reach: Reach, *, wide: bool) -> str:
+def scope_name(scope: Scope, reach: Reach, total: int, *, wide: bool) -> str:
     """Return whose requests they are, for a heading: ` of session globex-7`."""
     if scope in (Scope.ONE, Scope.SESSION) and reach.session_id:
         return f" of {'session ' if wide else ''}{named(reach.session_id)}"
     if scope is Scope.MARKED:
-        return " that are marked"
-    return " that match" if scope is Scope.MATCHING else ""
+        return " that is marked" if total == 1 else " that are marked"
+    if scope is Scope.MATCHING:
+        return " that matches" if total == 1 else " that match"
+    return ""
 
 
 def table(hits: Hits, happens: str = "WHAT HAPPENS") -> list[Line]:
@@ -97,7 +99,7 @@ def money_spent(hit: Hit) -> str:
 def what_happens(hit: Hit) -> str:
     """Return what stopping does to one request."""
     if hit.status in ("failed", "cancelled", "completed"):
-        return "goes again, from the beginning"
+        return "starts anew"
     if hit.phase.running:
         return "close stream, keep text"
     if hit.status == "retrying":
