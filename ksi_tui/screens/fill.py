@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ksi_tui.actions import BY_ID, shown_key
-from ksi_tui.engine.views import AttentionView
 from ksi_tui.widgets import formats, rows
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
@@ -16,6 +15,7 @@ from ksi_tui.widgets.tokens import Past, TokenPane
 
 if TYPE_CHECKING:
     from ksi_tui.client import Snapshot
+    from ksi_tui.engine.views import AttentionView
     from ksi_tui.screens.series import Charted
 
 _MOST_PROVIDERS = 8
