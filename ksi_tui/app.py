@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -40,8 +41,8 @@ from ksi_tui.screens.done import Done
 from ksi_tui.screens.event_log import EventLog
 from ksi_tui.screens.overview import Overview
 from ksi_tui.watch import WatchedClient
-from ksi_tui.widgets import formats
-from ksi_tui.widgets.clean import clean, clean_block
+from ksi_tui.widgets.clean import clean_block
+from ksi_tui.widgets.header import shown_verdict
 from ksi_tui.widgets.paste import PasteSafeDriver
 from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from ksi_tui.past_prompts import PastPrompts
     from ksi_tui.saved_filters import FilterBook
     from ksi_tui.screens.draft import Draft
+    from ksi_tui.signs import Signs
     from ksi_tui.ui_settings import Ui
 
 __all__ = ["KsiApp", "SettingsRefused", "run_dashboard"]
@@ -64,7 +66,6 @@ Connect = Callable[[], "AbstractAsyncContextManager[EngineClient]"]
 log = logging.getLogger(__name__)
 
 REASON_LIMIT = 4000
-_TITLE_LIMIT = 120
 _HERE = Path(__file__).parent
 
 
@@ -95,6 +96,7 @@ class KsiApp(App[int]):
         _HERE / "screens" / "overview.tcss",
     ]
     BINDINGS: ClassVar[list[BindingType]] = bindings(Where.ANY)
+    COMMANDS: ClassVar[set[Any]] = App.COMMANDS | set(later.PALETTE)
 
     def __init__(
         self,
@@ -137,7 +139,6 @@ class KsiApp(App[int]):
         self._pace = Pace()
         self._leaving = asyncio.Event()
         self._engine_task: asyncio.Task[None] | None = None
-        self._titled: str | None = None
         self._asked_to_quit = False
 
     # --- the look --------------------------------------------------------------------
@@ -182,6 +183,15 @@ class KsiApp(App[int]):
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
+        self._keep_signs()
+
+    def _keep_signs(self) -> None:
+        """Keep title, bell and alert true on the screens that do not show the verdict."""
+        base = self.screen_stack[0]
+        if self._watched is not None and not (isinstance(base, Overview) and base.is_current):
+            if self.client is not None:
+                self._watched.look()
+            self.show_verdict(shown_verdict(self._watched.last, self.fault, None, self.stale_s))
 
     async def on_event(self, event: events.Event) -> None:
         """Note that a person is there, whatever becomes of the key."""
@@ -194,7 +204,7 @@ class KsiApp(App[int]):
 
     def repaint(self) -> None:
         """Paint everything anew, the title too: somebody else had the terminal."""
-        self._titled = None
+        self.signs.forget_title()
         self.screen.refresh(layout=True)
 
     @property
@@ -242,14 +252,30 @@ class KsiApp(App[int]):
         self.screen.tick()
 
     def show_verdict(self, verdict: Verdict) -> None:
-        """Set the terminal's title when the verdict changed."""
-        title = clean(
-            f"{formats.LEVELS[verdict.level].text} {self.display_name}: {verdict.cause}",
-            _TITLE_LIMIT,
-        )
-        if title != self._titled and self._driver is not None and not self.is_headless:
-            self._titled = title
-            self._driver.write(f"\x1b]0;{title}\x07")
+        """Say the verdict where it is seen without looking: title, bell, the user's alert."""
+        self.signs.show(verdict)
+
+    @cached_property
+    def signs(self) -> Signs:
+        """The signs of the verdict beside the screen."""
+        from ksi_tui.signs import Signs  # noqa: PLC0415 - after the first frame
+
+        return Signs(self.ui, self.display_name, self._to_terminal, self._complain)
+
+    def _to_terminal(self, sequence: str) -> None:
+        if self._driver is not None and not self.is_headless:
+            self._driver.write(sequence)
+
+    def _complain(self, text: str) -> None:
+        if isinstance(self.screen, KsiScreen):
+            self.screen.say(text, Tone.WARN)
+
+    async def copy(self, text: str) -> str:
+        """Copy a text by the system's tool, else by the terminal; return in words by which."""
+        from ksi_tui import clipboard  # noqa: PLC0415 - after the first frame
+
+        offered = [] if self.is_headless else clipboard.tools(os.environ)
+        return await clipboard.copy(text, offered, self.copy_to_clipboard)
 
     @cached_property
     def filters(self) -> FilterBook:
@@ -307,7 +333,8 @@ class KsiApp(App[int]):
         self.exit_code = code
 
     async def close_engine(self) -> None:
-        """Leave the engine by its context and wait until it is closed."""
+        """Leave the engine by its context and wait until it is closed, and what else runs."""
+        await self.signs.aclose()
         self._leaving.set()
         if self._engine_task is not None:
             await self._engine_task

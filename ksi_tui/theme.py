@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from textual.app import App
+from textual.filter import Monochrome, NoColor
 from textual.theme import Theme
 
 DARK = Theme(
@@ -37,9 +39,52 @@ LIGHT = Theme(
     dark=False,
     variables={"frame": "#b3bcc6", "quiet": "#5b6674", "cursor-row": "#cfe2f3"},
 )
-THEMES = (DARK, LIGHT)
+CONTRAST = Theme(
+    name="ksi-contrast",
+    primary="#5cd6ff",
+    secondary="#ffffff",
+    accent="#ffff00",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#000000",
+    success="#00ff00",
+    warning="#ffff00",
+    error="#ff8080",
+    dark=True,
+    variables={
+        "frame": "#ffffff",
+        "quiet": "#ffffff",
+        "cursor-row": "#0000aa",
+        "cursor-style": "reverse",
+    },
+)
+TERMINAL = Theme(
+    name="ksi-terminal",
+    ansi=True,
+    primary="ansi_cyan",
+    secondary="ansi_default",
+    accent="ansi_magenta",
+    foreground="ansi_default",
+    background="ansi_default",
+    surface="ansi_default",
+    panel="ansi_default",
+    boost="ansi_default",
+    success="ansi_green",
+    warning="ansi_yellow",
+    error="ansi_red",
+    dark=True,
+    variables={
+        "frame": "ansi_default",
+        "quiet": "ansi_default",
+        "cursor-row": "ansi_blue",
+        "cursor-style": "reverse",
+    },
+)
+"""The terminal's own colours, whatever they are; nothing in it is told apart by shade."""
+THEMES = (DARK, LIGHT, CONTRAST, TERMINAL)
 DEFAULT = DARK.name
-"""The theme when the settings name none."""
+"""The theme when the settings name none and the terminal has more than 16 colours."""
 
 FALLBACK_VARIABLES = {"frame": "#5b6674", "quiet": "#8793a1", "cursor-row": "#3a4a5a"}
 """Variables of ours that a stock theme does not define."""
@@ -48,9 +93,13 @@ FALLBACK_VARIABLES = {"frame": "#5b6674", "quiet": "#8793a1", "cursor-row": "#3a
 def install(app: App[Any], wanted: str | None) -> None:
     """Register our themes and choose one, before the styles are parsed so that it happens once.
 
-    An unknown name leaves the default; the caller compares and says so.
+    An unknown name leaves the default; the caller compares and says so. With 16 colours, or
+    NO_COLOR, shades would be lost: then the default is the terminal's own colours.
     """
     for known in THEMES:
         app.register_theme(known)
-    chosen = wanted if wanted in app.available_themes else DEFAULT
-    app.set_reactive(App.theme, chosen)
+    few = app.no_color or (os.environ.get("TERM") and app.console.color_system == "standard")
+    default = TERMINAL.name if few and wanted is None else DEFAULT
+    app.set_reactive(App.theme, wanted if wanted in app.available_themes else default)
+    if app.no_color:  # greys would be colours still, and bold and reverse are all that is needed
+        app._filters = [NoColor() if isinstance(f, Monochrome) else f for f in app._filters]

@@ -61,6 +61,15 @@ class WatchedClient:
         self._seen_at, self.fault = self._clock(), None
         return self.last
 
+    def look(self) -> None:
+        """Look at the engine where no screen has for as long as would count as stale."""
+        if self._seen_at is None or self._clock() - self._seen_at >= LEAST_STALE_S / 2:
+            from ksi_tui.client import SnapshotQuery  # noqa: PLC0415 - after the first frame
+
+            self.snapshot(
+                SnapshotQuery(active_limit=0, queue_limit=0, lock_limit=0, trend_points=1)
+            )
+
     @property
     def stale_s(self) -> float | None:
         """How old in seconds what was seen last is, once that is more than a few refreshes."""

@@ -93,8 +93,8 @@ class Host(Protocol):
 
     done: Done
 
-    def copy_to_clipboard(self, text: str) -> None:
-        """Hand a text to the terminal's clipboard; nothing tells whether it arrived."""
+    async def copy(self, text: str) -> str:
+        """Copy a text and return in words by which way."""
         ...
 
     def show_verdict(self, verdict: Verdict) -> None:

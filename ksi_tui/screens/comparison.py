@@ -202,9 +202,8 @@ def _costs(runs: Sequence[Run]) -> str:
 def head(run: Run) -> tuple[Line, str]:
     """Return what stands above an answer: its model and state, and its numbers."""
     other = run.answered_by and run.answered_by != run.model
-    named = f"→ {name_of(run.answered_by)}" if other else name_of(run.model)
+    named = name_of(run.model) + (f" → {name_of(run.answered_by)}" if other else "")
     numbers = [
-        name_of(run.provider) if run.provider else "",
         formats.latency(run.ttft_s * 1000) + " ttft" if run.ttft_s is not None else "",
         f"{formats.count(run.tokens)} tok" if run.tokens is not None else "",
         f"{formats.rate(run.tokens_per_s)} tok/s" if run.tokens_per_s is not None else "",
@@ -212,6 +211,7 @@ def head(run: Run) -> tuple[Line, str]:
     ]
     if run.phase is Phase.COMPLETED:
         numbers.append(formats.money(run.cost))
+    numbers.append(name_of(run.provider) if run.provider else "")
     return line(Span(named), "  ", formats.phase(run.phase)), " · ".join(n for n in numbers if n)
 
 

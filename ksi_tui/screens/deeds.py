@@ -105,12 +105,12 @@ class ActingScreen(ComposingScreen):
         """Send the target's request to another provider."""
         self.do_elsewhere(self.target())
 
-    def do_elsewhere(self, target: Target | None) -> None:
-        """Ask where a request is to go on, and let it go on there."""
+    def do_elsewhere(self, target: Target | None, model: str = "") -> None:
+        """Ask where a request is to go on, proposing a model, and let it go on there."""
         if target is None or target.request_id is None:
             self.say("send elsewhere needs a request under the cursor", Tone.WARN)
             return
-        self._confirm("elsewhere", later.elsewhere_dialog(target), self._tell)
+        self._confirm("elsewhere", later.elsewhere_dialog(target, model), self._tell)
 
     # --- pauses, circuits, locks -------------------------------------------------------
 
@@ -211,7 +211,7 @@ class ActingScreen(ComposingScreen):
             self.say("nothing is under the cursor to be copied", Tone.WARN)
 
     def copy_out(self, text: str, what: str) -> None:
-        """Offer a text to the terminal's clipboard and say so, without claiming success.
+        """Copy a text, and say by which way and whether that can be known.
 
         The receipt of what was done to the target stays reachable here: a second time, while
         that is said, opens it.
@@ -221,11 +221,14 @@ class ActingScreen(ComposingScreen):
             self._copied_until = 0.0
             self._show_receipt(receipt)
             return
-        self.app.copy_to_clipboard(text)
         self._copied_until = now + SAY_S
         again = f" · once more: receipt {receipt.id}" if receipt is not None else ""
-        length = f"({len(text)} characters)"
-        self.say(f"{what} was offered to the terminal's clipboard {length}{again}")
+        copy = self._copy_out(text, what, again)
+        self.run_worker(copy, name="copy", group="copy", exclusive=True)
+
+    async def _copy_out(self, text: str, what: str, again: str) -> None:
+        said = f"{what}, {len(text):,} characters: {await self.host.copy(text)}"
+        self.say(f"{said}{again}")
 
     _copied_until = 0.0
 

@@ -1,72 +1,144 @@
-"""Every key, from the registry, as this screen has them."""
+"""The keys of the screen one came from, from the registry; what is typed narrows the list."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from ksi_tui.actions import ACTIONS, Action, Group, Where, shown_key
-from ksi_tui.screens.base import KsiScreen, Target, key_hints, screen_bindings
+from ksi_tui.screens.base import KsiScreen, Target, key_hints
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 _TOOLTIP_AT = 24
+_MOST_TYPED = 40
 
 
 class HelpScreen(KsiScreen):
-    """Lists every action with its key, what it does and where."""
+    """Lists the actions of one screen with key and meaning; letters are typed, not keys here."""
 
     WHERE = Where.ANY
     BINDINGS: ClassVar[list[BindingType]] = [
-        *screen_bindings(Where.PANE),
-        Binding("escape,q,question_mark", "app.pop_screen", show=False),
+        Binding("escape", "less", show=False),
+        Binding("up", "move(-1)", show=False),
+        Binding("down", "move(1)", show=False),
+        Binding("pageup", "page(-1)", show=False),
+        Binding("pagedown", "page(1)", show=False),
+        Binding("home", "first", show=False),
+        Binding("end", "last", show=False),
+        Binding("backspace", "rub_out", show=False),
+        Binding("tab", "everywhere", show=False),
     ]
     AUTO_FOCUS = "#keys"
 
+    def __init__(self, where: Where = Where.ANY) -> None:
+        super().__init__()
+        self._where = where
+        self._everywhere = where is Where.ANY
+        self._typed = ""
+
+    @property
+    def crumb(self) -> str:
+        """Help is named after the screen it is about."""
+        return "help"
+
     def compose(self) -> ComposeResult:
-        yield TextPane("Every key", id="keys")
+        yield TextPane("", id="keys")
         yield Bar(id="footer")
 
     def on_mount(self) -> None:
-        keys = self.query_one("#keys", TextPane)
-        keys.styles.height = "1fr"
-        keys.set_head("Every key", "glyphs below")
+        self.query_one("#keys", TextPane).styles.height = "1fr"
         self.tick()
 
     def on_resize(self) -> None:
         self.tick()
 
+    async def _on_key(self, event: events.Key) -> None:
+        """Narrow the list by what is typed; a question mark goes back while nothing is."""
+        if event.character is None or not event.character.isprintable():
+            return
+        event.stop()
+        event.prevent_default()
+        if event.character == "?" and not self._typed:
+            self.app.pop_screen()
+        elif len(self._typed) < _MOST_TYPED:
+            self._typed += event.character
+            self.tick()
+            self.action_first()
+
+    def action_rub_out(self) -> None:
+        """Take the last letter back."""
+        self._typed = self._typed[:-1]
+        self.tick()
+
+    def action_less(self) -> None:
+        """Take back what was typed; with nothing typed go back."""
+        if self._typed:
+            self._typed = ""
+            self.tick()
+        else:
+            self.app.pop_screen()
+
+    def action_everywhere(self) -> None:
+        """Show the keys of every screen, or of the one again."""
+        self._everywhere = self._where is Where.ANY or not self._everywhere
+        self.tick()
+
     def tick(self) -> None:
         """Compose the list for the present width."""
         pane = self.query_one("#keys", TextPane)
-        pane.show([*self._keys(), *_legend()])
-        hints = key_hints(("esc", "back"), ("j/k", "scroll"))
+        title = "Every key of every screen" if self._everywhere else f"Every key of: {self._where}"
+        pane.set_head(title, f"search: {self._typed}_" if self._typed else "type to search")
+        pane.show([*self._keys(), *([] if self._typed else _legend())])
+        other = "this screen's" if self._everywhere else "every screen's"
+        hints = key_hints(
+            ("esc", "back"), ("type", "search"), ("up/down", "scroll"), ("tab", other)
+        )
         self.query_one("#footer", Bar).show(Line((Span(" "), *hints.spans)))
 
     def target(self) -> Target | None:
         """Help acts on nothing."""
         return None
 
+    def _shown(self) -> Iterable[Action]:
+        here = (self._where, Where.ANY, Where.PANE)
+        words = self._typed.casefold().split()
+        for action in ACTIONS:
+            if not self._everywhere and not set(here) & set(action.where):
+                continue
+            key = shown_key(action, self.host.ui.keymap)
+            text = f"{key} {action.label} {action.tooltip} {action.group}".casefold()
+            if all(word in text for word in words):
+                yield action
+
     def _keys(self) -> list[Line]:
         lines: list[Line] = []
+        shown = list(self._shown())
         for group in Group:
-            lines.append(line(Span(group.value, Tone.STRONG)))
-            for action in (action for action in ACTIONS if action.group is group):
-                lines += self._key(action)
-            lines.append(Line())
+            members = [action for action in shown if action.group is group]
+            if members:
+                lines.append(line(Span(group.value, Tone.STRONG)))
+                for action in members:
+                    lines += self._key(action)
+                lines.append(Line())
+        if not lines:
+            lines = [line("No key does that here. tab looks on every screen, esc takes it back.")]
         return lines
 
     def _key(self, action: Action) -> list[Line]:
-        where = "" if Where.ANY in action.where else f" ({', '.join(action.where)})"
+        everywhere = Where.ANY in action.where or not self._everywhere
+        where = "" if everywhere else f" ({', '.join(action.where)})"
         room = self.query_one("#keys", TextPane).text_width - _TOOLTIP_AT
         first, *more = fit.wrap(action.tooltip + where, max(20, room))
-        key = Span(f"  {shown_key(action, self.host.ui.keymap):<10}", Tone.KEY)
+        key = Span(f"  {shown_key(action, self.host.ui.keymap) or ':':<10}", Tone.KEY)
         return [
-            line(key, f"{action.label:<12}", first),
+            line(key, f"{fit.end(action.label, 11):<12}", first),
             *(line(" " * _TOOLTIP_AT, rest) for rest in more),
         ]
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from textual.app import App
+    from textual.command import Provider
 
     from ksi_tui.actions import Where
     from ksi_tui.screens.add_provider import AddProvider
@@ -78,11 +79,11 @@ def note_retry(host: Host, reply: Mapping[str, Any]) -> bool:
     return note_retry(host.done, outcomes(reply.get("retried") or ())) is not None
 
 
-def elsewhere_dialog(target: Target) -> ElsewhereDialog:
+def elsewhere_dialog(target: Target, model: str = "") -> ElsewhereDialog:
     """Return the choice of where a request goes on."""
     from ksi_tui.screens.dialogs.elsewhere import ElsewhereDialog
 
-    return ElsewhereDialog(target)
+    return ElsewhereDialog(target, model)
 
 
 def pause_dialog(target: Target | None) -> PauseDialog:
@@ -252,3 +253,25 @@ def save_bundle() -> SaveBundle:
     from ksi_tui.screens.save_bundle import SaveBundle
 
     return SaveBundle()
+
+
+def _sessions() -> type[Provider]:
+    from ksi_tui.screens.palette import Sessions
+
+    return Sessions
+
+
+def _requests() -> type[Provider]:
+    from ksi_tui.screens.palette import Requests
+
+    return Requests
+
+
+def _providers() -> type[Provider]:
+    from ksi_tui.screens.palette import Providers
+
+    return Providers
+
+
+PALETTE = (_sessions, _requests, _providers)
+"""What the palette finds beside actions, by name."""

@@ -1,18 +1,40 @@
-"""What the palette offers, from the registry of actions."""
+"""What the palette offers: actions from the registry, saved filters, and sessions, requests and
+providers by name.
+
+Names come from the engine, asked for what was typed and no more than a few: with 100,000
+requests nothing here walks them. They are clean, and never a markup.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
 from textual.app import App, SystemCommand
+from textual.command import Hit, Hits, Provider
+from textual.content import Content
+from textual.markup import escape
 from textual.screen import Screen
 
+from ksi_tui import client
 from ksi_tui.actions import Group, Where, actions_of
-from ksi_tui.screens.base import KsiScreen
+from ksi_tui.screens import later
+from ksi_tui.screens.base import Host, KsiScreen, ask
+from ksi_tui.screens.finding import WORST_FIRST
+from ksi_tui.screens.navigating import NavigatingScreen
+from ksi_tui.widgets import fit
+from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.rows import name_of
 
 _NOT_OFFERED = ("palette", "back")
+_TEXT_LIMIT = 200
+MOST = 8
+"""So many of each kind are offered; typing on tells more."""
+_PAUSE_S = 0.05
+_NAME_CELLS = 48
 
 
 def palette_commands(app: App[Any], screen: Screen[Any]) -> Iterator[SystemCommand]:
@@ -27,3 +49,97 @@ def palette_commands(app: App[Any], screen: Screen[Any]) -> Iterator[SystemComma
             if action.group is not Group.MOVE and action.id not in _NOT_OFFERED:
                 run = partial(app.run_action, action.method, owner)
                 yield SystemCommand(action.label.capitalize(), action.tooltip, run)
+    if isinstance(screen, NavigatingScreen):
+        yield from _saved_filters(screen)
+
+
+def _saved_filters(screen: NavigatingScreen) -> Iterator[SystemCommand]:
+    for name, text in screen.host.filters.saved.items():
+        yield SystemCommand(
+            f"Filter @{name}", escape(clean(text, _TEXT_LIMIT)), partial(_recall, screen, name)
+        )
+
+
+def _recall(screen: NavigatingScreen, name: str) -> None:
+    screen.go(later.requests_screen(f"@{name}", WORST_FIRST))
+
+
+class _Named(Provider):
+    """Things of the engine by their names; opening one is a command."""
+
+    @property
+    def host(self) -> Host:
+        """The app, as far as screens know it."""
+        return cast(Host, self.app)
+
+    async def named(self, typed: str) -> Iterable[tuple[str, str]]:
+        """Return up to `MOST` names that fit, each with a note; both as the engine has them."""
+        raise NotImplementedError
+
+    def opened(self, name: str) -> Screen[None]:
+        """Return the screen of one."""
+        raise NotImplementedError
+
+    async def search(self, query: str) -> Hits:
+        """Yield what fits; waits a moment first, since the next key makes the answer useless."""
+        typed = query.strip()
+        if not typed or self.host.client is None:
+            return
+        await asyncio.sleep(_PAUSE_S)
+        matcher = self.matcher(typed)
+        for name, note in await self.named(typed):
+            shown = fit.middle(name_of(name), _NAME_CELLS)
+            said = Content(f"{shown}  {name_of(note)}" if note else shown)
+            score = max(matcher.match(shown), 0.01)
+            yield Hit(score, said, self._open(name), text=shown, help=self.__doc__)
+
+    def _open(self, name: str) -> Callable[[], object]:
+        return lambda: self.app.push_screen(self.opened(name))
+
+
+class Sessions(_Named):
+    """Open this session."""
+
+    async def named(self, typed: str) -> Iterable[tuple[str, str]]:
+        """Return sessions whose id begins so."""
+        reply = await ask(self.host, "completion:names", field="session", prefix=typed, limit=MOST)
+        return [(str(name), "session") for name in reply.get("names", ())]
+
+    def opened(self, name: str) -> Screen[None]:
+        """Return the session's screen."""
+        return later.session_screen(name)
+
+
+class Requests(_Named):
+    """Open this request."""
+
+    async def named(self, typed: str) -> Iterable[tuple[str, str]]:
+        """Return requests whose id holds what was typed, finished ones too."""
+        word = typed.replace('"', "").replace("\\", "")
+        reply = await ask(self.host, "completion:requests", filter=f'id:"{word}"', limit=MOST)
+        return [
+            (str(row["request_id"]), f"{row.get('status', '')} of {row.get('session_id', '')}")
+            for row in reply.get("requests", ())
+        ]
+
+    def opened(self, name: str) -> Screen[None]:
+        """Return the request's screen."""
+        return later.request_screen(name)
+
+
+class Providers(_Named):
+    """Open this provider."""
+
+    async def named(self, typed: str) -> Iterable[tuple[str, str]]:
+        """Return providers whose name holds what was typed."""
+        if self.host.client is None:
+            return []
+        seen = self.host.client.snapshot(
+            client.SnapshotQuery(active_limit=0, queue_limit=0, lock_limit=0, trend_points=1)
+        )
+        fitting = (view for view in seen.providers if typed.casefold() in view.name.casefold())
+        return [(view.name, f"provider, {view.circuit}") for view in islice(fitting, MOST)]
+
+    def opened(self, name: str) -> Screen[None]:
+        """Return the provider's screen."""
+        return later.provider_screen(name)

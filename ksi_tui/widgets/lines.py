@@ -22,7 +22,7 @@ from textual.widget import Widget
 
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.spans import Line, Tone
-from ksi_tui.widgets.tones import CURSOR_VARIABLE, cursor_style, tone_styles
+from ksi_tui.widgets.tones import cursor_style, tone_styles
 
 WHEEL_LINES = 3
 
@@ -113,7 +113,7 @@ class LineWidget(ScrollView, can_focus=False):
     def _strip(self, shown: Line, width: int) -> Strip:
         base = self.rich_style
         if shown.cursor:
-            base += cursor_style(self.app.theme_variables.get(CURSOR_VARIABLE, ""))
+            base += cursor_style(self.app.theme_variables)
         if self._tones is None:
             self._tones = tone_styles(self.app.theme_variables)
         tones = self._tones

@@ -19,6 +19,7 @@ from ksi_tui.widgets.clean import UNSAFE
 
 _SPELLED = str.maketrans(
     {
+        "🔎": "/ ",  # the palette's, two cells wide
         **dict(zip("►○·√×●▲■▼–—…≥≤→•‖“”‘’", ">o.+x*^#v--~><>*|\"\"''", strict=True)),
         **dict(zip("▁▂▃▄▅▆▇█", "..::--=#", strict=True)),
         **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯┏┓┗┛╔╗╚╝╸╺", "+"),

@@ -26,7 +26,9 @@ _VARIABLE: Mapping[Tone, str] = {
     Tone.FOCUS: "accent",
 }
 _BOLD = frozenset({Tone.STRONG, Tone.BAD, Tone.KEY, Tone.FOCUS})
-CURSOR_VARIABLE = "cursor-row"
+_CURSOR_VARIABLE = "cursor-row"
+_CURSOR_STYLE = "cursor-style"
+"""Says "reverse" in a theme whose background colours cannot be relied on."""
 
 
 def tone_styles(variables: Mapping[str, str]) -> Mapping[Tone, Style]:
@@ -47,7 +49,11 @@ def _colour(text: str) -> RichColor | None:
     return Color.parse(text).rich_color if text else None
 
 
+def cursor_style(variables: Mapping[str, str]) -> Style:
+    """Return the style of the cursor's row under a theme's variables."""
+    return _cursor(variables.get(_CURSOR_VARIABLE, ""), variables.get(_CURSOR_STYLE, ""))
+
+
 @lru_cache(maxsize=16)
-def cursor_style(colour: str) -> Style:
-    """Return the style of the cursor's row."""
-    return Style(bgcolor=_colour(colour))
+def _cursor(colour: str, how: str) -> Style:
+    return Style(reverse=True) if how == "reverse" else Style(bgcolor=_colour(colour))

@@ -68,6 +68,30 @@ LINES = (
         target=1.3,
     ),
     Line(
+        what="CPU of the idle dashboard, % of a core",
+        loads=("idle",),
+        figure=lambda ours: float(ours["cpu_percent"]),
+        target=2,
+    ),
+    Line(
+        what="loop stall p99 ms, 10,000 sessions, 100,000 queued, 1,000 events/s",
+        loads=("crowd",),
+        figure=lambda ours: float(ours["stall_p99_ms"]),
+        target=20,
+    ),
+    Line(
+        what="CPU of the same, % of a core, the load's own included",
+        loads=("crowd",),
+        figure=lambda ours: float(ours["cpu_percent"]),
+        target=10,
+    ),
+    Line(
+        what="memory of the same after 20,000 more events, MB",
+        loads=("crowd",),
+        figure=lambda ours: float(ours["grown_mb"]),
+        target=2,
+    ),
+    Line(
         what="loop stall p99 ms, 32 streams of 50 tokens/s through litellm, dashboard on",
         loads=("stall_streams",),
         figure=lambda ours: float(ours["stall_p99_ms"]),
@@ -77,6 +101,30 @@ LINES = (
         what="the same while a worker starts",
         loads=("stall_start",),
         figure=lambda ours: float(ours["stall_p99_ms"]),
+        target=20,
+    ),
+    Line(
+        what="a filter over 100,000 queued and 100,000 ended requests, ms, the slowest",
+        loads=("finding",),
+        figure=lambda ours: float(ours["common_ms"]),
+        target=300,
+    ),
+    Line(
+        what="the same for what only memory knows (why, waiting), ms, the slowest",
+        loads=("finding",),
+        figure=lambda ours: float(ours["walk_ms"]),
+        target=1000,
+    ),
+    Line(
+        what="loop stall p99 ms while they are asked",
+        loads=("finding",),
+        figure=lambda ours: float(ours["stall_p99_ms"]),
+        target=10,
+    ),
+    Line(
+        what="the same while 10,000 requests are cancelled at once and taken back",
+        loads=("finding",),
+        figure=lambda ours: float(ours["bulk_stall_p99_ms"]),
         target=20,
     ),
     Line(

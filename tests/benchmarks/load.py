@@ -20,7 +20,7 @@ from typing import Any
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.events import LOST, RESULT, Subscription
-from tests.benchmarks import reports, screen
+from tests.benchmarks import crowd, finding, reports, screen
 
 MODEL = "gpt-4o-mini"
 ANSWER = "A mocked answer of a few words."
@@ -196,11 +196,14 @@ async def router_mocked(_: Path, count: int = 3000) -> dict[str, Any]:
 LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "first_frame": screen.first_frame,
     "first_frame_bare": screen.first_frame_bare,
+    "idle": crowd.idle,
+    "crowd": crowd.crowd,
     "stall_start": screen.stall_start,
     "stall_streams": screen.stall_streams,
     "durable_null": durable_null,
     "engine_mocked": engine_mocked,
     "router_mocked": router_mocked,
+    "finding": finding.finding,
     "usage_million": reports.usage_million,
 }
 

@@ -10,16 +10,15 @@ import asyncio
 import json
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.lateness import Lateness
 from tests.benchmarks.terminal import Terminal
 from tests.servers.misbehaving import MisbehavingServer
 
-TICK_S = 0.005
 STREAMS = 32
 WATCHED_S = 8.0
 
@@ -33,7 +32,8 @@ Bare().run()
 """
 
 
-def _environ(folder: Path) -> dict[str, str]:
+def environ(folder: Path) -> dict[str, str]:
+    """Return an environment without keys, at home in `folder`."""
     keyless = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
     return {**keyless, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
 
@@ -41,13 +41,13 @@ def _environ(folder: Path) -> dict[str, str]:
 async def first_frame(folder: Path) -> dict[str, Any]:
     """Time from the start of the command to the first frame with its panes."""
     command = [sys.executable, "-m", "ksi_tui"]
-    with Terminal(command, _environ(folder)) as terminal:
+    with Terminal(command, environ(folder)) as terminal:
         return {"first_frame_s": await asyncio.to_thread(terminal.until, b"Active", 60)}
 
 
 async def first_frame_bare(folder: Path) -> dict[str, Any]:
     """The same for an app of one text."""
-    with Terminal([sys.executable, "-c", _BARE], _environ(folder)) as terminal:
+    with Terminal([sys.executable, "-c", _BARE], environ(folder)) as terminal:
         return {"first_frame_s": await asyncio.to_thread(terminal.until, b"first frame", 60)}
 
 
@@ -72,7 +72,7 @@ async def _stall(folder: Path, *, streams: int) -> dict[str, Any]:
             str(streams),
             str(out),
         ]
-        with Terminal(command, _environ(folder)) as terminal:
+        with Terminal(command, environ(folder)) as terminal:
             await asyncio.to_thread(
                 terminal.drain_until, lambda: out.exists() or terminal.ended, 120
             )
@@ -81,30 +81,6 @@ async def _stall(folder: Path, *, streams: int) -> dict[str, Any]:
 
 
 # --- inside the terminal ----------------------------------------------------------------------
-
-
-class _Lateness:
-    """How late a tick of 5 ms comes, in ms, while it is on."""
-
-    def __init__(self) -> None:
-        self.late_ms: list[float] = []
-
-    async def watch(self, seconds: float) -> None:
-        """Tick for so long."""
-        end = time.perf_counter() + seconds
-        while (began := time.perf_counter()) < end:
-            await asyncio.sleep(TICK_S)
-            self.late_ms.append((time.perf_counter() - began - TICK_S) * 1000)
-
-    def report(self) -> dict[str, Any]:
-        """Return the percentiles."""
-        ordered = sorted(self.late_ms)
-        return {
-            "ticks": len(ordered),
-            "stall_p50_ms": ordered[len(ordered) // 2],
-            "stall_p99_ms": ordered[int(len(ordered) * 0.99)],
-            "stall_max_ms": ordered[-1],
-        }
 
 
 async def _watched(base: str, streams: int, out: Path) -> int:
@@ -121,7 +97,7 @@ async def _watched(base: str, streams: int, out: Path) -> int:
             "providers": [{"name": "local", "models": ["gpt-*"], "api_base": base}],
         }
     )
-    late, tasks = _Lateness(), []
+    late, tasks = Lateness(), []
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Any]:
@@ -135,7 +111,7 @@ async def _watched(base: str, streams: int, out: Path) -> int:
     return await run_dashboard(app)
 
 
-async def _load(engine: Any, streams: int, late: _Lateness, out: Path) -> None:
+async def _load(engine: Any, streams: int, late: Lateness, out: Path) -> None:
     async with engine.subscribe("worker:started") as started:
         if streams:
             async for event in started:

@@ -12,6 +12,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -75,6 +76,18 @@ class Terminal:
             except TimeoutError:
                 if time.monotonic() >= end:
                     raise
+
+    def drain_for(self, seconds: float) -> None:
+        """Read what is drawn for so long."""
+        end = time.monotonic() + seconds
+        self.drain_until(lambda: time.monotonic() >= end, seconds + 5)
+
+    @property
+    def cpu_s(self) -> float:
+        """The CPU seconds that the program has used, its children left out."""
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
+        fields = stat.rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _read(self, end: float) -> bytes:
         ready, _, _ = select.select([self._master], [], [], max(0.0, end - time.monotonic()))

@@ -219,6 +219,7 @@ SESSION = {
         "conversation_locked": bool,
         "lock_holder": MAYBE_TEXT,
         "lock_expiry": maybe_utc,
+        "lock_request": MAYBE_TEXT,
         "agents": [str],
     },
 }

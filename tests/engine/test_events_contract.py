@@ -15,6 +15,7 @@ from tests.engine.event_cases import (
     CHANGED,
     CIRCUIT,
     FOUND,
+    MAYBE_NUMBER,
     MAYBE_TEXT,
     PROVIDER,
     PROVIDERS,
@@ -67,7 +68,44 @@ CASES = (
             ({"prompt": "p", "conversation_lock": {"timeout_s": 5}}, "agent_id"),
             ({"prompt": "p", "odd": 1}, "odd"),
             ({"prompt": "p", "request_id": ""}, "request_id"),
+            ({"prompt": "p", "system": ""}, "system"),
+            ({"messages": [{"role": "user", "content": "x"}], "system": "s"}, "system"),
         ),
+        unknown=({"prompt": "p", "model": "nobody-serves-this"}, "no_provider"),
+    ),
+    Case(
+        name="completion:models",
+        shape={
+            "models": [
+                {
+                    "model": str,
+                    "providers": [str],
+                    "window": (int, type(None)),
+                    "input_price": MAYBE_NUMBER,
+                    "output_price": MAYBE_NUMBER,
+                    "default": bool,
+                    "pattern": bool,
+                }
+            ]
+        },
+        wrong=(_UNKNOWN_KEY,),
+    ),
+    Case(
+        name="completion:preview",
+        shape={
+            "messages": [{"role": str, "content": str}],
+            "turns": int,
+            "trimmed_turns": int,
+            "tokens": int,
+            "estimated": bool,
+            "why_estimated": MAYBE_TEXT,
+            "window": (int, type(None)),
+            "injections": int,
+            "model": str,
+            "candidates": [{"provider": str, "verdict": str, "detail": str}],
+        },
+        data={"prompt": "hi", "session_id": "s-run"},
+        wrong=(({}, "exactly one"), ({"prompt": "p", "odd": 1}, "odd")),
         unknown=({"prompt": "p", "model": "nobody-serves-this"}, "no_provider"),
     ),
     Case(

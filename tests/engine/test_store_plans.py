@@ -36,6 +36,8 @@ QUESTIONS: dict[str, Question] = {
     "states": lambda store: store.states(["r-1", "r-2"]),
     "sessions_of": lambda store: store.sessions_of(["r-1", "r-2"]),
     "spent_of": lambda store: store.spent_of(["r-1", "r-2"]),
+    "in_order": lambda store: store.in_order(["r-1", "r-2"]),
+    "requests_named": lambda store: store.requests_named(["r-1", "r-2"]),
     "specs": lambda store: store.specs(["r-1", "r-2"]),
     "unfinished": lambda store: store.unfinished(["r-1", "r-2"]),
     "session": lambda store: store.session("s-1"),

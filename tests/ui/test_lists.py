@@ -437,7 +437,7 @@ async def test_copy_takes_the_marked_ids() -> None:
     async with dashboard(ListClient(STORY), WIDE) as hand:
         await listing(hand)
         await hand.press("space", "space", "y")
-        await hand.sees("2 ids was offered")
+        await hand.sees("2 ids, ", "offered to the terminal")
         assert hand.app.clipboard == "r-81\nr-90"
 
 

@@ -150,7 +150,7 @@ class CircuitDialog(Confirm[str]):
     def _before(self) -> str:
         if self._forced:
             return f"forced {self._forced} again, for what is left of that"
-        return "let go: closed, and it decides by itself again"
+        return "let go: closed, and free to decide"
 
     # --- the deed --------------------------------------------------------------------
 

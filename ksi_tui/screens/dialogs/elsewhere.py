@@ -53,7 +53,7 @@ class Picker(Sheet, can_focus=True):
 
 
 class ElsewhereDialog(Confirm[str]):
-    """Asks where a request goes on. Answers what happened, or None."""
+    """Asks where a request goes on, as `model` where one is proposed. Answers what happened."""
 
     SAFE = "Leave it there"
     CRUMB = "elsewhere"
@@ -64,8 +64,9 @@ class ElsewhereDialog(Confirm[str]):
         ("esc", "leave it"),
     )
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, model: str = "") -> None:
         super().__init__()
+        self._proposed = model
         self._request_id = target.request_id or ""
         self._provider = target.provider
         self._model = ""
@@ -82,7 +83,12 @@ class ElsewhereDialog(Confirm[str]):
         with Horizontal(classes="field"):
             yield Static("Model", classes="label", markup=False)
             yield Static("[", classes="edge", markup=False)
-            yield Input(id="model", max_length=200, placeholder="as before; or another one's name")
+            yield Input(
+                self._proposed,
+                id="model",
+                max_length=200,
+                placeholder="as before; or another one's name",
+            )
             yield Static("]", classes="edge", markup=False)
 
     def on_mount(self) -> None:

@@ -129,7 +129,7 @@ class PauseDialog(Confirm[str]):
     def _pausing(self, held: Held) -> list[tuple[str, str]]:
         return [
             ("Holds", self._would_hold(held)),
-            ("Runs on", "what has begun; new requests are taken, and wait"),
+            ("Runs on", f"what has begun{self._in_flight(held)}; new requests are taken, and wait"),
             ("Clocks", "deadlines stand still while it is paused"),
             ("Undo", "u within 10 min, or p again: it goes on"),
         ]
@@ -143,9 +143,13 @@ class PauseDialog(Confirm[str]):
         if held.scope == "engine":
             totals = snapshot.totals
             return f"{many(totals.queued)} that wait, {totals.retrying:,} in backoff"
-        view = next((p for p in snapshot.providers if p.name == held.id), None)
-        flight = "" if view is None else f"; {many(view.in_flight, 'call')} in flight go on"
-        return f"what only {named(held.id)} serves; the rest goes to others{flight}"
+        return f"what only {named(held.id)} serves; the rest goes to others"
+
+    def _in_flight(self, held: Held) -> str:
+        """Return how many calls of a provider run, in words."""
+        providers = self._snapshot.providers if self._snapshot else ()
+        view = next((p for p in providers if p.name == held.id), None)
+        return f" ({many(view.in_flight, 'call')})" if view is not None else ""
 
     def _wider(self, held: Held) -> list[Line]:
         """Return which other scope of these is paused too: ending one is not enough then."""

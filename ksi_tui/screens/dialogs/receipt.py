@@ -125,9 +125,11 @@ class ReceiptPage(Page[str]):
     # --- what can be done with it --------------------------------------------------------
 
     def action_copy(self) -> None:
-        """Offer it to the clipboard as plain sentences."""
-        self.host.copy_to_clipboard(self._receipt.ticket())
-        self._note = "offered to the terminal's clipboard, as plain sentences"
+        """Copy it as plain sentences."""
+        self.run_worker(self._copy(), name="copy", group="copy", exclusive=True)
+
+    async def _copy(self) -> None:
+        self._note = f"as plain sentences: {await self.host.copy(self._receipt.ticket())}"
         self._show()
 
     def action_undo(self) -> None:

@@ -250,9 +250,11 @@ class StopReceipt:
     def _row(self, row: StoppedRow) -> Line:
         name = fit.pad(named(row.request_id, 8), 8)
         if not row.changed:
-            said = row.error or f"{name_of(row.now)} · finished first, not stopped"
-            tone = Tone.BAD if row.error else Tone.OK
-            glyph = "!" if row.error else "√" if row.now == "completed" else "·"
+            first = row.now in ("completed", "failed", "cancelled")
+            state = f"{name_of(row.now)} · {'finished first, ' if first else ''}not stopped"
+            tone = Tone.BAD if row.error else Tone.OK if row.now == "completed" else Tone.WARN
+            glyph = "√" if row.now == "completed" and not row.error else "!"
+            said = row.error or state
             return line(f" {name} ", Span(f"{glyph} {said}", tone))
         waits = row.upstream and row.closed_ms is None and not self.late
         kept = f"{formats.count(row.tokens)} tok" if row.tokens else formats.NOTHING
