@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.ui.harness import SMALL, WIDE, Hand, dashboard
 from tests.ui.scripted import ScriptedClient, busy
+from tests.ui.test_engine import over, simulated
 
 STEPS = {0.25: 60, 1: 120, 24: 900, 168: 7200}
 ESCAPES = "pro\x1b]52;c;eA==\x07vider"
@@ -247,6 +249,19 @@ async def test_any_size_will_do(size: tuple[int, int]) -> None:
         await hand.pilot.pause()
         await hand.press("v", "5", "o")
         await hand.sees("too small" if size[0] < 60 else "By model")
+
+
+async def test_over_a_real_engine_with_its_own_answers(tmp_path: Path) -> None:
+    async with over(simulated(tmp_path), WIDE) as hand:
+        assert hand.app.client is not None
+        await hand.app.client.emit("completion:async", {"prompt": "hello there", "agent_id": "a7"})
+        await hand.until(lambda: hand.app.events.taken >= 4, "the answer is told")
+        await hand.press("m")
+        await hand.sees("requests 1", "simulated", "3 Errors/s")
+        await hand.press("v", "o", "o")
+        await hand.sees("By agent", "a7")
+        await hand.press("escape", "l")
+        await hand.sees("√ completion:result", "tokens")
 
 
 # --- the Tokens pane of the overview --------------------------------------------------------
