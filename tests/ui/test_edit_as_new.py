@@ -190,9 +190,12 @@ async def test_the_engine_goes_on_and_nothing_is_painted_while_the_editor_is_up(
         async with dashboard(engine()) as hand:
             ticks: list[bool] = []
             shown = hand.app.screen.tick  # type: ignore[attr-defined]
-            monkeypatch.setattr(
-                hand.app.screen, "tick", lambda: (ticks.append(hand.app.handed_over), shown())
-            )
+
+            def tick() -> None:
+                ticks.append(hand.app.handed_over)
+                shown()
+
+            monkeypatch.setattr(hand.app.screen, "tick", tick)
             await hand.until(lambda: ticks, "the overview is painted before")
             await hand.press("E")
             await hand.until(lambda: hand.app.handed_over)
