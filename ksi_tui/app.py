@@ -172,14 +172,15 @@ class KsiApp(App[int]):
         self.call_after_refresh(self._begin, wrong)
 
     def _tick(self) -> None:
-        # The timer may fire once more while screens are taken down, or while an editor is up.
-        if not self.is_running or self.handed_over:
+        if not self.is_running:  # the timer may fire once more while screens are taken down
             return
         if not self._pace.due(self._watched if self.client is not None else None):
             return
         if self.client is not None and self.recording is None:
             self._incidents.look(self.client, self.clock())
         self.events.drain(self.client)
+        if self.handed_over:  # an editor is up: what happens is taken down, nothing painted
+            return
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
