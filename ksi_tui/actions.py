@@ -165,6 +165,8 @@ ACTIONS: tuple[Action, ...] = (
     _look(
         "window_longer", "right_square_bracket", "longer", "A longer time in charts", _TRENDS, 68
     ),
+    _look("split", "v", "split", "Charts by provider, by model, or all in one", (Where.USAGE,), 16),
+    _look("group", "o", "by", "What the table is by: time, provider, model …", (Where.USAGE,), 15),
     _look("providers", "K", "providers", "How to add a provider", _OVERVIEW, 26),
     _go("requests", "i", "requests", "All requests, history included", _but(Where.REQUESTS), 63),
     _go("failed", "x", "failed", "What failed, to be tried again", _but(Where.FAILED), 64),
@@ -225,6 +227,10 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 BY_ID: Mapping[str, Action] = {action.id: action for action in ACTIONS}
+BY_METHOD: Mapping[str, str] = {
+    action.method.partition("(")[0]: action.id for action in ACTIONS if action.group is Group.ACT
+}
+"""The ids of the actions that act, by the name of the method that does them."""
 
 
 def actions_of(where: Where) -> Iterator[Action]:

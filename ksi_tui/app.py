@@ -20,20 +20,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import events
+from textual.actions import ActionParseResult, parse
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
 from ksi_tui import exits, theme
-from ksi_tui.actions import BY_ID, Where, bindings, wrong_keymap
+from ksi_tui.actions import BY_ID, BY_METHOD, Where, bindings, wrong_keymap
 from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
 from ksi_tui.lifetime import go_on_cleanly, run_dashboard
 from ksi_tui.pace import Pace
+from ksi_tui.read_only import ReadOnlyClient
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen, Recording
+from ksi_tui.screens.done import Done
 from ksi_tui.screens.event_log import EventLog
 from ksi_tui.screens.overview import Overview
 from ksi_tui.watch import WatchedClient
@@ -124,6 +128,7 @@ class KsiApp(App[int]):
         self.refused: SettingsRefused | None = None
         self.recording = recording
         self.draft: Draft | None = None
+        self.done = Done(clock)
         self.handed_over = False
         self.events = EventLog()
         self._settings = settings
@@ -167,14 +172,15 @@ class KsiApp(App[int]):
         self.call_after_refresh(self._begin, wrong)
 
     def _tick(self) -> None:
-        # The timer may fire once more while screens are taken down, or while an editor is up.
-        if not self.is_running or self.handed_over:
+        if not self.is_running:  # the timer may fire once more while screens are taken down
             return
         if not self._pace.due(self._watched if self.client is not None else None):
             return
         if self.client is not None and self.recording is None:
             self._incidents.look(self.client, self.clock())
         self.events.drain(self.client)
+        if self.handed_over:  # an editor is up: what happens is taken down, nothing painted
+            return
         for screen in self.screen_stack:
             if isinstance(screen, KsiScreen) and screen.is_current and screen.stands:
                 screen.tick()
@@ -297,12 +303,13 @@ class KsiApp(App[int]):
     async def _run_engine(self) -> None:
         try:
             async with self._connect() as client:
-                self.client = self._watched = WatchedClient(client, self.clock, self.ui.refresh_hz)
+                self._watched = WatchedClient(client, self.clock, self.ui.refresh_hz)
+                self.client = self._door(self._watched)
                 gc.collect()
                 gc.freeze()  # measured: brings the worst stall of a collection from 29 to 3 ms
                 gc.enable()  # the command may have it off until here, for the first frame
                 if self._demo_wanted:
-                    await self.toggle_demo()
+                    await self._demo.toggle(client)
                 await self._leaving.wait()
                 self.client = None
                 self._pace.end()
@@ -317,6 +324,9 @@ class KsiApp(App[int]):
             self._engine_failed(
                 f"unexpected {type(error).__name__}; the log has it", exits.SOME_FAILED
             )
+
+    def _door(self, client: EngineClient) -> EngineClient:
+        return ReadOnlyClient(client, may_end=True) if self.ui.read_only else client
 
     def _engine_failed(self, reason: str, code: int) -> None:
         self.client = None
@@ -339,6 +349,22 @@ class KsiApp(App[int]):
         from ksi_tui.demo import DemoSwitch  # noqa: PLC0415 - after the first frame
 
         return DemoSwitch()
+
+    # --- what the keys do --------------------------------------------------------------
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Do what a key or the palette asks for, unless it acts and this only looks."""
+        name = parse(action)[1] if isinstance(action, str) else action[1]
+        screen = next((s for s in reversed(self.screen_stack) if isinstance(s, KsiScreen)), None)
+        listed = BY_METHOD.get(name)
+        if screen is not None and listed is not None and not screen.allowed(listed):
+            return True
+        return await super().run_action(action, default_namespace, namespaces)
 
     # --- leaving ---------------------------------------------------------------------
 

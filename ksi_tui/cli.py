@@ -41,7 +41,15 @@ _STATES = ("completed", "failed", "cancelled")
 _GROUPS = ("agent", "model", "provider", "session", "day")
 
 
-_COMMON = ("--config", "--litellm-config", "--db", "--log-level", "--demo", "--ascii")
+_COMMON = (
+    "--config",
+    "--litellm-config",
+    "--db",
+    "--log-level",
+    "--demo",
+    "--ascii",
+    "--read-only",
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -87,6 +95,11 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument(
         "--ascii", action="store_true", help="the dashboard without any sign beyond ASCII"
+    )
+    top.add_argument(
+        "--read-only",
+        action="store_true",
+        help="the dashboard without its actions: it shows, and changes nothing",
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _add_run(commands)
@@ -162,8 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. No traceback reaches the user."""
     top = parser()
     options = top.parse_args(arguments)
-    for option in ("demo", "ascii"):
-        if getattr(options, option) and options.command:
+    for option in ("demo", "ascii", "read-only"):
+        if getattr(options, option.replace("-", "_")) and options.command:
             top.error(f"--{option} is the dashboard's; it does not go with {options.command!r}")
     logs.start(options.log_level)
     if isinstance(sys.stdout, io.TextIOWrapper):

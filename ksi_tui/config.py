@@ -203,6 +203,7 @@ class UiSettings(_Section):
     operator: Annotated[str, Field(min_length=1, max_length=64)] = Field(default_factory=login_name)
     text: Literal["on_open", "always", "never"] = "on_open"
     bell: bool = True
+    read_only: bool = False
     alert: str | None = None
     filters: Filters = Field(default_factory=dict)
 

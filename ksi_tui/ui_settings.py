@@ -40,6 +40,8 @@ class Ui(Protocol):
     @property
     def text(self) -> str: ...
     @property
+    def read_only(self) -> bool: ...
+    @property
     def bell(self) -> bool: ...
     @property
     def filters(self) -> Mapping[str, str]: ...
@@ -57,6 +59,7 @@ class FirstUi:
     refresh_hz: float = 10
     operator: str = field(default_factory=login_name)
     text: str = "on_open"
+    read_only: bool = False
     bell: bool = True
     filters: Mapping[str, str] = field(default_factory=dict)
     alert: str | None = None
@@ -72,6 +75,7 @@ _PLAIN: Mapping[str, Callable[[Any], bool]] = {
     "operator": lambda value: isinstance(value, str) and 1 <= len(value) <= 64,
     "text": lambda value: value in TEXTS,
     "filters": lambda value: value == {},  # what a filter says is for the full validation
+    "read_only": lambda value: isinstance(value, bool),
     "bell": lambda value: isinstance(value, bool),
     "alert": lambda value: isinstance(value, str),
 }

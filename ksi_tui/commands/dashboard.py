@@ -80,7 +80,7 @@ def _ui(options: argparse.Namespace, file: Path | None) -> FirstUi:
 
 
 def _as_asked(ui: FirstUi, options: argparse.Namespace) -> FirstUi:
-    return replace(ui, ascii=True) if options.ascii else ui
+    return replace(ui, ascii=ui.ascii or options.ascii, read_only=ui.read_only or options.read_only)
 
 
 def _show(read: Callable[[], Config], ui: FirstUi, *, name: str, demo: bool = False) -> int:

@@ -1,7 +1,7 @@
 """Cancels and retries many requests in one go: marked ones, or all that a filter matches.
 
 What is done to each is `intervene`'s. Here is what makes ten thousand of them bearable: they are
-taken in slices, so that the loop turns in between, written down as they come into the group
+taken in slices, so that the loop turns in between, written down by the thousand in the group
 commits of those moments, and answered together once all of it is on disk.
 """
 
@@ -16,10 +16,14 @@ from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import Conflict, EventError, NotFound
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.payloads import Cancel, Retry
+from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Ticket
 
-SLICE_S: Final = 0.003
-"""How long the loop is kept at a time."""
+SLICE_S: Final = 0.0015
+"""How long the loop is kept at a time; whoever is due then may wait for two of these."""
+WRITTEN_AT_ONCE: Final = 1000
+"""So many wait for the disk at a time. More at once would only be more for the garbage collector
+to walk, with the loop standing still."""
 _READ_AT_ONCE: Final = 50
 
 _Item = TypeVar("_Item")
@@ -45,7 +49,7 @@ class Bulk:
         # The waiting first, from the end: no session goes on to a request that is cancelled next.
         tickets.sort(key=lambda ticket: (ticket.run is None, ticket.order), reverse=True)
         answers: _Answers = {}
-        async for ticket in sliced(tickets):
+        async for ticket in self._paced(tickets):
             was = ticket.state
             self._interventions.end(ticket, data)
             answers[ticket.request_id] = _entry(ticket.request_id, str(was), not was.final)
@@ -56,7 +60,7 @@ class Bulk:
     async def _missing(self, data: Cancel, ids: Sequence[str], answers: _Answers) -> None:
         """Answer for those that were not in memory; one may have come back meanwhile."""
         states = await self._core.store.states(ids) if ids else {}
-        async for request_id in sliced(ids):
+        async for request_id in self._paced(ids):
             ticket, state = self._core.tickets.get(request_id), states.get(request_id)
             if ticket is not None:
                 was = str(ticket.state)
@@ -82,7 +86,9 @@ class Bulk:
         if ending:
             await asyncio.wait(ending)
         answers: _Answers = {}
-        async for ticket in sliced([t for t in map(self._core.tickets.get, ids) if t is not None]):
+        async for ticket in self._paced(
+            [t for t in map(self._core.tickets.get, ids) if t is not None]
+        ):
             self._hurry(ticket, data, answers)
         await self._reopen([each for each in ids if each not in answers], data, answers)
         try:
@@ -105,35 +111,46 @@ class Bulk:
         core = self._core
         async with core.removing:
             ordered = await core.store.in_order(ids)
-            for begin in range(0, len(ordered), _READ_AT_ONCE):
-                chunk = ordered[begin : begin + _READ_AT_ONCE]
-                found = {r.spec.request_id: r for r in await core.store.requests_named(chunk)}
-                for request_id in (each for each in chunk if each in found):
-                    if (ticket := core.tickets.get(request_id)) is not None:
-                        self._hurry(ticket, data, answers)
-                        continue
-                    try:
-                        answers[request_id], _ = self._interventions.again(found[request_id], data)
-                    except EventError as error:
-                        answers[request_id] = _refused(request_id, error)
+            chunks = [
+                ordered[begin : begin + _READ_AT_ONCE]
+                for begin in range(0, len(ordered), _READ_AT_ONCE)
+            ]
+            for number, chunk in enumerate(chunks, start=1):
+                for stored in await core.store.requests_named(chunk):
+                    self._again(stored, data, answers)
+                if number % (WRITTEN_AT_ONCE // _READ_AT_ONCE) == 0:
+                    await asyncio.shield(core.store.write())
         for request_id in (each for each in ids if each not in answers):
             answers[request_id] = _refused(request_id, NotFound(f"no request {request_id!r}"))
+
+    def _again(self, stored: StoredRequest, data: Retry, answers: _Answers) -> None:
+        request_id = stored.spec.request_id
+        if (ticket := self._core.tickets.get(request_id)) is not None:
+            self._hurry(ticket, data, answers)
+            return
+        try:
+            answers[request_id], _ = self._interventions.again(stored, data)
+        except EventError as error:
+            answers[request_id] = _refused(request_id, error)
+
+    async def _paced(self, items: Iterable[_Item]) -> AsyncIterator[_Item]:
+        """Yield items; let the loop turn whenever `SLICE_S` have passed, and the disk keep up."""
+        began = time.perf_counter()
+        for count, item in enumerate(items, start=1):
+            yield item
+            if count % WRITTEN_AT_ONCE == 0:
+                await asyncio.shield(self._core.store.write())
+            elif time.perf_counter() - began > SLICE_S:
+                await asyncio.sleep(0)
+            else:
+                continue
+            began = time.perf_counter()
 
     async def _entered(self, ids: Iterable[str]) -> None:
         """Wait for those of the given requests that are just on their way to disk."""
         entering = [self._core.entering[each] for each in ids if each in self._core.entering]
         if entering:
             await asyncio.wait(entering)
-
-
-async def sliced(items: Iterable[_Item]) -> AsyncIterator[_Item]:
-    """Yield items, and let the loop turn whenever `SLICE_S` have passed."""
-    began = time.perf_counter()
-    for item in items:
-        yield item
-        if time.perf_counter() - began > SLICE_S:
-            await asyncio.sleep(0)
-            began = time.perf_counter()
 
 
 def _entry(request_id: str, was: str, changed: bool) -> dict[str, Any]:

@@ -45,9 +45,10 @@ class ForceCircuit(Payload):
 
 
 class ResetCircuit(Payload):
-    """Data of `provider:reset`."""
+    """Data of `provider:reset`; with `keep_statistics` it ends what holds the circuit, no more."""
 
     provider: Id
+    keep_statistics: bool = False
     reason: Note | None = None
     by: Id | None = None
 

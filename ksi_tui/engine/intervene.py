@@ -71,7 +71,9 @@ class Interventions:
         """Cancel a request that is in memory; done when its end is on disk."""
         if ticket.state.final:
             return self._core.finishing.get(ticket.request_id) or _done()
-        self._core.store.write(self.record("cancel", ticket.request_id, data.by, data.reason))
+        self._core.store.write(
+            self.record("cancel", ticket.request_id, data.by, data.reason, data.receipt)
+        )
         return self._endings.cancel(ticket, data.by, data.reason)
 
     def of_session(self, session_id: str) -> list[Ticket]:

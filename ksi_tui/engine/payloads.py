@@ -283,7 +283,9 @@ class _OneOrSession(Payload):
 
 
 class Cancel(_OneOrSession):
-    """Data of `completion:cancel`."""
+    """Data of `completion:cancel`. `receipt`: the caller's name for it, kept with the action."""
+
+    receipt: Annotated[Id, Field(max_length=60)] | None = None
 
 
 class Retry(_OneOrSession):

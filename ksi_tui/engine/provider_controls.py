@@ -52,10 +52,12 @@ class ProviderControls:
         """Forget a provider's state, cooldowns and statistics, as if it had just been added."""
         entry, now = self._core.providers.known(data.provider), self._core.clock()
         before = entry.circuit.look(now).state
-        entry.health.reset()
-        entry.cooldowns.clear()
+        if not data.keep_statistics:
+            entry.health.reset()
+            entry.cooldowns.clear()
         entry.circuit.reset(now)
-        return await self._done("reset", entry, before, data)
+        name = "let go" if data.keep_statistics else "reset"
+        return await self._done(name, entry, before, data)
 
     async def _done(
         self,

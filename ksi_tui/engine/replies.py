@@ -236,6 +236,7 @@ class Replies:
                 "lock_granted": iso(lock.granted_at) if lock else None,
                 "lock_extended": lock.extended if lock else 0,
                 "turn_count": known.turn_count if known else 0,
+                "lock_request": lock.request_id if lock else None,
                 "paused": None if pause is None else pause_reply(pause),
                 "agents": sorted(known.agents) if known else [],
             },

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from ksi_tui.actions import Action, Where, bindings, footer_actions, shown_key
+from ksi_tui.actions import BY_ID, Action, Group, Where, bindings, footer_actions, shown_key
+from ksi_tui.read_only import WHY
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ksi_tui.incident.save import Saved, Wanted
     from ksi_tui.past_prompts import PastPrompts
     from ksi_tui.saved_filters import FilterBook
+    from ksi_tui.screens.done import Done
     from ksi_tui.screens.draft import Draft
     from ksi_tui.screens.event_log import EventLog
     from ksi_tui.ui_settings import Ui
@@ -88,6 +90,8 @@ class Host(Protocol):
     def banner(self) -> str | None:
         """What is wrong with the engine since it started, and what still works."""
         ...
+
+    done: Done
 
     async def copy(self, text: str) -> str:
         """Copy a text and return in words by which way."""
@@ -175,6 +179,17 @@ class KsiScreen(Screen[None]):
             return target is not None and target.session_id is not None
         return True
 
+    def forbidden(self, action_id: str) -> bool:
+        """Return whether an action may not be done here at all: it acts, and this only looks."""
+        return self.host.ui.read_only and BY_ID[action_id].group is Group.ACT
+
+    def allowed(self, action_id: str) -> bool:
+        """Return whether an action may be done; where it may not, say why."""
+        if self.forbidden(action_id):
+            self.say(f"{BY_ID[action_id].label} is off: {WHY}", Tone.WARN)
+            return False
+        return True
+
     # --- the footer ------------------------------------------------------------------
 
     _said: Line | None = None
@@ -206,9 +221,12 @@ class KsiScreen(Screen[None]):
         if self._said is not None and self.host.clock() > self._said_until:
             self._said = None
         shown = self._said or footer_line(
-            footer_actions(self.WHERE, self.applies), self.host.ui.keymap, self.app.size.width
+            footer_actions(self.WHERE, self._offered), self.host.ui.keymap, self.app.size.width
         )
         self.query_one("#footer", Bar).show(shown)
+
+    def _offered(self, action_id: str) -> bool:
+        return not self.forbidden(action_id) and self.applies(action_id)
 
     # --- marks ------------------------------------------------------------------------
 

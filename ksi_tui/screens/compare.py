@@ -182,8 +182,11 @@ class CompareScreen(SubScreen):
             self._choose(number - 1)
 
     def action_step_run(self, step: int) -> None:
-        """Show the next run of every model."""
+        """Show the next run of every model; what is written to its end from its beginning."""
         self._number = (self._number - 1 + step) % self._plan.times + 1
+        for index in range(len(self._plan.models)):
+            if self._run(index).over:
+                self._pane(index).scroll_line(0)
         self.show()
 
     def action_difference(self) -> None:

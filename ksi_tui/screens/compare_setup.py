@@ -37,7 +37,7 @@ class CompareSetup(Dialog[Plan]):
             yield Sheet(id="prompt-line")
             for index, (name, label) in enumerate(_MODELS):
                 value = draft.model if index == 0 else ""
-                without = "the default model" if index == 0 else _MORE
+                without = "" if index == 0 else _MORE
                 yield ModelPicker(value, id=name, label=label, without=without)
             with Horizontal(classes="field"):
                 yield Static("Times", classes="label", markup=False)

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ksi_tui.engine.views import Live, Phase
-from ksi_tui.screens import report as reports
 from ksi_tui.screens.draft import Draft
+from ksi_tui.screens.report.record import moment, phase_of
+from ksi_tui.screens.report.texts import TEXT_LIMIT
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean, clean_block
 from ksi_tui.widgets.rows import name_of
@@ -100,12 +101,12 @@ def live_run(run: Run, live: Live) -> Run:
 
 def told_run(run: Run, report: Mapping[str, Any]) -> Run:
     """Return a run as its record has it: the end's own numbers stand over the live ones."""
-    phase = reports.phase_of(report, None)
+    phase = phase_of(report, None)
     if phase not in _FINAL:
         return replace(run, phase=phase, said=str(report.get("why") or ""))
     usage = report.get("usage") or {}
     tokens = int(usage.get("output") or 0) + int(usage.get("reasoning") or 0) if usage else None
-    began, ended = (reports.moment(report.get(k)) for k in ("started_at", "finished_at"))
+    began, ended = (moment(report.get(k)) for k in ("started_at", "finished_at"))
     latency = ended - began if began is not None and ended is not None else None
     ttft = report["ttft_ms"] / 1000 if report.get("ttft_ms") is not None else None
     writing = latency - ttft if latency is not None and ttft is not None else None
@@ -201,9 +202,8 @@ def _costs(runs: Sequence[Run]) -> str:
 def head(run: Run) -> tuple[Line, str]:
     """Return what stands above an answer: its model and state, and its numbers."""
     other = run.answered_by and run.answered_by != run.model
-    named = f"→ {name_of(run.answered_by)}" if other else name_of(run.model)
+    named = name_of(run.model) + (f" → {name_of(run.answered_by)}" if other else "")
     numbers = [
-        name_of(run.provider) if run.provider else "",
         formats.latency(run.ttft_s * 1000) + " ttft" if run.ttft_s is not None else "",
         f"{formats.count(run.tokens)} tok" if run.tokens is not None else "",
         f"{formats.rate(run.tokens_per_s)} tok/s" if run.tokens_per_s is not None else "",
@@ -211,6 +211,7 @@ def head(run: Run) -> tuple[Line, str]:
     ]
     if run.phase is Phase.COMPLETED:
         numbers.append(formats.money(run.cost))
+    numbers.append(name_of(run.provider) if run.provider else "")
     return line(Span(named), "  ", formats.phase(run.phase)), " · ".join(n for n in numbers if n)
 
 
@@ -218,7 +219,7 @@ def answer(run: Run, width: int, *, shown: bool) -> list[Line]:
     """Return an answer so far, or why there is none."""
     if not shown:
         return [line(Span(f"{len(run.text):,} characters, hidden", Tone.DIM))]
-    text = clean_block(run.text, reports.TEXT_LIMIT)
+    text = clean_block(run.text, TEXT_LIMIT)
     lines = [line(part) for part in fit.wrapped(text, width)] if text else []
     if run.said and run.phase is not Phase.COMPLETED:
         tone = Tone.BAD if run.phase is Phase.FAILED else Tone.DIM
@@ -256,7 +257,7 @@ def difference_lines(pieces: Sequence[Marked], width: int) -> list[Line]:
     room = width
     for text, tone in pieces:
         before, after = marks.get(tone, ("", ""))
-        for word in _WORDS.findall(f"{before}{clean_block(text, reports.TEXT_LIMIT)}{after}"):
+        for word in _WORDS.findall(f"{before}{clean_block(text, TEXT_LIMIT)}{after}"):
             size = fit.width_of(line(word))
             if word == "\n" or (size > room and room < width):
                 lines.append([])

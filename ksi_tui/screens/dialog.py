@@ -1,7 +1,6 @@
-"""Dialogs that confirm: buttons that say what they do, and a guard against a stray enter.
+"""What every dialog is made of: a box, buttons that say what they do, a guard of enter.
 
-The base of every dialog that can do harm. What is asked and what follows are the
-dialogs' own.
+What is asked and what follows are the dialogs' own.
 """
 
 from __future__ import annotations
@@ -10,17 +9,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar, cast
 
+from rich.cells import cell_len
 from textual import events
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Input, Static
 
-from ksi_tui.screens.base import Host, key_hints
+from ksi_tui.screens.base import Host
+from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone, line
@@ -28,6 +26,7 @@ from ksi_tui.widgets.spans import Line, Span, Tone, line
 GUARD_S = 0.4
 """An enter this soon after the dialog opened, or after the enter before, does nothing."""
 REASON_LIMIT = 300
+_WIDE_GAP, _GAP = 4, 2
 NARROW_OR_WIDE = [(0, "-narrow"), (100, "-wide")]
 
 Answer = TypeVar("Answer")
@@ -46,6 +45,10 @@ class EnterGuard:
         meant = now - self._quiet_since >= GUARD_S
         self._quiet_since = now
         return meant
+
+    def restart(self) -> None:
+        """Ask for the same quiet again: what a press would do has just changed."""
+        self._quiet_since = self._clock()
 
 
 class Act(Widget, can_focus=True):
@@ -99,7 +102,10 @@ class Act(Widget, can_focus=True):
 
 
 class Choice(Widget, can_focus=True):
-    """One of several, in one line: `( ) this  (•) that`; left and right choose."""
+    """One of several, in one line: `( ) this  (•) that`; left and right choose.
+
+    Where they don't fit, the chosen one alone stands there, with how many there are.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "step(-1)", show=False),
@@ -125,8 +131,19 @@ class Choice(Widget, can_focus=True):
         self.refresh()
 
     def render(self) -> Content:
-        marks = [f"({'•' if i == self.index else ' '}) {o}" for i, o in enumerate(self._options)]
-        return Content("  ".join(marks))
+        return Content(self._text())
+
+    def _text(self) -> str:
+        marks = self._marks()
+        for gap in (_WIDE_GAP, _GAP):
+            shown = (" " * gap).join(marks)
+            if cell_len(shown) <= self.size.width:
+                return shown
+        place = f"  ({self.index + 1} of {len(marks)}, left/right)"
+        return fit.end(marks[self.index], self.size.width - cell_len(place)) + place
+
+    def _marks(self) -> list[str]:
+        return [f"({'•' if i == self.index else ' '}) {o}" for i, o in enumerate(self._options)]
 
     def action_step(self, step: int) -> None:
         if len(self._options) > 1:
@@ -135,12 +152,12 @@ class Choice(Widget, can_focus=True):
             self.post_message(self.Chosen(self.index))
 
     def on_click(self, event: events.Click) -> None:
-        start = 0
-        for index, option in enumerate(self._options):
-            start += len(option) + 6
-            if event.x < start and index != self.index:
+        start, text = 0, self._text()
+        for index, mark in enumerate(self._marks()):
+            found = text.find(mark, start)
+            start = found + len(mark)
+            if 0 <= found <= event.x < start and index != self.index:
                 self.action_step(index - self.index)
-            if event.x < start:
                 return
 
 
@@ -168,15 +185,29 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
     def __init__(self) -> None:
         super().__init__()
         self._guard: EnterGuard | None = None
+        self._heading = ("", "")
 
     @property
     def host(self) -> Host:
         """The app, as far as screens know it."""
         return cast(Host, self.app)
 
-    def set_heading(self, title: str) -> None:
-        """Write the box's upper edge; clean text only."""
-        self.query_one("#box").border_title = Content(title)
+    def set_heading(self, title: str, note: str = "") -> None:
+        """Write the box's upper edge, a note at its right end; clean text only."""
+        self._heading = title, note
+        box = self.query_one("#box")
+        title = fit.end(title, max(1, box.size.width - cell_len(note) - 8))
+        gap = box.size.width - cell_len(title) - cell_len(note) - 4
+        edge = f" {'─' * gap} " if note and gap > 0 else " " if note else ""
+        box.border_title = Content.assemble(title, (edge, "$frame"), note)
+
+    def on_resize(self, _event: events.Resize) -> None:
+        """Fit the upper edge to the box as it now is."""
+        self.call_after_refresh(self._head_again)
+
+    def _head_again(self) -> None:
+        if self.is_mounted and self.is_attached:
+            self.set_heading(*self._heading)
 
     def on_mount(self) -> None:
         self._guard = EnterGuard(self.host.clock)
@@ -184,6 +215,11 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
     def meant(self) -> bool:
         """Return whether a press of a button that acts counts now."""
         return self._guard is not None and self._guard.pressed()
+
+    def ask_again(self) -> None:
+        """Take no press for a moment: what is asked has just changed."""
+        if self._guard is not None:
+            self._guard.restart()
 
     def show_error(self, text: str) -> None:
         """Say in place what went wrong; nothing typed is lost."""
@@ -194,56 +230,3 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
     def action_keep(self) -> None:
         """Leave everything as it is."""
         self.dismiss(None)
-
-
-class Confirm(Dialog[Answer], Generic[Answer]):
-    """A dialog with lines, a reason, and two buttons; the safe one is focused."""
-
-    SAFE: ClassVar[str] = "Keep as it is"
-    HINTS: ClassVar[tuple[tuple[str, str], ...]] = (
-        ("tab", "next"),
-        ("left/right", "choose"),
-        ("enter", "press"),
-        ("esc", "keep"),
-    )
-    AUTO_FOCUS = "#keep"
-
-    def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
-            yield from self.compose_question()
-            yield Sheet(id="error")
-            with Horizontal(classes="field"):
-                yield Static("Reason", classes="label", markup=False)
-                yield Input(id="reason", max_length=REASON_LIMIT, placeholder="for the record")
-                yield Static(Content(f"by {clean(self.host.ui.operator, 20)}"), id="by")
-            with Horizontal(id="acts"):
-                yield Act(self.SAFE, id="keep")
-                yield Act("…", id="act")
-            yield Sheet(id="hints")
-
-    def compose_question(self) -> ComposeResult:
-        """Yield what stands above the reason."""
-        yield Sheet(id="question")
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        hints = key_hints(*self.HINTS)
-        self.query_one("#hints", Sheet).show(Line(), Line((Span("  "), *hints.spans)))
-
-    @property
-    def reason(self) -> str | None:
-        """The reason as typed, or None."""
-        return self.query_one("#reason", Input).value.strip() or None
-
-    def on_act_pressed(self, event: Act.Pressed) -> None:
-        """Close, or act; a press that was not meant does neither."""
-        if not self.meant():
-            return
-        if event.act.id == "keep":
-            self.action_keep()
-        else:
-            self.act()
-
-    def act(self) -> None:
-        """Do what was confirmed."""
-        raise NotImplementedError

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ksi_tui.client import EngineClient, SnapshotQuery
 from ksi_tui.engine.views import Phase
-from ksi_tui.screens.base import Host, ask
+from ksi_tui.screens.base import Host, ask, refusal
 
 _NOTHING = SnapshotQuery(active_limit=0, queue_limit=0, lock_limit=0, trend_points=1)
 _EVERYTHING = SnapshotQuery(active_limit=10**6, queue_limit=10**6, lock_limit=0, trend_points=1)
@@ -54,13 +54,16 @@ async def _cancel_all(host: Host) -> str | None:
             if view.phase.running or view.phase is Phase.RETRYING
         }
         for session_id in sorted(sessions):
-            await ask(
+            reply = await ask(
                 host,
                 "completion:cancel",
                 session_id=session_id,
                 by=host.ui.operator,
                 reason="dashboard quit: cancel all",
             )
+            error = refusal(reply)
+            if error is not None:
+                return error
         if not sessions:
             return "nothing more could be cancelled"
     return "new requests kept coming; l leaves them for next time"

@@ -122,7 +122,7 @@ class Picker(Vertical):
     def __init__(self, label: str, value: str, without: str, *, id: str) -> None:
         super().__init__(id=id)
         self._label = label
-        self._first = value
+        self._first = plain_text(value)
         self._without = without
         self._offered: Sequence[tuple[str, Line]] = ()
         self._chosen = -1

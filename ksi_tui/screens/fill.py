@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ksi_tui.actions import BY_ID, shown_key
-from ksi_tui.engine.views import AttentionView
 from ksi_tui.widgets import formats, rows
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
@@ -16,6 +15,7 @@ from ksi_tui.widgets.tokens import Past, TokenPane
 
 if TYPE_CHECKING:
     from ksi_tui.client import Snapshot
+    from ksi_tui.engine.views import AttentionView
     from ksi_tui.screens.series import Charted
 
 _MOST_PROVIDERS = 8
@@ -23,25 +23,35 @@ _PROVIDER_FRAME = 3
 
 
 def attention(
-    table: LiveTable, calm: Bar, snapshot: Snapshot, keymap: Mapping[str, str], most: int
+    table: LiveTable,
+    calm: Bar,
+    snapshot: Snapshot,
+    keymap: Mapping[str, str],
+    most: int,
+    *,
+    hidden: bool,
 ) -> None:
-    """Show what needs somebody, `most` rows at a time; nothing at all is one line."""
+    """Show what needs somebody, `most` rows at a time; nothing at all is one line.
+
+    `hidden`: something else has the whole screen.
+    """
     views, total = snapshot.attention, max(snapshot.attention_total, len(snapshot.attention))
     height = min(most, total) + _PROVIDER_FRAME
     styles = table.styles.inline
     if total and (styles.height is None or styles.height.value != height):
         table.styles.height = height
-    table.display, calm.display = bool(total), not total
+    table.display, calm.display = bool(total) and not hidden, not total and not hidden
     calm.show(line(" ! Attention  ", Span("√ nothing waits longer than usual", Tone.OK)))
     room = None if "HITS" in table.columns_shown else table.rest
-    shown = [rows.attention_row(view, _best_key(view, keymap), room) for view in views]
+    shown = [rows.attention_row(view, best_key(view, keymap), room) for view in views]
     table.set_rows(shown, total=total)
     note = "worst first" if total <= most else f"{_part(table, total)} · worst first"
     table.set_head(f"! Attention  {total}", note)
     table.redraw()
 
 
-def _best_key(view: AttentionView, keymap: Mapping[str, str]) -> str:
+def best_key(view: AttentionView, keymap: Mapping[str, str]) -> str:
+    """Return the key that serves a row best, and what it does there."""
     return f"{shown_key(BY_ID[view.action], keymap)} {clean(view.action_label, 40)}"
 
 

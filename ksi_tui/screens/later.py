@@ -6,6 +6,7 @@ Measured: their input widgets and the editor cost a third of a bare app's first 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,24 +16,28 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from ksi_tui.actions import Where
-    from ksi_tui.engine.views import LockView
-    from ksi_tui.saved_filters import FilterBook
     from ksi_tui.screens.add_provider import AddProvider
-    from ksi_tui.screens.base import Target
-    from ksi_tui.screens.cancel import CancelDialog
+    from ksi_tui.screens.base import Host, Target
     from ksi_tui.screens.compare import CompareScreen
     from ksi_tui.screens.compare_setup import CompareSetup
     from ksi_tui.screens.comparison import Plan
+    from ksi_tui.screens.dialogs.cancel import CancelDialog
+    from ksi_tui.screens.dialogs.circuit import CircuitDialog
+    from ksi_tui.screens.dialogs.elsewhere import ElsewhereDialog
+    from ksi_tui.screens.dialogs.lock import LockDialog
+    from ksi_tui.screens.dialogs.pause import PauseDialog
+    from ksi_tui.screens.dialogs.receipt import ReceiptPage
+    from ksi_tui.screens.dialogs.retry import RetryDialog
+    from ksi_tui.screens.dialogs.undo import UndoDialog
+    from ksi_tui.screens.done import Deed, Receipt
     from ksi_tui.screens.draft import Draft
     from ksi_tui.screens.ending import Work
     from ksi_tui.screens.events import EventsScreen
-    from ksi_tui.screens.force import ForceDialog
     from ksi_tui.screens.help import HelpScreen
     from ksi_tui.screens.order import OrderDialog
     from ksi_tui.screens.outside import Edited
     from ksi_tui.screens.provider import ProviderScreen
     from ksi_tui.screens.quit import QuitDialog
-    from ksi_tui.screens.receipt import Receipt, Stopped
     from ksi_tui.screens.request import RequestScreen
     from ksi_tui.screens.requests import FailedScreen, RequestsScreen
     from ksi_tui.screens.save_bundle import SaveBundle
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
     from ksi_tui.screens.submit import SubmitScreen
     from ksi_tui.screens.usage import UsageScreen
     from ksi_tui.screens.why import WhyScreen
-    from ksi_tui.widgets.filter_bar import FilterBar, Names
+    from ksi_tui.widgets.filter_bar import Book, FilterBar, Names
 
 
 def add_provider(config_hint: str) -> AddProvider:
@@ -50,18 +55,63 @@ def add_provider(config_hint: str) -> AddProvider:
     return AddProvider(config_hint)
 
 
-def cancel_dialog(target: Target) -> CancelDialog:
+def cancel_dialog(target: Target, marked: tuple[str, ...], matching: str | None) -> CancelDialog:
     """Return the confirmation of a cancel."""
-    from ksi_tui.screens.cancel import CancelDialog
+    from ksi_tui.screens.dialogs.cancel import CancelDialog
+    from ksi_tui.screens.dialogs.hits import Reach
 
-    return CancelDialog(target)
+    return CancelDialog(Reach.of(target, marked, matching))
 
 
-def force_dialog(lock: LockView) -> ForceDialog:
+def retry_dialog(target: Target, marked: tuple[str, ...], matching: str | None) -> RetryDialog:
+    """Return the confirmation of a retry of several."""
+    from ksi_tui.screens.dialogs.hits import Reach
+    from ksi_tui.screens.dialogs.retry import RetryDialog
+
+    return RetryDialog(Reach.of(target, marked, matching))
+
+
+def note_retry(host: Host, reply: Mapping[str, Any]) -> bool:
+    """Keep a retry for undo; return whether it can be taken back."""
+    from ksi_tui.screens.dialogs.outcomes import outcomes
+    from ksi_tui.screens.dialogs.retried import note_retry
+
+    return note_retry(host.done, outcomes(reply.get("retried") or ())) is not None
+
+
+def elsewhere_dialog(target: Target, model: str = "") -> ElsewhereDialog:
+    """Return the choice of where a request goes on."""
+    from ksi_tui.screens.dialogs.elsewhere import ElsewhereDialog
+
+    return ElsewhereDialog(target, model)
+
+
+def pause_dialog(target: Target | None) -> PauseDialog:
+    """Return the confirmation of a pause or of its end."""
+    from ksi_tui.screens.dialogs.pause import PauseDialog
+
+    return PauseDialog(target)
+
+
+def circuit_dialog(provider: str) -> CircuitDialog:
+    """Return the choice of a forced circuit's state and time."""
+    from ksi_tui.screens.dialogs.circuit import CircuitDialog
+
+    return CircuitDialog(provider)
+
+
+def lock_dialog(session_id: str) -> LockDialog:
     """Return the confirmation of forcing a lock."""
-    from ksi_tui.screens.force import ForceDialog
+    from ksi_tui.screens.dialogs.lock import LockDialog
 
-    return ForceDialog(lock)
+    return LockDialog(session_id)
+
+
+def undo_dialog(deed: Deed) -> UndoDialog:
+    """Return the confirmation of an undo."""
+    from ksi_tui.screens.dialogs.undo import UndoDialog
+
+    return UndoDialog(deed)
 
 
 def help_screen(where: Where) -> HelpScreen:
@@ -78,11 +128,11 @@ def quit_dialog(work: Work) -> QuitDialog:
     return QuitDialog(work)
 
 
-def receipt(stopped: Stopped) -> Receipt:
-    """Return the receipt of a cancel."""
-    from ksi_tui.screens.receipt import Receipt
+def receipt_page(receipt: Receipt) -> ReceiptPage:
+    """Return the page that shows a receipt."""
+    from ksi_tui.screens.dialogs.receipt import ReceiptPage
 
-    return Receipt(stopped)
+    return ReceiptPage(receipt)
 
 
 def request_screen(request_id: str) -> RequestScreen:
@@ -120,7 +170,7 @@ def submit_form(draft: Draft | None = None) -> SubmitScreen:
     return SubmitScreen(draft)
 
 
-def filter_bar(text: str, names: Names, book: FilterBook) -> FilterBar:
+def filter_bar(text: str, names: Names, book: Book) -> FilterBar:
     """Return the line to type a filter in."""
     from ksi_tui.widgets.filter_bar import FilterBar
 

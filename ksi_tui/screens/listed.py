@@ -87,6 +87,9 @@ def story(found: Mapping[str, Any], live: Live | None, width: int) -> list[Line]
     if own is not None and own.if_nobody_acts:
         text = f"If nobody acts: {clean(own.if_nobody_acts, WHY_LIMIT)}"
         lines += [line(f" {row}") for row in fit.wrap(text, max(20, width - 2))]
+    if len(lines) > STORY_LINES:
+        cut = lines[STORY_LINES - 1]
+        lines[STORY_LINES - 1] = fit.clip(Line((*cut.spans, Span(" …"))), width - 1)
     return lines[:STORY_LINES]
 
 

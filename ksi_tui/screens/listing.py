@@ -206,6 +206,10 @@ class Listing(Finding, SubScreen):
             return None
         return clean(self.host.fault, ERROR_LIMIT) if self.host.fault else "the engine is starting"
 
+    def matching(self) -> str | None:
+        """Return the filter that is on, as the engine takes it; None where there is none."""
+        return f"{self.SCOPE} {self._filter}".strip() or None
+
     # --- the filter and the order ----------------------------------------------------
 
     def take_filter(self, text: str, written_out: str) -> None:

@@ -50,9 +50,9 @@ def model_facts(row: Reply) -> str:
     prices = "unpriced"
     if row.get("input_price") is not None:
         prices = f"{formats.money(row['input_price'])} in {_out(row)} out /M"
-    window = f"{formats.count(row['window'])} window" if row.get("window") else "window unknown"
+    window = f" · {formats.count(row['window'])} window" if row.get("window") else ""
     default = " · default" if row.get("default") else ""
-    return f"{prices} · {window} · {_providers(row)}{default}"
+    return f"{prices}{window} · {_providers(row)}{default}"
 
 
 def _out(row: Reply) -> str:
@@ -90,7 +90,7 @@ def _taker(reply: Reply) -> Span:
         if each.get("verdict") == "taken":
             detail = f" {clean(str(each['detail']), 60)}" if each.get("detail") else ""
             return Span(f"to {name_of(each.get('provider'))}{detail}", Tone.OK)
-    return Span("nobody can take it now: it waits", Tone.WARN)
+    return Span("nobody can take it now, so it would wait", Tone.WARN)
 
 
 def preview_lines(reply: Reply, width: int, *, shown: bool) -> list[Line]:

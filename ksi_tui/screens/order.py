@@ -45,7 +45,7 @@ class OrderDialog(Dialog[Chosen]):
         self._now = now
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
+        with Vertical(id="box", classes="orders"):
             yield LiveTable("Order by", _COLUMNS, id="orders", clock=self.host.clock)
             yield Sheet(id="hints")
 

@@ -9,14 +9,14 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from ksi_tui.actions import Where
-from ksi_tui.engine.advice import AttentionKind
 from ksi_tui.screens import empty, fill, later
+from ksi_tui.screens.attending import ATTENTION, Attends
 from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.layouts import Layout, layout_for
 from ksi_tui.screens.overview_finding import FindsFromPanes
 from ksi_tui.screens.series import WINDOWS, WindowedScreen
-from ksi_tui.screens.targets import attention_of, target_of
+from ksi_tui.screens.targets import target_of
 from ksi_tui.widgets import header, rows
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
@@ -29,13 +29,10 @@ if TYPE_CHECKING:
     from ksi_tui.engine.states import Verdict
     from ksi_tui.engine.views import ActiveView
 
-ATTENTION = "attention"
-LEAST_ROWS, TABBED_ROWS = 6, 4
-"""How many rows of Attention are shown where there is room, and in tabs."""
 ORDER = ("queues", "active", "providers", "locks", "tokens")
 
 
-class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
+class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
     """Everything at one glance."""
 
     WHERE = Where.OVERVIEW
@@ -92,14 +89,8 @@ class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
         self.query_one("#low").display = shown["queues"] or shown["locks"]
         self.query_one("#small", Bar).show(*empty.too_small(width, height))
 
-    @property
-    def _pane(self) -> str:
-        """The pane that the keys are about: Attention while it has the focus, else the chosen."""
-        here = self.focused is not None and self.focused.id == ATTENTION
-        return ATTENTION if here else ORDER[self._chosen - 1]
-
     def _cursor(self) -> str | None:
-        pane = self.query_one(f"#{self._pane}", Pane)
+        pane = self.query_one(f"#{self.pane_name}", Pane)
         return pane.cursor_key if isinstance(pane, LiveTable) else None
 
     def _table(self, name: str) -> LiveTable:
@@ -114,19 +105,12 @@ class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
 
     def action_step_pane(self, step: int) -> None:
         """Go to the next pane or the one before; Attention is one while something is in it."""
-        names = (ATTENTION, *ORDER) if self._table(ATTENTION).total else ORDER
-        name = names[(names.index(self._pane) + step) % len(names)]
+        names = (ATTENTION, *ORDER) if self.attention_table.display else ORDER
+        name = names[(names.index(self.pane_name) + step) % len(names)]
         if name == ATTENTION:
             self.action_attention()
         else:
             self.action_pane(ORDER.index(name) + 1)
-
-    def action_attention(self) -> None:
-        """Go to what needs somebody."""
-        if self._table(ATTENTION).total and not self._zoomed:
-            self._table(ATTENTION).focus()
-        else:
-            self.say("nothing needs attention: nothing waits longer than usual")
 
     def action_zoom(self) -> None:
         """Give the screen to the chosen pane, or take it back."""
@@ -168,7 +152,7 @@ class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
             queue_offset=queue[0],
             queue_limit=queue[1],
             lock_limit=sum(self._table("locks").window()),
-            attention_limit=max(LEAST_ROWS, sum(self._table(ATTENTION).window())),
+            attention_limit=self.attention_limit(),
             trend_points=self.query_one("#tokens", TokenPane).chart_points,
         )
 
@@ -178,7 +162,8 @@ class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
         name = self.host.display_name
         self.query_one("#verdict", Bar).show(header.verdict_line(name, verdict, at, width))
         totals = snapshot.totals if snapshot else None
-        numbers = header.numbers_line(totals, self.host.ui.operator, width)
+        ui = self.host.ui
+        numbers = header.numbers_line(totals, ui.operator, width, read_only=ui.read_only)
         self.query_one("#numbers", Bar).show(numbers)
         self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
         self.host.show_verdict(verdict)
@@ -198,7 +183,8 @@ class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
 
     def _show_panes(self, snapshot: Snapshot) -> None:
         query = self._query()
-        self._show_attention(snapshot)
+        hidden = self._zoomed or self.has_class("small")
+        self.show_attention(snapshot, hidden=hidden, otherwise=ORDER[self._chosen - 1])
         fill.active(self._table("active"), snapshot, query.active_offset)
         fill.queues(self._table("queues"), snapshot, query.queue_offset)
         fill.locks(self._table("locks"), snapshot)
@@ -212,18 +198,11 @@ class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
             if self._notices:
                 self.say(" · ".join(self._notices), Tone.WARN)
 
-    def _show_attention(self, snapshot: Snapshot) -> None:
-        table, calm = self._table(ATTENTION), self.query_one("#calm", Bar)
-        most = TABBED_ROWS if self.has_class("tabs") else LEAST_ROWS
-        fill.attention(table, calm, snapshot, self.host.ui.keymap, most)
-        if self._zoomed or self.has_class("small"):
-            table.display = calm.display = False
-        if not table.display and self.focused is table:
-            self.query_one(f"#{ORDER[self._chosen - 1]}").focus()
-
     def _hidden(self) -> str:
+        if self.attends and self._snapshot is not None:
+            return self.attention_hidden(self._snapshot)
         view = self._active_view()
-        if view is None or self._pane != "active":
+        if view is None or self._chosen != 2:
             return ""
         return rows.active_hidden(view, self._table("active").columns_shown)
 
@@ -236,56 +215,44 @@ class Overview(WindowedScreen, FindsFromPanes, ActingScreen):
 
     @property
     def pane_name(self) -> str:
-        """The chosen pane."""
-        return ORDER[self._chosen - 1]
+        """The pane that the keys are about: Attention while it has the focus, else the chosen."""
+        return ATTENTION if self.attends else ORDER[self._chosen - 1]
+
+    def marked(self) -> tuple[str, ...]:
+        """Return the marked requests; a row of Attention is acted on alone."""
+        return () if self.attends else super().marked()
 
     def target(self) -> Target | None:
         """Return what the cursor of the chosen pane stands on."""
         if self._snapshot is None:
             return None
-        return target_of(self._snapshot, self._pane, self._cursor())
+        return target_of(self._snapshot, self.pane_name, self._cursor())
 
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now."""
         if action_id == "open":
-            return self.target() is not None or self._pane == ATTENTION
+            return self.target() is not None or self.attends
         if action_id == "attention":
-            return self._table(ATTENTION).total > 0
+            return self.attention_table.total > 0
         if action_id == "force_lock":
-            return self._chosen == 4 and self.target() is not None
+            return self.pane_name == "locks" and self.target() is not None
+        if action_id in ("probe", "force_circuit"):
+            target = self.target()
+            return target is not None and target.provider is not None and not target.request_id
+        if action_id == "undo":
+            return self.host.done.last() is not None
         if action_id in ("demo", "providers"):
             return self._snapshot is not None and self._snapshot.simulated_only
         return super().applies(action_id)
 
     def action_open(self) -> None:
-        """Open what the cursor is on; of the engine's own troubles, what led to them."""
-        if self._pane == ATTENTION and self._snapshot is not None and self.target() is None:
-            row = attention_of(self._snapshot, self._cursor())
-            if row is not None and row.kind in (AttentionKind.FAULT, AttentionKind.WORKER):
-                self.action_events()
-                return
-        super().action_open()
+        """Open what the cursor is on."""
+        if not self.opened_attention(self._snapshot):
+            super().action_open()
 
     @on(LiveTable.Opened)
     def _row_opened(self) -> None:
         self.action_open()
-
-    def action_force_lock(self) -> None:
-        """Take the chosen lock from its holder, after a confirmation."""
-        key = self._table("locks").cursor_key
-        locks = self._snapshot.locks if self._snapshot else ()
-        lock = next((view for view in locks if view.session_id == key), None)
-        if self._chosen != 4 or lock is None:
-            self.say("force lock needs a lock: 4 goes to them", Tone.WARN)
-            return
-        self.force_lock(lock)
-
-    def action_copy(self) -> None:
-        """Copy the id under the cursor."""
-        target = self.target()
-        text = target.request_id or target.session_id if target else self._cursor()
-        if text is not None:
-            self.copy_out(text, "the id")
 
     def action_freeze(self) -> None:
         """Hold the picture, or let it go on."""

@@ -1,4 +1,5 @@
-"""What the palette offers: actions from the registry, and sessions, requests, providers by name.
+"""What the palette offers: actions from the registry, saved filters, and sessions, requests and
+providers by name.
 
 Names come from the engine, asked for what was typed and no more than a few: with 100,000
 requests nothing here walks them. They are clean, and never a markup.
@@ -15,16 +16,21 @@ from typing import Any, cast
 from textual.app import App, SystemCommand
 from textual.command import Hit, Hits, Provider
 from textual.content import Content
+from textual.markup import escape
 from textual.screen import Screen
 
 from ksi_tui import client
 from ksi_tui.actions import Group, Where, actions_of
 from ksi_tui.screens import later
 from ksi_tui.screens.base import Host, KsiScreen, ask
+from ksi_tui.screens.finding import WORST_FIRST
+from ksi_tui.screens.navigating import NavigatingScreen
 from ksi_tui.widgets import fit
+from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of
 
 _NOT_OFFERED = ("palette", "back")
+_TEXT_LIMIT = 200
 MOST = 8
 """So many of each kind are offered; typing on tells more."""
 _PAUSE_S = 0.05
@@ -38,9 +44,24 @@ def palette_commands(app: App[Any], screen: Screen[Any]) -> Iterator[SystemComma
         places.insert(0, (screen.WHERE, screen))
     for where, owner in places:
         for action in actions_of(where):
+            if isinstance(screen, KsiScreen) and screen.forbidden(action.id):
+                continue
             if action.group is not Group.MOVE and action.id not in _NOT_OFFERED:
                 run = partial(app.run_action, action.method, owner)
                 yield SystemCommand(action.label.capitalize(), action.tooltip, run)
+    if isinstance(screen, NavigatingScreen):
+        yield from _saved_filters(screen)
+
+
+def _saved_filters(screen: NavigatingScreen) -> Iterator[SystemCommand]:
+    for name, text in screen.host.filters.saved.items():
+        yield SystemCommand(
+            f"Filter @{name}", escape(clean(text, _TEXT_LIMIT)), partial(_recall, screen, name)
+        )
+
+
+def _recall(screen: NavigatingScreen, name: str) -> None:
+    screen.go(later.requests_screen(f"@{name}", WORST_FIRST))
 
 
 class _Named(Provider):

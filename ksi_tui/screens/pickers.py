@@ -18,10 +18,14 @@ _IN_SIGHT = 100
 
 
 class ModelPicker(Picker):
-    """Offers models with their providers, prices and window."""
+    """Offers models with their providers, prices and window.
+
+    Left empty it stands for the default model, unless `without` says what else it means.
+    """
 
     def __init__(self, value: str, *, id: str, label: str = "Model", without: str = "") -> None:
         super().__init__(label, value, without or "the default model", id=id)
+        self._optional = bool(without)
         self._models: Sequence[Mapping[str, Any]] = ()
 
     def on_mount(self) -> None:
@@ -53,7 +57,7 @@ class ModelPicker(Picker):
         default = next((row for row in self._models if row.get("default")), None)
         if named is not None:
             self.tell(offers.model_facts(named))
-        elif default is not None and not typed:
+        elif default is not None and not typed and not self._optional:
             self.tell(f"{name_of(default['model'])}: {offers.model_facts(default)}")
         else:
             self.tell("")

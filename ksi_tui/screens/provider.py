@@ -108,17 +108,23 @@ class ProviderScreen(TabbedScreen):
             )
         )
         self.at = self._snapshot.at
-        journal, series = partial(setattr, self, "_journal"), partial(setattr, self, "_series")
+        journal = partial(setattr, self, "_journal")
         named = {"provider": self.provider}
         self._reads.ask("completion:provider_status", _STATUS_S, self._take, **named)
         self._reads.ask("system:journal", _JOURNAL_S, journal, **named, limit=200)
         asked = {"hours": self._hours, "by": "provider", "points": 120, "limit": 50}
-        self._reads.ask(SERIES, _SERIES_S, series, **asked)
+        self._reads.ask(SERIES, _SERIES_S, partial(self._take_series, self._hours), **asked)
 
     def _take(self, reply: dict[str, Any]) -> None:
         self._error = refusal(reply)
         if self._error is None:
             self._reply = reply
+
+    def _take_series(self, hours: float, reply: dict[str, Any]) -> None:
+        if hours == self._hours:
+            self._series = reply
+        else:  # another time was chosen while it was on its way
+            self._reads.again(SERIES)
 
     @on(LiveTable.WindowMoved)
     def _window_moved(self) -> None:

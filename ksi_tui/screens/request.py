@@ -224,6 +224,9 @@ class RequestScreen(TabbedScreen):
                 offered.append(Copyable(key="c", name="command", text=command))
             told = story(self._report, self._live, self.at)
             offered.append(Copyable(key="l", name="timeline in words", text=told))
+        if (receipt := self.receipt_here()) is not None:
+            name = f"receipt {receipt.id}"
+            offered.append(Copyable(key="p", name=name, text=receipt.ticket()))
         self.app.push_screen(CopyMenu(offered), self.copy_chosen)
 
     # --- what the keys act on --------------------------------------------------------

@@ -31,6 +31,8 @@ _SOONEST_S, _LATEST_S = 5.0, 60.0
 """How often an answer is read again, in seconds: a sixth of a step, within these."""
 
 Values = tuple[float | None, ...]
+Wanted = tuple[float, str | None, int]
+"""What was asked for: hours, split, points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +83,11 @@ class WindowedScreen(KsiScreen):
     """A full screen with charts over a chosen window of time."""
 
     window: Window = WINDOWS[0]
-    _wanted: tuple[float, str | None, int] | None = None
-    _held: tuple[tuple[float, str | None, int], Charted] | None = None
-    _series_error: str | None = None
-    _read_again_at = 0.0
+    _held: tuple[Wanted, Charted] | None = None
+    _asked: Wanted | None = None
     _asking = False
+    _ask_again_at = 0.0
+    _series_error: str | None = None
 
     def action_window_shorter(self) -> None:
         """Show a shorter time in charts."""
@@ -113,18 +115,16 @@ class WindowedScreen(KsiScreen):
         A former answer stands until the one for another window is there, never for another
         split or measure of time.
         """
-        points = max(_LEAST_POINTS, min(points, _MOST_POINTS))
-        self._wanted = (self.window.hours, by, points)
-        now = self.host.clock()
-        stale = self._held is None or self._held[0] != self._wanted or now >= self._read_again_at
-        if stale and not self._asking and self.client is not None:
-            self._asking = True
-            self.run_worker(self._read_series(self._wanted), name="series", group="series")
-        if self._held is not None and self._held[0][:2] == self._wanted[:2]:
+        wanted = self.window.hours, by, max(_LEAST_POINTS, min(points, _MOST_POINTS))
+        due = wanted != self._asked or self.host.clock() >= self._ask_again_at
+        if due and not self._asking and self.client is not None:
+            self._asking, self._asked = True, wanted
+            self.run_worker(self._read_series(wanted), name="series", group="series")
+        if self._held is not None and self._held[0][:2] == wanted[:2]:
             return self._held[1]
         return self._series_error or "reading…"
 
-    async def _read_series(self, wanted: tuple[float, str | None, int]) -> None:
+    async def _read_series(self, wanted: Wanted) -> None:
         hours, by, points = wanted
         split = {"by": by} if by is not None else {}
         try:
@@ -137,9 +137,7 @@ class WindowedScreen(KsiScreen):
             found = charted(reply)
             self._held = (wanted, found)
             wait_s = min(_LATEST_S, max(_SOONEST_S, found.step_s / 6))
-        elif self._held is None or self._held[0] != wanted:
-            self._held = None
-        self._read_again_at = self.host.clock() + wait_s
+        self._ask_again_at = self.host.clock() + wait_s
 
 
 def windows_line(windows: Sequence[Window], chosen: Window) -> Line:

@@ -227,4 +227,7 @@ class SessionScreen(TabbedScreen):
             offered.append(Copyable(key="t", name="transcript", text=text))
         timeline = "\n".join(each.text.rstrip() for each in happenings(self._journal, 200))
         offered.append(Copyable(key="l", name="timeline", text=timeline))
+        if (receipt := self.receipt_here()) is not None:
+            name = f"receipt {receipt.id}"
+            offered.append(Copyable(key="p", name=name, text=receipt.ticket()))
         self.app.push_screen(CopyMenu(offered), self.copy_chosen)

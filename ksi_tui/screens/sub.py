@@ -85,6 +85,8 @@ class SubScreen(ActingScreen):
         note = "frozen, f goes on" if self.frozen else ""
         if self.host.stale_s is not None and not self.frozen:
             note = f"STALE {header.stale_text(self.host.stale_s)}"
+        if self.host.ui.read_only:
+            note = f"{header.READ_ONLY}  {note}".rstrip()
         shown = header.crumbs_line(
             self.host.display_name, self.crumbs(), self.at, self.size.width, note
         )

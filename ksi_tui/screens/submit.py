@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.timer import Timer
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Input, Static
 
 from ksi_tui.past_prompts import PastPrompt
-from ksi_tui.screens import offers
 from ksi_tui.screens.base import ask, key_hints, refusal
-from ksi_tui.screens.dialog import Act, Choice, Dialog, Sheet
+from ksi_tui.screens.dialog import Act, Choice, Sheet
 from ksi_tui.screens.draft import PRIORITIES, Draft
-from ksi_tui.screens.fields import Picker, Prompt
+from ksi_tui.screens.fields import Picker, Prompt, plain_text
+from ksi_tui.screens.looking import LookingForm
+from ksi_tui.screens.outside import edit_outside
 from ksi_tui.screens.pickers import ModelPicker, SessionPicker
 from ksi_tui.widgets.pane import TextPane
-from ksi_tui.widgets.spans import Line, Span, Tone, line
+from ksi_tui.widgets.spans import Line, Span
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +38,9 @@ STREAM: tuple[tuple[str, bool | None], ...] = (
 )
 HISTORY = ("what was said in the session", "none")
 NARROW_OR_WIDE = [(0, "-narrow"), (124, "-wide")]
-LOOK_AFTER_S = 0.25
-"""How long after the last key it is looked at what would be sent, in seconds."""
 
 
-class SubmitScreen(Dialog[str]):
+class SubmitScreen(LookingForm):
     """Takes a prompt and its settings. Answers the new request's id, or None."""
 
     CSS_PATH: ClassVar[list[str | Path]] = [  # type: ignore[assignment] # as Textual takes it
@@ -52,7 +49,10 @@ class SubmitScreen(Dialog[str]):
     ]
     HORIZONTAL_BREAKPOINTS = NARROW_OR_WIDE
     AUTO_FOCUS = "#prompt"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+o", "look", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+o", "look", show=False),
+        Binding("ctrl+g", "outside", show=False),
+    ]
     TITLE_TEXT: ClassVar[str] = "Submit a prompt"
 
     def __init__(self, draft: Draft | None = None) -> None:
@@ -60,9 +60,6 @@ class SubmitScreen(Dialog[str]):
         self._given = draft
         self._draft = Draft()
         self._sending = False
-        self._preview: Mapping[str, Any] | None = None
-        self._timer: Timer | None = None
-        self._looking = self._look_again = False
         self._shelf: int | None = None
         self._own = PastPrompt(prompt="")
 
@@ -71,10 +68,10 @@ class SubmitScreen(Dialog[str]):
         with Vertical(id="box"):
             with Horizontal(id="columns"):
                 with Vertical(id="form"):
-                    yield Prompt(draft.prompt, id="prompt", tab_behavior="focus")
+                    yield Prompt(plain_text(draft.prompt), id="prompt", tab_behavior="focus")
                     with Horizontal(id="system-field"):
                         yield Static("System", classes="label", markup=False)
-                        yield Prompt(draft.system, id="system", tab_behavior="focus")
+                        yield Prompt(plain_text(draft.system), id="system", tab_behavior="focus")
                     yield ModelPicker(draft.model, id="model")
                     yield SessionPicker(draft.session, id="session")
                     with Horizontal(classes="field"):
@@ -105,11 +102,11 @@ class SubmitScreen(Dialog[str]):
         self.query_one("#history").disabled = draft.sent_as_messages
         hints = key_hints(
             ("enter", "send"),
-            ("ctrl+j", "new line"),
-            ("tab", "next"),
-            ("ctrl+up", "earlier"),
-            ("ctrl+o", "look"),
-            ("esc", "close, keeps the draft"),
+            ("^j", "new line"),
+            ("^up", "earlier"),
+            ("^o", "look"),
+            ("^g", "$EDITOR"),
+            ("esc", "close"),
         )
         self.query_one("#question", Sheet).show(Line((Span(" "), *hints.spans)))
         self.run_worker(self._load_past(), name="past-prompts", group="past")
@@ -151,50 +148,19 @@ class SubmitScreen(Dialog[str]):
         system.fill(found.system)
         prompt.recalls = self._shelf is not None
 
-    # --- what would be sent ----------------------------------------------------------
+    def action_outside(self) -> None:
+        """Let the text under the cursor, else the prompt, be changed in the user's editor."""
+        field = self.focused if isinstance(self.focused, Prompt) else self.query_one(Prompt)
+        self.run_worker(self._edit_outside(field), name="editor", group="editor", exclusive=True)
 
-    @on(TextArea.Changed)
-    @on(Choice.Chosen)
-    @on(Picker.Typed)
-    def _look_soon(self) -> None:
-        """Look a moment after the last change at what would be sent."""
-        if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_timer(LOOK_AFTER_S, self._look, name="look")
-
-    def _look(self) -> None:
-        if self._looking:
-            self._look_again = True
+    async def _edit_outside(self, field: Prompt) -> None:
+        edited = await edit_outside(self.app, field.text)
+        if edited.text is None:
+            self.show_error(edited.said)
         else:
-            self._looking = True
-            self.run_worker(self._look_up(), name="preview", group="preview")
+            field.fill(edited.text)
 
-    async def _look_up(self) -> None:
-        try:
-            data = self.written().preview()
-            reply = await ask(self.host, "completion:preview", **data)
-        except ValueError as error:  # the messages are no JSON yet
-            reply = {"error": str(error), "code": "invalid_request"}
-        finally:
-            self._looking = False
-        if self.is_attached:
-            self._show_preview(reply)
-        if self._look_again:
-            self._look_again = False
-            self._look()
-
-    def _show_preview(self, reply: Mapping[str, Any]) -> None:
-        self._preview = reply
-        summary, pane = self.query_one("#summary", Sheet), self.query_one("#preview", TextPane)
-        error = refusal(reply)
-        if error is not None:
-            summary.show(line(Span(f" {error}", Tone.WARN)))
-            pane.show([])
-            return
-        summary.show(line(" ", *offers.summary(reply).spans))
-        shown = self.host.ui.text != "never"
-        pane.set_head("What would be sent", f"{len(reply.get('messages') or ())} messages")
-        pane.show(offers.preview_lines(reply, pane.text_width, shown=shown))
+    # --- what would be sent ----------------------------------------------------------
 
     def action_look(self) -> None:
         """Show what would be sent in place of the form, and back; for narrow terminals."""
@@ -202,7 +168,8 @@ class SubmitScreen(Dialog[str]):
         looking = self.has_class("looking")
         self.query_one("#preview" if looking else "#prompt").focus()
 
-    def on_resize(self, _event: events.Resize) -> None:
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
         if self._preview is not None:
             self.call_after_refresh(self._show_preview, self._preview)
 

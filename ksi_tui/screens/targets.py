@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ksi_tui.engine.views import AttentionView
 from ksi_tui.screens.base import Target
 
 if TYPE_CHECKING:
     from ksi_tui.client import Snapshot
+    from ksi_tui.engine.views import AttentionView
 
 
 def attention_of(snapshot: Snapshot, key: str | None) -> AttentionView | None:

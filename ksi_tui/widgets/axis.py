@@ -5,6 +5,7 @@ Pure: numbers in, text out. Times are UTC, as everywhere on the screen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,54 +27,42 @@ class Times:
     step_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """How points stand in `room` cells: `each` wide, at the right end; which have no data."""
-
-    room: int
-    each: int
-    gaps: tuple[bool, ...]
-
-    @property
-    def first(self) -> int:
-        """The cell in which the oldest point begins."""
-        return self.room - self.each * len(self.gaps)
-
-
 def marks(room: int, ticks: int) -> str:
     """Return an axis of `room` cells with `ticks` marks at equal distances, counted from now."""
     at = {room - 1 - round(room * tick / ticks) for tick in range(1, ticks)} if ticks else set()
     return "".join("┬" if index in at else "─" for index in range(room))
 
 
-def foot(columns: Columns, times: Times | None) -> tuple[str, str]:
-    """Return the axis, dotted where there is no data, and the names of its marks."""
-    cells = [_NO_DATA] * columns.first
-    for gap in columns.gaps:
-        cells += [_NO_DATA if gap else "─"] * columns.each
-    named = _named(columns, times) if times is not None else {}
-    names = [" "] * columns.room
-    for cell, name in named.items():
+def foot(gaps: Sequence[bool], count: int, times: Times | None) -> tuple[str, str]:
+    """Return the axis, dotted where there is no data, and the names of its marks.
+
+    `gaps` says of each cell whether it has no data; `count` points stand in all of them.
+    """
+    room = len(gaps)
+    cells = [_NO_DATA if gap else "─" for gap in gaps]
+    names = [" "] * room
+    taken = 0
+    for cell, name in _named(room, count, times).items() if times is not None else ():
         cells[cell] = "┬"
-        start = min(cell, columns.room - len(name))
-        if start >= 0:
+        start = min(cell, room - len(name))
+        if start >= taken:
             names[start : start + len(name)] = name
+            taken = start + len(name) + 1
     return "".join(cells), "".join(names)
 
 
-def _named(columns: Columns, times: Times) -> dict[int, str]:
-    """Return the cells at which a round time begins, with its name."""
-    count = len(columns.gaps)
-    cell_s = times.step_s / columns.each
-    fitting = (each for each in _DISTANCES_S if each >= cell_s * _LEAST_GAP)
+def _named(room: int, count: int, times: Times) -> dict[int, str]:
+    """Return the cells at which a round time begins, with its name, from left to right."""
+    if not count:
+        return {}
+    span_s = count * times.step_s
+    start = times.last + times.step_s - span_s
+    fitting = (each for each in _DISTANCES_S if each >= span_s / room * _LEAST_GAP)
     distance_s = next(fitting, _DISTANCES_S[-1])
-    start = times.last - (count - 1) * times.step_s
     found: dict[int, str] = {}
     at = -(-start // distance_s) * distance_s
-    while at < times.last + times.step_s:
-        cell = columns.first + int((at - start) / cell_s)
-        if 0 <= cell < columns.room:
-            found[cell] = _name(at, distance_s)
+    while at < start + span_s:
+        found[int((at - start) / span_s * room)] = _name(at, distance_s)
         at += distance_s
     return found
 

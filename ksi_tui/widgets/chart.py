@@ -13,11 +13,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from rich.cells import cell_len
+
 from ksi_tui.widgets import axis, fit, formats
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _LABEL = 6
+_LONGEST_NAME, _SHORTEST_NAME = 18, 8
+_LABELLED = 4
+"""How many rows of a plot carry a number, at most."""
 LETTERS = "abcdefghijklmnpqrstuvwxyz"
 """What the cells of a series are drawn with; `o` is for the others."""
 OTHERS = "o"
@@ -32,18 +37,17 @@ def axis_top(values: Sequence[float], steps: int) -> float:
     """
     highest = max((value for value in values if value > 0), default=0.0)
     top = float(max(1, steps))
-    return top if highest <= top else nice_top(highest)
+    return top if highest <= top else _least_of((1, 1.2, 1.5, 2, 2.4, 3, 4, 5, 6, 8), highest)
 
 
-def nice_top(highest: float) -> float:
-    """As `axis_top`, without a least end; 1 where nothing is above 0."""
-    if highest <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(highest))
-    for factor in (1, 1.2, 1.5, 2, 2.4, 3, 4, 5, 6, 8):
-        if power * factor >= highest:
-            return power * factor
-    return power * 10
+def axis_step(least: float) -> float:
+    """Return the least 1, 2, 2.5 or 5 times a power of ten that is not below; 1 for nothing."""
+    return _least_of((1, 2, 2.5, 5), least) if least > 0 else 1.0
+
+
+def _least_of(factors: Sequence[float], least: float) -> float:
+    power = 10.0 ** math.floor(math.log10(least))
+    return next((power * factor for factor in factors if power * factor >= least), power * 10)
 
 
 def chart(values: Sequence[float], *, width: int, height: int, ticks: int = 3) -> list[Line]:
@@ -102,9 +106,10 @@ def lettered(named: Iterable[tuple[str, tuple[float | None, ...]]]) -> tuple[Plo
 def legend(series: Sequence[Plotted], width: int) -> Line:
     """Return which letter is which series, as many as fit; the rest is counted."""
     spans: list[Span] = []
+    room = min(_LONGEST_NAME, max(_SHORTEST_NAME, width // max(1, len(series)) - 4))
     for index, one in enumerate(series):
         more = f"  and {len(series) - index} more"
-        text = f" {fit.middle(one.name, 18)}"
+        text = f" {fit.middle(one.name, room)}"
         piece = [Span("  " if spans else ""), Span(one.letter, one.tone), Span(text, Tone.DIM)]
         last = index == len(series) - 1
         used = fit.width_of(Line((*spans, *piece))) + (0 if last else len(more))
@@ -123,31 +128,32 @@ def plot(
     times: axis.Times | None = None,
     stacked: bool = True,
 ) -> list[Line]:
-    """Return `height` lines of `width` cells, the newest at the right.
+    """Return `height` lines of `width` cells, the newest at the right. Few points are widened.
 
     One series stands as bars of eighths. Several are stacked, each in its letter, or, where
     adding them up says nothing (`stacked` False), drawn as points. Where no series has a value
     the axis is dotted. Under the axis stand `times`, where given.
     """
     rows = max(1, height - 1 - (times is not None))
-    top = nice_top(_highest(series, stacked=stacked))
-    steps = [label(top * (rows - row) / rows) for row in range(rows)]
-    indent = max(_LABEL - 1, *(len(step) for step in steps))
+    every = -(-rows // _LABELLED)
+    step = axis_step(_highest(series, stacked=stacked) * every / rows)
+    top = step * rows / every
+    steps = [label(step * (up // every)) if up % every == 0 else "" for up in range(rows, 0, -1)]
+    indent = max(_LABEL - 1, *(cell_len(step) for step in steps))
     room = max(1, width - indent - 1)
-    count = max((len(one.values) for one in series), default=0)
-    points = [tuple(_value(one, back) for one in series) for back in range(min(count, room), 0, -1)]
-    each = max(1, room // max(1, len(points)))
+    count = min(room, max((len(one.values) for one in series), default=0))
+    points = [tuple(_value(one, back) for one in series) for back in range(count, 0, -1)]
+    unknown: tuple[float | None, ...] = (None,) * len(series)
+    cells = [points[cell * count // room] if points else unknown for cell in range(room)]
     lines = [
         line(
-            Span(f"{steps[row]:>{indent}}┤", Tone.DIM),
-            Span(" " * (room - each * len(points))),
-            *_row(series, points, each, top, (rows, rows - 1 - row), stacked=stacked),
+            Span(f"{steps[row]:>{indent}}{'┤' if steps[row] else '│'}", Tone.DIM),
+            *_row(series, cells, top, (rows, rows - 1 - row), stacked=stacked),
         )
         for row in range(rows)
     ]
-    gaps = [all(value is None for value in point) for point in points]
-    columns = axis.Columns(room=room, each=each, gaps=tuple(gaps))
-    foot, names = axis.foot(columns, times)
+    gaps = [all(value is None for value in cell) for cell in cells]
+    foot, names = axis.foot(gaps, count, times)
     lines.append(line(Span(f"{'0':>{indent}}└{foot}", Tone.DIM)))
     if times is not None:
         lines.append(line(Span(" " * (indent + 1) + names, Tone.DIM)))
@@ -172,13 +178,12 @@ def _highest(series: Sequence[Plotted], *, stacked: bool) -> float:
 def _row(
     series: Sequence[Plotted],
     points: Sequence[tuple[float | None, ...]],
-    each: int,
     top: float,
     at: tuple[int, int],
     *,
     stacked: bool,
 ) -> list[Span]:
-    """Return row `at` (how many there are, and which one) of all points."""
+    """Return row `at` (how many there are, and which one), a cell for each point."""
     rows, level = at
     if len(series) == 1:
         cells = [Span(_block(point[0] or 0.0, top, rows, level), Tone.BUSY) for point in points]
@@ -187,7 +192,7 @@ def _row(
     else:
         cells = [_points(series, point, top, rows, level) for point in points]
     return [
-        Span("".join(cell.text * each for cell in group), tone)
+        Span("".join(cell.text for cell in group), tone)
         for tone, group in groupby(cells, key=lambda cell: cell.tone)
     ]
 

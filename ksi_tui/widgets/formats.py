@@ -82,6 +82,13 @@ def rate(per_second: float | None) -> str:
     return count(per_second)
 
 
+def fine(per_second: float | None) -> str:
+    """Return a small rate with the digits that count: `0.02 0.4 3 1.1k`."""
+    if per_second is None or per_second >= 9.95 or per_second <= 0:
+        return count(per_second)
+    return f"{per_second:.2g}"
+
+
 def percent(share: float | None) -> str:
     """Return a share of 0 to 1 as `71%`; what is not quite all or nothing never reads so."""
     if share is None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ksi_tui.engine.views import ProviderView, Snapshot, Totals
 
 CAUSE_LIMIT = 400
+READ_ONLY = "READ-ONLY"
+"""What a header says while nothing may be changed from here."""
 STARTING = Verdict(level=Level.STARTING, cause="starting the engine")
 
 
@@ -66,15 +68,18 @@ def crumbs_line(name: str, crumbs: str, at: float | None, width: int, note: str 
     return fit.both_ends(shown, ending, width)
 
 
-def numbers_line(totals: Totals | None, operator: str, width: int) -> Line:
-    """Return line 2: the numbers, and who is at the keys."""
-    who = clean(operator, 20)
+def numbers_line(
+    totals: Totals | None, operator: str, width: int, *, read_only: bool = False
+) -> Line:
+    """Return line 2: the numbers, who is at the keys, and that those only look."""
+    who = Span(f"{clean(operator, 20)} ", Tone.DIM)
+    ending = line(Span(f"{READ_ONLY} " if read_only else "", Tone.WARN), who)
     if totals is None:
-        return fit.both_ends(line(""), line(Span(f"you: {who} ", Tone.DIM)), width)
+        return fit.both_ends(line(""), line(Span("you: ", Tone.DIM), *ending.spans), width)
     wide = _numbers(totals, long=True)
-    if fit.width_of(wide) + len(who) + 3 <= width:
-        return fit.both_ends(wide, line(Span(f"{who} ", Tone.DIM)), width)
-    return fit.both_ends(_numbers(totals, long=False), line(Span(f"{who} ", Tone.DIM)), width)
+    if fit.width_of(wide) + fit.width_of(ending) + 2 <= width:
+        return fit.both_ends(wide, ending, width)
+    return fit.both_ends(_numbers(totals, long=False), ending, width)
 
 
 def _numbers(totals: Totals, *, long: bool) -> Line:

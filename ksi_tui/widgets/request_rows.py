@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ksi_tui.engine.filter.match import label
 from ksi_tui.engine.views import Phase
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
@@ -228,7 +229,7 @@ def _tries(found: Mapping[str, Any]) -> str:
 def _meta(metadata: Mapping[str, Any]) -> list[str]:
     pairs = list(metadata.items())
     shown = [
-        f"{clean(str(key), META_LIMIT)}={clean(str(value), META_LIMIT)}"
+        f"{clean(str(key), META_LIMIT)}={clean(label(value), META_LIMIT)}"
         for key, value in pairs[:_MOST_META]
     ]
     return [*shown, f"+{len(pairs) - _MOST_META} more"] if len(pairs) > _MOST_META else shown

@@ -67,7 +67,7 @@ ATTENTION = (
     Column(name="WHAT", width=13, elide_middle=True),
     Column(name="STATE", width=13),
     Column(name="FOR", width=6, right=True),
-    Column(name="WHY", width=0),
+    Column(name="WHY", width=0, narrow=34),
     Column(name="HITS", width=22, drop=1),
     Column(name="BEST KEY", width=20, drop=2),
 )
@@ -147,6 +147,12 @@ def attention_row(view: AttentionView, best_key: str, why_room: int | None) -> R
             Span(best_key, Tone.KEY),
         ),
     )
+
+
+def attention_hidden(view: AttentionView, best_key: str) -> str:
+    """Return the line that says what the hidden columns of a row of Attention hold."""
+    parts = [best_key, clean(view.hits, ID_LIMIT), clean(view.why, WHY_LIMIT)]
+    return f"{name_of(view.what)}: {' · '.join(part for part in parts if part)}"
 
 
 def queue_row(view: QueueView) -> Row:

@@ -104,6 +104,30 @@ LINES = (
         target=20,
     ),
     Line(
+        what="a filter over 100,000 queued and 100,000 ended requests, ms, the slowest",
+        loads=("finding",),
+        figure=lambda ours: float(ours["common_ms"]),
+        target=300,
+    ),
+    Line(
+        what="the same for what only memory knows (why, waiting), ms, the slowest",
+        loads=("finding",),
+        figure=lambda ours: float(ours["walk_ms"]),
+        target=1000,
+    ),
+    Line(
+        what="loop stall p99 ms while they are asked",
+        loads=("finding",),
+        figure=lambda ours: float(ours["stall_p99_ms"]),
+        target=10,
+    ),
+    Line(
+        what="the same while 10,000 requests are cancelled at once and taken back",
+        loads=("finding",),
+        figure=lambda ours: float(ours["bulk_stall_p99_ms"]),
+        target=20,
+    ),
+    Line(
         what="usage report over 1,000,000 records, ms, the slowest of its questions",
         loads=("usage_million",),
         figure=lambda ours: float(ours["slowest_ms"]),

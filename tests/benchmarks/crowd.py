@@ -17,7 +17,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.screen import Lateness, environ
+from tests.benchmarks.lateness import Lateness
+from tests.benchmarks.screen import environ
 from tests.benchmarks.terminal import Terminal
 
 SESSIONS = 10_000

@@ -20,7 +20,7 @@ from typing import Any
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.events import LOST, RESULT, Subscription
-from tests.benchmarks import crowd, reports, screen
+from tests.benchmarks import crowd, finding, reports, screen
 
 MODEL = "gpt-4o-mini"
 ANSWER = "A mocked answer of a few words."
@@ -203,6 +203,7 @@ LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "durable_null": durable_null,
     "engine_mocked": engine_mocked,
     "router_mocked": router_mocked,
+    "finding": finding.finding,
     "usage_million": reports.usage_million,
 }
 

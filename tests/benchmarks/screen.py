@@ -10,16 +10,15 @@ import asyncio
 import json
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.lateness import Lateness
 from tests.benchmarks.terminal import Terminal
 from tests.servers.misbehaving import MisbehavingServer
 
-TICK_S = 0.005
 STREAMS = 32
 WATCHED_S = 8.0
 
@@ -82,30 +81,6 @@ async def _stall(folder: Path, *, streams: int) -> dict[str, Any]:
 
 
 # --- inside the terminal ----------------------------------------------------------------------
-
-
-class Lateness:
-    """How late a tick of 5 ms comes, in ms, while it is on."""
-
-    def __init__(self) -> None:
-        self.late_ms: list[float] = []
-
-    async def watch(self, seconds: float) -> None:
-        """Tick for so long."""
-        end = time.perf_counter() + seconds
-        while (began := time.perf_counter()) < end:
-            await asyncio.sleep(TICK_S)
-            self.late_ms.append((time.perf_counter() - began - TICK_S) * 1000)
-
-    def report(self) -> dict[str, Any]:
-        """Return the percentiles."""
-        ordered = sorted(self.late_ms)
-        return {
-            "ticks": len(ordered),
-            "stall_p50_ms": ordered[len(ordered) // 2],
-            "stall_p99_ms": ordered[int(len(ordered) * 0.99)],
-            "stall_max_ms": ordered[-1],
-        }
 
 
 async def _watched(base: str, streams: int, out: Path) -> int:

@@ -152,6 +152,21 @@ TOTAL_USAGE = {
     "mcp_statistics": MCP,
     "waste": {"tokens": int, "cost": MAYBE_NUMBER, "calls": int, "seconds": NUMBER},
 }
+_LISTS = {
+    **{name: [NUMBER] for name in ("tokens", "input", "requests", "errors")},
+    **{name: [MAYBE_NUMBER] for name in ("cost", "latency_ms", "ttft_ms")},
+    "unpriced": int,
+}
+SERIES = {
+    "start": utc,
+    "step_s": int,
+    "last_s": NUMBER,
+    "since": maybe_utc,
+    "names": [str],
+    "series": [{"name": str, **_LISTS}],
+    "others": (dict, type(None)),
+    "total": _LISTS,
+}
 STATUS = {
     "service_ready": bool,
     "active_completions": {...: dict},
@@ -204,6 +219,7 @@ SESSION = {
         "conversation_locked": bool,
         "lock_holder": MAYBE_TEXT,
         "lock_expiry": maybe_utc,
+        "lock_request": MAYBE_TEXT,
         "agents": [str],
     },
 }

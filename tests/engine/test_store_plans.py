@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ksi_tui.engine.filter import parse
 from ksi_tui.engine.models import State
-from ksi_tui.engine.store import statements, usage_statements
+from ksi_tui.engine.store import finding, statements, usage_statements
 from ksi_tui.engine.store.base import CallBooked
+from ksi_tui.engine.store.found import Find
 from ksi_tui.engine.store.journal import JournalQuery
 from ksi_tui.engine.store.records import UsageQuery
 from ksi_tui.engine.store.series import SeriesQuery
@@ -36,6 +38,8 @@ QUESTIONS: dict[str, Question] = {
     "states": lambda store: store.states(["r-1", "r-2"]),
     "sessions_of": lambda store: store.sessions_of(["r-1", "r-2"]),
     "spent_of": lambda store: store.spent_of(["r-1", "r-2"]),
+    "in_order": lambda store: store.in_order(["r-1", "r-2"]),
+    "requests_named": lambda store: store.requests_named(["r-1", "r-2"]),
     "specs": lambda store: store.specs(["r-1", "r-2"]),
     "unfinished": lambda store: store.unfinished(["r-1", "r-2"]),
     "session": lambda store: store.session("s-1"),
@@ -139,6 +143,25 @@ def _scans(step: str, text: str) -> bool:
     return not (
         words[1] in short or "CONSTANT" in words or (words[1] == "u" and (by_session or bracketed))
     )
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (statements.RESULTS_OF_SESSION, "requests_session_finished"),
+        (finding.Question(Find(wanted=parse(""), now=T0)).page, "requests_place"),
+    ],
+)
+async def test_a_page_is_read_in_its_order_and_not_sorted(
+    tmp_path: Path, statement: str, index: str
+) -> None:
+    store = await open_store(tmp_path / "ksi.db")
+    values = {"limit": 5, "offset": 0} if ":limit" in statement else ("s-1", 0, None, 5)
+    found = await store._reads.execute_fetchall(f"EXPLAIN QUERY PLAN {statement}", values)
+    await store.aclose()
+    plan = " / ".join(row[3] for row in found)
+    assert index in plan
+    assert "TEMP B-TREE" not in plan
 
 
 async def test_the_first_call_of_a_time_is_found_by_time(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ async def test_cancel_a_streaming_request_and_read_the_receipt(tmp_path: Path) -
         guard = hand.app.screen._guard  # type: ignore[attr-defined]
         await hand.until(lambda: hand.app.clock() - guard._quiet_since > 0.45)
         await hand.press("enter")
-        await hand.sees("Receipt: 1 of 1 stopped", "ms, confirmed")
+        await hand.sees("1 of 1 stopped", "ms, confirmed")
         await hand.press("escape")
         await hand.sees("× cancelled")
         status = await client.emit("completion:request_status", {"request_id": reply["request_id"]})

@@ -205,3 +205,16 @@ async def test_names_that_carry_escapes_reach_the_screen_without_them() -> None:
         await hand.type("session:evil")
         await hand.until(lambda: "]52;c;aGk=[@click=app.quit]x" in bar(hand)[1])
         assert not set("\x1b\x07\u202e") & set(hand.screen)
+
+
+async def test_the_palette_recalls_a_saved_filter_from_any_screen() -> None:
+    settings = {"stuck": "status:waiting", "odd": "[@click=app.quit] [/nope]"}
+    async with dashboard(ListClient(ROWS), WIDE, filters=settings) as hand:
+        await hand.press("colon")
+        await hand.until(lambda: "alette" in str(hand.app.screen))
+        await hand.type("filter @")
+        await hand.sees("Filter @stuck", "status:waiting", "[@click=app.quit] [/nope]")
+        await hand.type("stuck")
+        await hand.sees_no("Filter @odd")
+        await hand.press("enter")
+        await hand.sees("filter: @stuck · 1 of 3 · esc goes back", "► r-81")

@@ -8,21 +8,19 @@ import pytest
 from textual.theme import Theme
 
 from ksi_tui import theme
-from ksi_tui.screens import receipt
 from ksi_tui.screens.base import SAY_S
-from ksi_tui.screens.receipt import Receipt, Stopped, StoppedRow
 from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.table import LiveTable
 from ksi_tui.widgets.tones import tone_styles
 from tests.ui.harness import WIDE, dashboard
 from tests.ui.scripted import ScriptedClient, busy, first_start
 
-NO_LOCK = "force lock needs a lock: 4 goes to them"
+NO_LOCK = "force lock needs a lock or a session under the cursor"
 
 
 async def test_a_message_stands_until_the_next_key_or_for_a_while() -> None:
     async with dashboard(ScriptedClient(busy())) as hand:
-        await hand.press("F")
+        await hand.press("3", "F")
         await hand.sees(NO_LOCK)
         await hand.press("j")
         await hand.sees_no(NO_LOCK)
@@ -39,17 +37,6 @@ async def test_a_notice_of_the_engine_is_said() -> None:
         await hand.sees("database: the disk is full")
 
 
-async def test_a_lock_that_ended_before_it_was_taken_is_no_success() -> None:
-    gone = {"released": False, "reason": "nobody holds the lock of acme-42"}
-    async with dashboard(ScriptedClient(busy(), {"conversation:release_lock": gone})) as hand:
-        await hand.press("4", "F")
-        await hand.sees("Take the lock of acme-42 from a7?")
-        await hand.press("tab")
-        hand.clock.advance(1)
-        await hand.press("enter")
-        await hand.sees("there was no lock any more: it had ended by itself")
-
-
 async def test_a_key_that_was_still_on_its_way_decides_nothing_about_the_work() -> None:
     async with dashboard(ScriptedClient(busy())) as hand:
         await hand.press("q")
@@ -61,25 +48,6 @@ async def test_a_key_that_was_still_on_its_way_decides_nothing_about_the_work() 
         hand.clock.advance(1)
         await hand.press("c")
         await hand.until(lambda: hand.client.sent("completion:cancel"), "cancels what runs")
-
-
-async def test_an_upstream_that_says_nothing_is_called_unconfirmed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(receipt, "UNCONFIRMED_S", 0.01)
-    client = ScriptedClient(busy())
-    row = StoppedRow(request_id="r-1", was="processing", changed=True, upstream=True, tokens=3)
-    async with dashboard(client) as hand:
-        stopped = Stopped(
-            session_id="s",
-            rows=(row,),
-            took_s=0.1,
-            reason=None,
-            by="op1",
-            closed=client.subscribe("completion:upstream_closed"),
-        )
-        await hand.app.push_screen(Receipt(stopped))
-        await hand.sees("unconfirmed after 5 s: upstream may still bill")
 
 
 @pytest.mark.parametrize("count", [1, 3])

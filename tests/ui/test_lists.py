@@ -13,7 +13,7 @@ from tests.ui.scripted import AT, busy
 
 SIZES = pytest.mark.parametrize("size", [SMALL, WIDE], ids=["80x24", "140x45"])
 STORY = [
-    waiting("r-81", session_id="acme-42", metadata={"customer": "globex", "ticket": 8841}),
+    waiting("r-81", session_id="acme-42", metadata={"customer": "globex", "vip": True}),
     failed("r-90", session_id="acme-51", asked_model="gpt-4o", finished_at=AT - 72),
     found("r-91", cost=None, unpriced=1, estimated=True, ttft_ms=None),
     found("r-92", status="cancelled", phase="cancelled", by="op2", reason="ticket 7", cost=None),
@@ -52,8 +52,8 @@ async def test_wide_shows_every_column_of_every_state() -> None:
         await listing(hand)
         await hand.sees("Requests  4", "overview > requests")
         heads = hand.screen.splitlines()[2].split()
-        assert heads == ["│", *"REQUEST SESSION AGENT MODEL PROVIDER STATUS".split(),
-                         *"AGE↑ LATENCY TTFT TOK COST WHY/ERROR │".split()]  # fmt: skip
+        assert heads == ["│", *["REQUEST", "SESSION", "AGENT", "MODEL", "PROVIDER", "STATUS"],
+                         *["AGE↑", "LATENCY", "TTFT", "TOK", "COST", "WHY/ERROR", "│"]]  # fmt: skip
         await hand.sees(
             "○ waiting      4m00s       –     –     –        – lock held by a7",
             "→ claude-sonnet-4-5 anthropic  ! failed",
@@ -68,7 +68,7 @@ async def test_small_keeps_why_and_tells_the_hidden_columns() -> None:
         await listing(hand)
         heads = hand.screen.splitlines()[2].split()[1:-1]
         assert heads == ["REQUEST", "SESSION", "PROVIDER", "STATUS", "AGE↑", "WHY/ERROR"]
-        await hand.sees("r-81: customer=globex · ticket=8841 · claude-sonnet-4-5 · agent a3")
+        await hand.sees("r-81: customer=globex · vip=true · claude-sonnet-4-5 · agent a3")
         await hand.press("j")
         await hand.sees("r-90: asked gpt-4o, gets claude-sonnet-4-5 · agent a3 · took 4.2s")
 
@@ -102,6 +102,16 @@ async def test_every_line_fills_the_terminal_exactly(size: tuple[int, int], key:
         lines = hand.screen.splitlines()
         assert len(lines) == size[1]
         assert {cell_len(shown) for shown in lines} == {size[0]}
+
+
+async def test_a_long_story_is_cut_with_a_sign() -> None:
+    client = ListClient(STORY)
+    client.lives["r-81"] = live("r-81", "a clock fires and much follows from it, " * 8)
+    async with dashboard(client, SMALL) as hand:
+        await listing(hand)
+        await hand.sees("If nobody acts: a clock fires")
+        last = hand.screen.splitlines()[-3].rstrip()
+        assert last.endswith("…")
 
 
 async def test_resizing_and_too_small_lose_nothing() -> None:
@@ -333,6 +343,8 @@ async def test_the_order_is_chosen_and_turned_round(size: tuple[int, int]) -> No
         await listing(hand)
         await hand.press("o")
         await hand.sees("Order by", "► AGE        now oldest first", "TOK        most first")
+        edge = next(shown for shown in hand.screen.splitlines() if "Order by" in shown)
+        assert edge.index("┐", edge.index("Order by")) - edge.index("┌─ Order by") == 51
         await hand.press("j", "j", "j", "enter")
         await hand.until(lambda: client.sent("completion:requests")[-1]["sort"] == "tokens")
         await hand.sees("► r-499 ")

@@ -61,7 +61,7 @@ def test_the_difference_is_clean() -> None:
 def test_a_substitution_is_named() -> None:
     run = Run(model="gpt-4o", number=1, phase=Phase.COMPLETED, answered_by="claude", cost=None)
     title, numbers = head(run)
-    assert title.text.startswith("→ claude")
+    assert title.text.startswith("gpt-4o → claude")
     assert "unpriced" in numbers
 
 

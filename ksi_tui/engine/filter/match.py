@@ -109,6 +109,14 @@ def text_holds(term: TextTerm, texts: tuple[str | None, ...]) -> bool:
     return found is not term.negated
 
 
+def checks(term: TextTerm) -> Callable[[str], bool]:
+    """Return the question whether a term holds for one text, for many texts in a row."""
+    if len(term.patterns) > 1 or len(term.patterns[0].parts) > 1 or term.exact:
+        return lambda text: text_holds(term, (text,))
+    (needle,), wanted = term.patterns[0].folded, not term.negated
+    return lambda text: (needle in folded(text)) is wanted
+
+
 def _texts(term: TextTerm, facts: Facts) -> tuple[str | None, ...]:
     if term.field != "meta":
         return _TEXTS[term.field](facts)

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Final
 
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.filter import Facts, Filter, TextTerm, matches
-from ksi_tui.engine.filter.match import text_holds
+from ksi_tui.engine.filter.match import checks, text_holds
 from ksi_tui.engine.models import Priority, State
-from ksi_tui.engine.queue_manager import Lane
 from ksi_tui.engine.store.found import RunningNow, SortBy
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.views import Phase
 from ksi_tui.engine.why.causes import Causes, behind
 
-SLICE_S: Final = 0.003
-"""How long the walk keeps the loop at a time."""
+SLICE_S: Final = 0.0015
+"""How long the walk keeps the loop at a time; whoever is due then may wait for two of these."""
 _AT_ONCE: Final = 64
 _PRIORITIES: Final = {priority.rank: priority for priority in Priority}
 
@@ -80,13 +78,15 @@ class LiveFacts:
 
         The terms are about `why` and status only.
         """
+        judge = _Judge(terms)
         chunks: list[str] = []
         found: list[int] = []
         began = time.perf_counter()
         for lane in list(self._core.queue.lanes()):
-            walk = self._lane(lane, terms)
-            while places := list(islice(walk, _AT_ONCE)):
-                found += (place for place in places if place is not None)
+            waiting = lane.waiting[:]
+            for begin in range(0, len(waiting), _AT_ONCE):
+                ahead = waiting[begin - 1] if begin else lane.running
+                found += self._places(ahead, waiting[begin : begin + _AT_ONCE], judge)
                 if time.perf_counter() - began > SLICE_S:
                     chunks += [",".join(map(str, found))] if found else []
                     found.clear()
@@ -95,23 +95,45 @@ class LiveFacts:
         chunks += [",".join(map(str, found))] if found else []
         return f"[{','.join(chunks)}]"
 
-    def _lane(self, lane: Lane, terms: Sequence[TextTerm]) -> Iterator[int | None]:
-        """Yield for each of a session's waiting requests its place, or None where a term fails."""
+    def _places(self, ahead: Ticket | None, waiting: Sequence[Ticket], judge: _Judge) -> list[int]:
+        """Return the places of those for which all terms hold; `ahead` is before the first."""
+        places = []
         now = self._core.clock()
-        ahead = lane.running
-        for ticket in lane.waiting[:]:
+        for ticket in waiting:
             if ticket.state.final:
                 continue
-            if ahead is None:
-                why: str = self._causes.cause(ticket, now).text
+            phase = Phase.RETRYING if ticket.state is State.RETRYING else Phase.QUEUED
+            if ahead is None and judge.asks_phase:
                 phase = self._causes.phase(ticket, now)
-            else:
-                why = behind(ahead.request_id)
-                phase = Phase.RETRYING if ticket.state is State.RETRYING else Phase.QUEUED
+            why = ""
+            if judge.asks_why:
+                why = behind(ahead.request_id) if ahead else self._causes.cause(ticket, now).text
+            if judge(ticket.state, phase, why):
+                places.append(ticket.place)
             ahead = ticket
-            texts = {"why": (why,), "status": (ticket.state, phase)}
-            holds = all(text_holds(term, texts[term.field]) for term in terms)
-            yield ticket.place if holds else None
+        return places
+
+
+class _Judge:
+    """Says whether terms about `why` and status hold, many times in a row."""
+
+    def __init__(self, terms: Sequence[TextTerm]) -> None:
+        self._why = [checks(term) for term in terms if term.field == "why"]
+        self._status = [term for term in terms if term.field == "status"]
+        self.asks_why, self.asks_phase = bool(self._why), bool(self._status)
+        self._known: dict[tuple[State, Phase], bool] = {}
+
+    def __call__(self, state: State, phase: Phase, why: str) -> bool:
+        known = self._known.get((state, phase))
+        if known is None:
+            known = all(text_holds(term, (state, phase)) for term in self._status)
+            self._known[state, phase] = known
+        if not known:
+            return False
+        for check in self._why:  # noqa: SIM110 - a generator for each of 100,000 is felt
+            if not check(why):
+                return False
+        return True
 
 
 def tokens_of(ticket: Ticket) -> int | None:

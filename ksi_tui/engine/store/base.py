@@ -306,7 +306,10 @@ class Reader(InjectionReader, Protocol):
         ...
 
     async def requests_named(self, request_ids: Sequence[str]) -> Sequence[StoredRequest]:
-        """Return those of the given requests that exist, without replies, attempts and calls."""
+        """Return those of the given requests that exist, in the order of their places.
+
+        Without replies, attempts and calls. Of more than a thousand each thousand has its order.
+        """
         ...
 
     async def find(self, find: Find) -> Found:

@@ -196,7 +196,10 @@ class SqliteReader:
         return [rows.pause(row) for row in await self._ask(statements.PAUSES)]
 
     async def requests_named(self, request_ids: Sequence[str]) -> Sequence[StoredRequest]:
-        """Return those of the given requests that exist, without replies, attempts and calls."""
+        """Return those of the given requests that exist, in the order of their places.
+
+        Without replies, attempts and calls. Of more than a thousand each thousand has its order.
+        """
         found = await self._ask_by_ids(statements.SOME_REQUESTS, request_ids)
         return [rows.stored_request(row) for row in found]
 

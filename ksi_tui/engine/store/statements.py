@@ -223,7 +223,7 @@ ONE_REQUEST: Final = f"""{_REQUEST}, y.text, y.result, r.tokens
 SESSION_REQUESTS: Final = f"""{_REQUEST}, NULL, NULL, r.tokens
 {_ASKED} WHERE r.session_id = ? ORDER BY r.place DESC LIMIT ?"""
 SOME_REQUESTS: Final = f"""{_REQUEST}, NULL, NULL, r.tokens
-{_ASKED} WHERE r.request_id IN (SELECT value FROM json_each(?))"""
+{_ASKED} WHERE r.request_id IN (SELECT value FROM json_each(?)) ORDER BY r.place"""
 ATTEMPTS_OF: Final = """
 SELECT request_id, attempt, started_at, finished_at, verdicts, error_kind, retry_at, spent
 FROM attempts WHERE request_id = ? ORDER BY started_at, attempt

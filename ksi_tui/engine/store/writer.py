@@ -25,7 +25,7 @@ from ksi_tui.engine.store.writes import Batch, request_of
 FIRST_DELAY_S: Final = 0.2
 LAST_DELAY_S: Final = 2.0
 _YIELD_EVERY: Final = 256
-_SETTLED_AT_ONCE: Final = 64
+_SETTLED_AT_ONCE: Final = 256
 
 _REFUSED: Final = (
     sqlite3.IntegrityError,

@@ -84,7 +84,7 @@ class Remedies:
         yield self._freeing(
             Remedy(
                 action="elsewhere",
-                what=f"send {ticket.request_id} elsewhere: {self._room(taker)}",
+                what=f"send {ticket.request_id} to {self._room(taker)}",
                 also_hits=lost or f"its call at {at} is stopped",
                 request_id=ticket.request_id,
                 provider=taker,
@@ -105,7 +105,7 @@ class Remedies:
             yield self._freeing(
                 Remedy(
                     action="elsewhere",
-                    what=f"send {ticket.request_id} elsewhere: {self._room(taker)}",
+                    what=f"send {ticket.request_id} to {self._room(taker)}",
                     also_hits=f"{model} answers, not {ticket.route.model}",
                     request_id=ticket.request_id,
                     provider=taker,
@@ -152,7 +152,7 @@ class Remedies:
                 action="force_circuit",
                 what=f"end what holds {name} open" if look.forced else f"hold {name} closed",
                 also_hits="" if look.forced else f"calls go to {name}, which has just failed",
-                undo="B opens it again",
+                undo="B again",
                 provider=name,
             ),
             ticket,
@@ -170,7 +170,7 @@ class Remedies:
                 action="resume",
                 what=f"resume {name or 'the engine'}",
                 also_hits=by or "all that it holds goes on",
-                undo="p pauses it again",
+                undo="p again",
                 scope=scope,
                 session_id=name if scope == "session" else None,
                 provider=name if scope == "provider" else None,
@@ -193,11 +193,10 @@ class Remedies:
             if ticket is None:
                 continue
             holder = link.cause.target
-            what = f"force the lock of {link.session_id} from {holder}"
             remedy = self._freeing(
                 Remedy(
                     action="force_lock",
-                    what=f"{what}: the cheapest cut of the cycle" if link is cheapest else what,
+                    what=f"force the lock of {holder} on {link.session_id}",
                     also_hits=f"{holder} is told; it may write out of turn",
                     lock_session=link.session_id,
                 ),
@@ -206,7 +205,10 @@ class Remedies:
                 chain,
                 now,
             )
-            yield replace(remedy, cut=link is cheapest)
+            if link is cheapest and remedy.action:
+                frees = f"cuts the cycle most cheaply: {remedy.frees}"
+                remedy = replace(remedy, cut=True, frees=frees)
+            yield remedy
 
     def _cancels(self, chain: Chain, now: float) -> Iterator[Remedy]:
         """Cancel one of those that are waited for: the root's first, then those nearer."""
@@ -291,7 +293,7 @@ class Remedies:
         certain = all(each.certain for each in links[1 : place + 1])
         shown = ", ".join(followers[:_FOLLOWERS])
         more = f" and {len(followers) - _FOLLOWERS} more" if len(followers) > _FOLLOWERS else ""
-        return f"; {'then' if certain else 'probably then'} {shown}{more}"
+        return f"; {'then' if certain else 'then likely'} {shown}{more}"
 
     def _told(self, ticket: Ticket | None) -> str:
         """Return whom a cancel hits."""

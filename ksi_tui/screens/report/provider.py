@@ -80,7 +80,7 @@ def summary(view: ProviderView, reply: Report, at: float | None, width: int) -> 
     dollars = formats.per_hour(view.cost_per_h, unpriced=view.unpriced)
     parts.append(dollars if dollars in ("unpr.", formats.NOTHING) else f"${dollars}/h")
     gap = "   " if width >= 120 else " · "
-    return line(" ", state, " " + gap.join(parts))
+    return line(" ", state, (" " if view.since_s is not None else gap) + gap.join(parts))
 
 
 def flight(view: ProviderView) -> str:
@@ -284,7 +284,7 @@ def charts(reply: Report | None, provider: str, width: int, height: int) -> list
         return [line(Span("no call in this time", Tone.DIM))]
     each_minute = [("calls/min", "requests", 60.0), ("errors/min", "errors", 60.0)]
     named = [*each_minute, ("latency s", "latency_ms", 0.001)]
-    across = len(named) if width >= 100 else 1
+    across = len(named) if width >= 84 else 1
     wide = (width - 2 * (across - 1)) // across
     tall = max(_LEAST_CHART, height if across > 1 else height // len(named))
     drawn = [_chart(name, found.get(key) or (), by, wide, tall) for name, key, by in named]

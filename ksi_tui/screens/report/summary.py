@@ -26,6 +26,7 @@ from ksi_tui.widgets.spans import Line, Span, Tone, line
 _WORD_LIMIT = 400
 _MOST_TAGS = 4
 UNCONFIRMED = "unconfirmed after 5 s: upstream may still bill"
+_NARROW = 100
 WIDE = 120
 """From so many cells on a line has room for everything."""
 
@@ -33,15 +34,22 @@ WIDE = 120
 def summary(report: Report, live: Live | None, at: float | None, width: int) -> Line:
     """Return line 2: the state, whose request it is, and what is left of its deadline."""
     wide = width >= WIDE
-    parts = [_session(report), *_people(report, wide=wide), *_model(report, live)]
+    parts = [_session(report), *_people(report, wide=wide)]
     tags = report.get("metadata") or {}
     if tags and wide:
         shown = " ".join(f"{key}={value}" for key, value in list(tags.items())[:_MOST_TAGS])
         parts.append(f"meta {clean(shown, 60)}")
+    parts += _model(report, live)
     gap = "   " if wide else " · "
     named = Span(f" {name_of(report.get('request_id'))}  ", Tone.STRONG) if wide else Span(" ")
-    left = line(named, state(report, live, at), gap + gap.join(parts))
-    return fit.both_ends(left, line(Span(f"{_deadline(report, at)} ", Tone.DIM)), width)
+    ending = line(Span(f"{_deadline(report, at)} ", Tone.DIM))
+    left = line(named, state(report, live, at))
+    for part in parts:  # what has no room is left out whole; the panes tell it too
+        longer = line(*left.spans, f"{gap}{part}")
+        if fit.width_of(longer) + fit.width_of(ending) >= width:
+            break
+        left = longer
+    return fit.both_ends(left, ending, width)
 
 
 def state(report: Report, live: Live | None, at: float | None) -> Span:
@@ -98,9 +106,14 @@ def _deadline(report: Report, at: float | None) -> str:
 
 
 def why(report: Report, live: Live | None, at: float | None, width: int) -> list[Line]:
-    """Return the cause in words, and what happens if nobody acts."""
+    """Return the cause in words, and what happens if nobody acts.
+
+    In a narrow pane the cause has one line, so that both are seen.
+    """
     first, after = reasons(report, live, at)
-    lines = fit.wrapped(clean(first, _WORD_LIMIT), width)
+    first = clean(first, _WORD_LIMIT)
+    short = after and width < _NARROW
+    lines = [fit.end(first, width)] if short else fit.wrapped(first, width)
     if after:
         lines += fit.wrapped(clean(after, _WORD_LIMIT), width)
     return [line(text) for text in lines]
@@ -125,8 +138,7 @@ def reasons(report: Report, live: Live | None, at: float | None) -> tuple[str, s
         text = f"{name_of(call.get('provider'))} was called and has not said a word yet: {text}"
     behind = waiting_behind(report)
     if behind:
-        waits = "1 request waits" if behind == 1 else f"{behind} requests wait"
-        text = f"{text.rstrip('.')}. {waits} behind it."
+        text = f"{text.rstrip('.')}. {behind} {'waits' if behind == 1 else 'wait'} behind it."
     after = (live.if_nobody_acts if live else report.get("if_nobody_acts")) or ""
     return text, f"If nobody acts: {after}" if after else ""
 
@@ -161,8 +173,8 @@ def _silent(report: Report, live: Live | None, text: str) -> str:
     if since is None or not tokens:
         return text
     spoken_s = between(call.get("first_token_at"), call.get("last_token_at")) or 0.0
-    usual = f" (usual gap {max(spoken_s / tokens, 0.01):.2g} s)" if tokens > 1 else ""
+    usual = f" (usual gap {max(spoken_s / tokens, 0.01):.2f} s)" if tokens > 1 else ""
     return (
-        f"{name_of(call.get('provider'))} accepted the call, sent {tokens:,} tokens, "
-        f"then nothing since {formats.clock(since)}{usual}"
+        f"{name_of(call.get('provider'))} silent since {formats.clock(since)}{usual}, "
+        f"after {tokens:,} tokens"
     )

@@ -40,7 +40,8 @@ def prompt(
     turns = (sent or {}).get("history") or ()
     if turns:
         went = "went" if (sent or {}).get("begun") else "would go"
-        head = f"-- {len(turns) // 2} earlier turns {went} along, before these --"
+        word = "turn" if len(turns) == 2 else "turns"
+        head = f"-- {len(turns) // 2} earlier {word} {went} along, before these --"
         lines += [Line(), line(Span(head, Tone.DIM)), *_messages(turns, width, Tone.DIM)]
     return lines
 

@@ -35,6 +35,8 @@ _BY_ITSELF = frozenset(
     }
 )
 """Entries of the engine's own timeline that attempts, calls and the end tell better."""
+_SHORTER = {"send elsewhere": "elsewhere", "report failure": "reported"}
+"""Deeds whose names are longer than their column."""
 _INDENT = 27
 _NAME = 13
 _BAR, _SHORT_BAR = 30, 15
@@ -70,6 +72,7 @@ def _asked(report: Report) -> str:
 
 def _deed(entry: Report, width: int) -> list[Line]:
     what = str(entry.get("what", ""))
+    what = _SHORTER.get(what, what)
     if "by" not in entry:
         return _at(entry.get("at"), "·", what, str(entry.get("text", "")), width=width)
     by = f"by {name_of(entry['by'])}" if entry.get("by") else "by nobody named"

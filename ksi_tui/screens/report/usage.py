@@ -116,6 +116,7 @@ def _call_lines(report: Report, sent: Mapping[str, Any] | None) -> list[Line]:
     versions = {str(each["price_version"]) for each in calls if each.get("price_version")}
     rows = [
         ("asked", _asked(report, params)),
+        ("answers", _substitute(report)),
         ("params", _others(params)),
         ("history", history(report, sent)),
         ("tools", _tools(params, calls)),
@@ -134,6 +135,12 @@ def _asked(report: Report, params: Mapping[str, Any]) -> str:
     return "  ".join(parts)
 
 
+def _substitute(report: Report) -> str:
+    """Return the model that answers in place of the one asked for; empty where none does."""
+    model = report.get("model")
+    return f"→ {name_of(model)}" if model and model != report.get("requested_model") else ""
+
+
 def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
@@ -141,7 +148,7 @@ def _number(value: Any) -> str:
 def _others(params: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in params.items() if key not in _TOLD_ELSEWHERE}
     if params.get("extra_body"):
-        rest["extra_body"] = "…"
+        rest["extra_body"] = "given"
     return ", ".join(f"{key} {json.dumps(value)[:30]}" for key, value in rest.items())
 
 
