@@ -161,3 +161,16 @@ def _files_with(home: Path, secret: str) -> set[str]:
     """Return the names of files, or of the responses' folder, that hold a word."""
     holding = [f for f in home.rglob("*") if f.is_file() and secret.encode() in f.read_bytes()]
     return {"responses" if "responses" in file.parts else file.name for file in holding}
+
+
+def test_ascii_is_an_option_of_the_command_and_holds_everywhere(machine: Machine) -> None:
+    terminal = Terminal(140, 45)
+    process = start(machine, terminal, "--ascii", "--demo")
+    terminal.wait_for(b"sim-flaky", b"streaming")
+    for key, then in (("i", "> requests"), BACK, ("?", "Every key"), BACK, ("\x10", "Search")):
+        before = len(terminal.seen)
+        terminal.press(key)
+        until(partial(_drawn, terminal, before, then.encode()), then)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(BOUND_S) == 0
+    assert terminal.everything().isascii()
