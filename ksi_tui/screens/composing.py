@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from ksi_tui.screens import later
 from ksi_tui.screens.base import ask, refusal
-from ksi_tui.screens.draft import Draft, draft_of
 from ksi_tui.screens.navigating import NavigatingScreen
 from ksi_tui.widgets.spans import Tone
 
 if TYPE_CHECKING:
     from ksi_tui.screens.comparison import Plan
+    from ksi_tui.screens.draft import Draft
 
 
 class ComposingScreen(NavigatingScreen):
@@ -52,6 +52,8 @@ class ComposingScreen(NavigatingScreen):
         if error is not None:
             self.say(f"{what}: {error}", Tone.BAD)
         elif self.is_current:
+            from ksi_tui.screens.draft import draft_of  # noqa: PLC0415 - after the first frame
+
             then(draft_of(report))
 
     def _write(self, draft: Draft | None) -> None:
