@@ -47,6 +47,8 @@ class ComposingScreen(NavigatingScreen):
             )
 
     async def _read_draft(self, request_id: str, what: str, then: Callable[[Draft], None]) -> None:
+        from ksi_tui.screens.draft import draft_of  # noqa: PLC0415 - after the first frame
+
         report = await ask(self.host, "completion:request_status", request_id=request_id)
         error = refusal(report)
         if error is not None:
