@@ -14,6 +14,7 @@ from ksi_tui.engine.states import Level, Verdict
 from ksi_tui.ui_settings import Ui
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.terminal import spelled
 
 TITLE_LIMIT = 120
 ALERT_S = 30.0
@@ -58,6 +59,8 @@ class Signs:
         title = clean(
             f"{formats.LEVELS[verdict.level].text} {self._name}: {verdict.cause}", TITLE_LIMIT
         )
+        if self._ui.ascii:
+            title = spelled(title)
         if title != self._title:
             self._title = title
             self._write(f"\x1b]0;{title}\x07")

@@ -16,6 +16,7 @@ PLAIN: dict[str, Any] = {
     "refresh_hz": 4,
     "operator": "op7",
     "text": "never",
+    "filters": {},
     "bell": False,
     "read_only": True,
     "alert": "notify-send ksi",
@@ -45,6 +46,8 @@ def test_its_defaults_are_those_of_the_settings() -> None:
         {"operator": ""},
         {"text": "sometimes"},
         {"colour": "red"},
+        {"filters": {"stuck": "status:waiting"}},
+        {"read_only": "yes"},
         ["a list"],
     ],
 )
