@@ -72,16 +72,3 @@ class Verdict:
 
     level: Level
     cause: str
-
-
-class AttentionKind(StrEnum):
-    """What a row of Attention tells of."""
-
-    CIRCUIT = "circuit"
-    WAIT = "wait"
-    NO_TOKEN = "no_token"
-    FAILURE = "failure"
-    PAUSE = "pause"
-    LOCK = "lock"
-    WORKER = "worker"
-    FAULT = "fault"
