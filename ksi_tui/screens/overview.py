@@ -231,7 +231,7 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now."""
         if action_id == "open":
-            return self.target() is not None or self.attends
+            return self.target() is not None or self.opens_attention(self._snapshot)
         if action_id == "attention":
             return self.attention_table.total > 0
         if action_id == "force_lock":
@@ -239,8 +239,10 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         if action_id in ("probe", "force_circuit"):
             target = self.target()
             return target is not None and target.provider is not None and not target.request_id
-        if action_id == "undo":
-            return self.host.done.last() is not None
+        if action_id in ("pause", "copy"):
+            return self.target() is not None
+        if action_id == "palette":
+            return self.target() is None
         if action_id in ("demo", "providers"):
             return self._snapshot is not None and self._snapshot.simulated_only
         return super().applies(action_id)
