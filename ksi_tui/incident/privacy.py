@@ -24,6 +24,7 @@ _IDS: Final = frozenset(
 )
 """Keys whose values are names, by which parts of a bundle find each other."""
 _REFERENCE: Final = re.compile(r"os\.environ/(\w+)")
+_OF_CIRCUIT: Final = re.compile(r"^(?:probe failed: )?(?:.{0,80}?, last )?(?:[a-z_]+: )?")
 _MOST_KEPT: Final = 50_000
 
 Data = Mapping[str, Any]
@@ -109,9 +110,9 @@ class Privacy:
 def _messages(value: Any, key: str = "") -> Iterator[str]:
     """Yield what may be an upstream's own words in a record."""
     if isinstance(value, Mapping):
+        yield from _told_elsewhere(value)
         for name, item in value.items():
-            told = _telling(value) if name in ("why", "reason") else ""
-            yield from _messages(item, told or str(name))
+            yield from _messages(item, str(name))
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _messages(item, key)
@@ -119,8 +120,11 @@ def _messages(value: Any, key: str = "") -> Iterator[str]:
         yield value
 
 
-def _telling(value: Data) -> str:
-    """Return "message" where a record's why or reason is an upstream's: of a failure, a circuit."""
-    of_circuit = ("from" in value and "to" in value) or "recent_failures" in value
-    failed = value.get("status") == "failed"
-    return "message" if failed or (of_circuit and not value.get("forced")) else ""
+def _told_elsewhere(value: Data) -> Iterator[str]:
+    """Yield an upstream's words where another name stands over them: a failure, a circuit."""
+    why, reason = value.get("why"), value.get("reason")
+    if isinstance(why, str) and value.get("status") == "failed":
+        yield why
+    opened = value.get("to") == "open" or (value.get("is_open") and not value.get("forced"))
+    if isinstance(reason, str) and opened:
+        yield _OF_CIRCUIT.sub("", reason)  # the engine's own words come before
