@@ -18,7 +18,7 @@ _SHORTEST: Final = 8
 """A whole text of fewer characters is looked for nowhere."""
 MOST_RUNS: Final = 1_000_000
 """Runs that are kept at most, for all texts together."""
-_WORD: Final = re.compile(r"(?:(?!\\[nrt\"'])\S)+")
+_WORD: Final = re.compile(r"\\[nrt\"']|((?:(?!\\[nrt\"'])\S)+)")
 _AROUND: Final = "\"'`.,;:!?()[]{}<>\\"
 
 Hide = Callable[[str], str]
@@ -76,7 +76,7 @@ class Echoes:
 
 def _words(text: str) -> Iterator[Word]:
     for match in _WORD.finditer(text):
-        word = match[0].strip(_AROUND)
+        word = (match[1] or "").strip(_AROUND)  # an escape is none
         if word:
             start = match.start() + match[0].index(word)
             yield word.casefold(), start, start + len(word)

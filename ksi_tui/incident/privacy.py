@@ -72,11 +72,12 @@ class Privacy:
         for found in texts:
             for text in texts_of(found):
                 self._echoes.take(text)
-        doubtful = Echoes()
+        doubtful, persons = Echoes(), list[str]()
         for other in others:
+            persons += _reasons(other)
             for message in _messages(other):
                 doubtful.take(message)
-        doubtful.spare(looked_through)
+        doubtful.spare([*looked_through, *persons])
         self._echoes.join(doubtful)
         self._kept.clear()
 
@@ -118,6 +119,19 @@ def _messages(value: Any, key: str = "") -> Iterator[str]:
             yield from _messages(item, key)
     elif isinstance(value, str) and key in _MESSAGES:
         yield value
+
+
+def _reasons(value: Any) -> Iterator[str]:
+    """Yield the reasons that people gave for what they did."""
+    if isinstance(value, Mapping):
+        reason = value.get("reason")
+        if isinstance(reason, str) and (value.get("by") or value.get("forced_by")):
+            yield reason
+        for item in value.values():
+            yield from _reasons(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _reasons(item)
 
 
 def _told_elsewhere(value: Data) -> Iterator[str]:
