@@ -208,8 +208,8 @@ ACTIONS: tuple[Action, ...] = (
         0,
         "suspend_process",
     ),
-    _time("step_back", "comma", "back in time", "One moment back, in a recording", 86, -1),
-    _time("step_on", "full_stop", "on", "One moment on, in a recording", 87, 1),
+    _time("step_back", "comma", "back in time", "One moment back, in a recording", 2, -1),
+    _time("step_on", "full_stop", "on", "One moment on, in a recording", 3, 1),
     _time("minute_back", "less_than_sign", "minute back", "A minute back, in a recording", 0, -12),
     _time("minute_on", "greater_than_sign", "minute on", "A minute on, in a recording", 0, 12),
     _program(

@@ -26,8 +26,9 @@ from ksi_tui.actions import (
     shown_key,
 )
 from ksi_tui.read_only import WHY
-from ksi_tui.widgets import fit
+from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.header import READ_ONLY
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
@@ -61,8 +62,26 @@ class Recording(Protocol):
         """Which moment is shown, counted from 1, and how many there are."""
         ...
 
-    def step(self, frames: int) -> None:
-        """Go on by so many moments, back where negative; BundleError where one is damaged."""
+    @property
+    def day(self) -> str:
+        """The date of the shown moment, UTC."""
+        ...
+
+    @property
+    def records_at(self) -> float | None:
+        """Of when the records are (epoch seconds), where that is not the moment shown."""
+        ...
+
+    @property
+    def passed_over(self) -> str:
+        """In words which moments could not be shown at first; empty for none."""
+        ...
+
+    def step(self, frames: int) -> str:
+        """Go on by so many moments, back where negative; BundleError where all are damaged.
+
+        Returns in words what was passed over, since it is damaged; else nothing.
+        """
         ...
 
 
@@ -85,8 +104,8 @@ class Host(Protocol):
         """The prompts that were sent from here before."""
         ...
 
-    async def save_bundle(self, wanted: Wanted) -> Saved:
-        """Write an incident bundle; raises BundleError when it cannot be."""
+    async def save_bundle(self, wanted: Wanted, tell: Callable[[str], None]) -> Saved:
+        """Write an incident bundle, telling how far it is; raises BundleError when it cannot."""
         ...
 
     @property
@@ -136,6 +155,19 @@ def refusal(reply: Mapping[str, Any]) -> str | None:
     if "code" not in reply:  # a report may tell of a request's own error under the same name
         return None
     return clean(str(reply.get("error")), ERROR_LIMIT)
+
+
+def looks_only(host: Host, *, long: bool) -> str:
+    """Return what a header says where nothing can be changed from here: why; else nothing."""
+    recording = host.recording
+    if recording is None:
+        return READ_ONLY if host.ui.read_only else ""
+    at, of = recording.position
+    if not long:
+        return f"REC {at}/{of}"
+    told = f"RECORDED {recording.day}, {at} of {of}"
+    records = recording.records_at
+    return told if records is None else f"{told}; lists and records of {formats.clock(records)}"
 
 
 class KsiScreen(Screen[None]):
@@ -199,12 +231,14 @@ class KsiScreen(Screen[None]):
 
     def forbidden(self, action_id: str) -> bool:
         """Return whether an action may not be done here at all: it acts, and this only looks."""
-        return self.host.ui.read_only and BY_ID[action_id].group is Group.ACT
+        only_looks = self.host.ui.read_only or self.host.recording is not None
+        return only_looks and BY_ID[action_id].group is Group.ACT
 
     def allowed(self, action_id: str) -> bool:
         """Return whether an action may be done; where it may not, say why."""
         if self.forbidden(action_id):
-            self.say(f"{BY_ID[action_id].label} is off: {WHY}", Tone.WARN)
+            why = WHY if self.host.recording is None else "this is a recording"
+            self.say(f"{BY_ID[action_id].label} is off: {why}", Tone.WARN)
             return False
         return True
 

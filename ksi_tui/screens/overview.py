@@ -11,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from ksi_tui.actions import Where
 from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.attending import ATTENTION, Attends
-from ksi_tui.screens.base import Target, screen_bindings
+from ksi_tui.screens.base import Target, looks_only, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.layouts import Layout, layout_for
 from ksi_tui.screens.overview_finding import FindsFromPanes
@@ -162,8 +162,9 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         name = self.host.display_name
         self.query_one("#verdict", Bar).show(header.verdict_line(name, verdict, at, width))
         totals = snapshot.totals if snapshot else None
-        ui = self.host.ui
-        numbers = header.numbers_line(totals, ui.operator, width, read_only=ui.read_only)
+        who = self.host.ui.operator if self.host.recording is None else ""
+        note = looks_only(self.host, long=width >= 120)
+        numbers = header.numbers_line(totals, who, width, note=note)
         self.query_one("#numbers", Bar).show(numbers)
         self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
         self.host.show_verdict(verdict)

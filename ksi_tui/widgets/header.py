@@ -68,12 +68,10 @@ def crumbs_line(name: str, crumbs: str, at: float | None, width: int, note: str 
     return fit.both_ends(shown, ending, width)
 
 
-def numbers_line(
-    totals: Totals | None, operator: str, width: int, *, read_only: bool = False
-) -> Line:
-    """Return line 2: the numbers, who is at the keys, and that those only look."""
-    who = Span(f"{clean(operator, 20)} ", Tone.DIM)
-    ending = line(Span(f"{READ_ONLY} " if read_only else "", Tone.WARN), who)
+def numbers_line(totals: Totals | None, operator: str, width: int, *, note: str = "") -> Line:
+    """Return line 2: the numbers, who is at the keys, and in `note` that those only look."""
+    who = Span(f"{clean(operator, 20)} " if operator else "", Tone.DIM)
+    ending = line(Span(f"{clean(note, 80)} " if note else "", Tone.WARN), who)
     if totals is None:
         return fit.both_ends(line(""), line(Span("you: ", Tone.DIM), *ending.spans), width)
     wide = _numbers(totals, long=True)
