@@ -66,6 +66,7 @@ def _cpu_s() -> float:
 
 
 async def _watched(out: Path) -> int:
+    from ksi_tui import collector
     from ksi_tui.app import KsiApp, run_dashboard
     from ksi_tui.config import Config
 
@@ -82,6 +83,7 @@ async def _watched(out: Path) -> int:
             ],
         }
     )
+    collector.calm()  # as the command does
     tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
