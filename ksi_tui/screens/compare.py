@@ -7,7 +7,6 @@ Each run is a real request in a session of its own. What differs, and what they 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from pathlib import Path
 
 from textual import events, on
@@ -83,7 +82,7 @@ class CompareScreen(SubScreen):
     def read(self) -> None:
         """Look at some of those that run; read the records when they are due."""
         if self._runs.look():
-            self.run_worker(self._read_records, name="records", group="read", exclusive=True)
+            self.run_worker(self._read_records(), name="records", group="read")
         self.at = self._runs.at or self.at
 
     async def _read_records(self) -> None:
@@ -135,7 +134,7 @@ class CompareScreen(SubScreen):
         elif self._pieces_of != (one.text, other.text):
             self._pieces_of, self._pieces = (one.text, other.text), None
             pane.show([line(Span("comparing…", Tone.DIM))])
-            work = partial(self._find_difference, one.text, other.text)
+            work = self._find_difference(one.text, other.text)
             self.run_worker(work, name="difference", group="difference", exclusive=True)
         elif self._pieces is not None:
             share = formats.percent(comparison.alike(self._pieces))

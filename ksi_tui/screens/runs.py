@@ -74,7 +74,10 @@ class Runs:
         return {"messages": reply["messages"]}
 
     def look(self) -> bool:
-        """Look at some of those that run; never waits. Returns whether `read` is due."""
+        """Look at some of those that run; never waits.
+
+        Returns whether `read` is due; if so, it counts as begun.
+        """
         client, unfinished = self._host.client, self.unfinished
         if client is None or not unfinished:
             return False
@@ -85,11 +88,13 @@ class Runs:
             self.at = snapshot.at
             if snapshot.live is not None and snapshot.live.phase.running:
                 self.all[index] = comparison.live_run(self.all[index], snapshot.live)
-        return not self._reading and self._host.clock() - self._read_at >= RE_READ_S
+        if self._reading or self._host.clock() - self._read_at < RE_READ_S:
+            return False
+        self._reading = True
+        return True
 
     async def read(self) -> None:
         """Read the records of those that are not over."""
-        self._reading = True
         try:
             for index in self.unfinished:
                 report = await ask(
