@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ksi_tui.engine.advice import AttentionKind
+from ksi_tui.engine.states import AttentionKind
 from ksi_tui.screens import fill
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.targets import attention_of

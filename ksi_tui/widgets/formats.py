@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ksi_tui.engine.advice import AttentionKind
-from ksi_tui.engine.states import CircuitLook, Level, Phase
+from ksi_tui.engine.states import AttentionKind, CircuitLook, Level, Phase
 from ksi_tui.widgets.spans import Span, Tone
 
 NOTHING = "–"

@@ -6,8 +6,7 @@ import dataclasses
 from typing import Any
 
 from ksi_tui.client import Snapshot
-from ksi_tui.engine.advice import AttentionKind, AttentionView
-from ksi_tui.engine.views import CircuitLook, Phase
+from ksi_tui.engine.views import AttentionKind, AttentionView, CircuitLook, Phase
 from ksi_tui.screens.overview import Overview
 from tests.ui.harness import SMALL, WIDE, Hand, dashboard
 from tests.ui.scripted import ScriptedClient, busy, first_start
