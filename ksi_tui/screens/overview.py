@@ -13,11 +13,12 @@ from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.attending import ATTENTION, Attends
 from ksi_tui.screens.base import Target, looks_only, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
+from ksi_tui.screens.folding import Folds
 from ksi_tui.screens.layouts import Layout, layout_for
 from ksi_tui.screens.overview_finding import FindsFromPanes
 from ksi_tui.screens.series import WINDOWS, WindowedScreen
 from ksi_tui.screens.targets import target_of
-from ksi_tui.widgets import header, rows
+from ksi_tui.widgets import fit, header, rows
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Span, Tone, line
@@ -46,6 +47,7 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         self._zoomed = False
         self._frozen_at: float | None = None
         self._notices: tuple[str, ...] = ()
+        self._folds = Folds()
 
     def compose(self) -> ComposeResult:
         clock = self.host.clock
@@ -164,7 +166,8 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         totals = snapshot.totals if snapshot else None
         who = self.host.ui.operator if self.host.recording is None else ""
         note = looks_only(self.host, long=width >= 120)
-        numbers = header.numbers_line(totals, who, width, note=note)
+        paused = snapshot.pauses_total if snapshot else 0
+        numbers = header.numbers_line(totals, who, width, note=note, paused=paused)
         self.query_one("#numbers", Bar).show(numbers)
         self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
         self.host.show_verdict(verdict)
@@ -174,7 +177,9 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         else:
             self._show_panes(snapshot)
         hidden = self._hidden()
-        self.query_one("#hidden", Bar).show(line(Span(f" {hidden}", Tone.DIM)))
+        self.query_one("#hidden", Bar).show(
+            line(Span(f" {fit.items(hidden, width - 2)}", Tone.DIM))
+        )
         self.show_footer()
 
     def _verdict(self) -> Verdict:
@@ -189,6 +194,9 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         fill.active(self._table("active"), snapshot, query.active_offset)
         fill.queues(self._table("queues"), snapshot, query.queue_offset)
         fill.locks(self._table("locks"), snapshot)
+        folded = self._folds.classes(snapshot.queues_total, snapshot.locks_total, self.host.clock())
+        for name, folds in folded.items():
+            self.set_class(folds and not self.has_class("tabs"), name)
         fill.providers(self._table("providers"), snapshot, fixed=not self.has_class("tabs"))
         pane = self.query_one("#tokens", TokenPane)
         live = self.window is WINDOWS[0]

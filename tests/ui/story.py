@@ -153,6 +153,9 @@ def night(**changes: Any) -> Snapshot:
         **{
             "attention": attention(),
             "attention_total": 4,
+            "verdict": dataclasses.replace(
+                quiet.verdict, short="openai open 4m12s, 29% waits, probe in 0:48"
+            ),
             "pauses": (
                 PauseView(
                     scope="session",
