@@ -36,9 +36,10 @@ from ksi_tui.lifetime import go_on_cleanly, run_dashboard
 from ksi_tui.pace import Pace
 from ksi_tui.read_only import ReadOnlyClient
 from ksi_tui.screens import later
-from ksi_tui.screens.base import KsiScreen, Recording
+from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.done import Done
 from ksi_tui.screens.event_log import EventLog
+from ksi_tui.screens.host import Recording
 from ksi_tui.screens.overview import Overview
 from ksi_tui.watch import WatchedClient
 from ksi_tui.widgets.clean import clean_block
