@@ -228,9 +228,9 @@ class KsiApp(App[int]):
 
         return IncidentDesk(self._settings)
 
-    async def save_bundle(self, wanted: Wanted) -> Saved:
-        """Write an incident bundle; raises BundleError when it cannot be."""
-        return await self._incidents.save(self.client, self.events.events(), wanted)
+    async def save_bundle(self, wanted: Wanted, tell: Callable[[str], None]) -> Saved:
+        """Write an incident bundle, telling how far it is; raises BundleError when it cannot."""
+        return await self._incidents.save(self.client, self.events.events(), wanted, tell)
 
     def action_save_bundle(self) -> None:
         """Ask what an incident bundle is to hold, and write it."""
@@ -247,9 +247,12 @@ class KsiApp(App[int]):
             self.screen.say("time is stepped through in a recording: ksi-tui open", Tone.WARN)
             return
         try:
-            self.recording.step(moments)
+            passed_over = self.recording.step(moments)
         except KsiError as error:
             self.screen.say(str(error), Tone.BAD)
+        else:
+            if passed_over:
+                self.screen.say(passed_over, Tone.WARN)
         self.screen.tick()
 
     def show_verdict(self, verdict: Verdict) -> None:
@@ -296,6 +299,8 @@ class KsiApp(App[int]):
 
     def _begin(self, wrong: Sequence[str]) -> None:
         """Start the engine; the first frame stands."""
+        if self.recording is not None and self.recording.passed_over:
+            wrong = [*wrong, self.recording.passed_over]
         if wrong and isinstance(self.screen, KsiScreen):
             self.screen.say(" · ".join(wrong), Tone.WARN)
         self._engine_task = asyncio.create_task(self._run_engine(), name="dashboard-engine")
@@ -372,7 +377,7 @@ class KsiApp(App[int]):
         """Quit; with work in flight ask first what becomes of it."""
         from ksi_tui.screens.ending import in_flight  # noqa: PLC0415 - after the first frame
 
-        work = in_flight(self.client)
+        work = in_flight(self.client) if self.recording is None else None
         if work is None:
             self.leave()
         elif not self._asked_to_quit:

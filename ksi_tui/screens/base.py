@@ -14,10 +14,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from ksi_tui.actions import BY_ID, Action, Group, Where, bindings, footer_actions, shown_key
+from ksi_tui.actions import (
+    BY_ID,
+    RIGHT,
+    Action,
+    Group,
+    Where,
+    bindings,
+    footer_actions,
+    kept_in_footer,
+    shown_key,
+)
 from ksi_tui.read_only import WHY
-from ksi_tui.widgets import fit
+from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
+from ksi_tui.widgets.header import READ_ONLY
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
@@ -35,7 +46,10 @@ if TYPE_CHECKING:
     from ksi_tui.ui_settings import Ui
 
 ERROR_LIMIT = 500
-_ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
+_ON_A_REQUEST = ("elsewhere", "edit", "edit_outside", "compare", "why")
+_ON_REQUESTS = ("cancel", "retry")
+_FOOTER_GAPS = 4
+"""A blank at either end of the footer, and two at least between its halves."""
 SAY_S = 6.0
 """How long a message stands in the footer, in seconds, unless a key is pressed before."""
 
@@ -48,8 +62,26 @@ class Recording(Protocol):
         """Which moment is shown, counted from 1, and how many there are."""
         ...
 
-    def step(self, frames: int) -> None:
-        """Go on by so many moments, back where negative; BundleError where one is damaged."""
+    @property
+    def day(self) -> str:
+        """The date of the shown moment, UTC."""
+        ...
+
+    @property
+    def records_at(self) -> float | None:
+        """Of when the records are (epoch seconds), where that is not the moment shown."""
+        ...
+
+    @property
+    def passed_over(self) -> str:
+        """In words which moments could not be shown at first; empty for none."""
+        ...
+
+    def step(self, frames: int) -> str:
+        """Go on by so many moments, back where negative; BundleError where all are damaged.
+
+        Returns in words what was passed over, since it is damaged; else nothing.
+        """
         ...
 
 
@@ -72,8 +104,8 @@ class Host(Protocol):
         """The prompts that were sent from here before."""
         ...
 
-    async def save_bundle(self, wanted: Wanted) -> Saved:
-        """Write an incident bundle; raises BundleError when it cannot be."""
+    async def save_bundle(self, wanted: Wanted, tell: Callable[[str], None]) -> Saved:
+        """Write an incident bundle, telling how far it is; raises BundleError when it cannot."""
         ...
 
     @property
@@ -125,6 +157,19 @@ def refusal(reply: Mapping[str, Any]) -> str | None:
     return clean(str(reply.get("error")), ERROR_LIMIT)
 
 
+def looks_only(host: Host, *, long: bool) -> str:
+    """Return what a header says where nothing can be changed from here: why; else nothing."""
+    recording = host.recording
+    if recording is None:
+        return READ_ONLY if host.ui.read_only else ""
+    at, of = recording.position
+    if not long:
+        return f"REC {at}/{of}"
+    told = f"RECORDED {recording.day}, {at} of {of}"
+    records = recording.records_at
+    return told if records is None else f"{told}; lists and records of {formats.clock(records)}"
+
+
 class KsiScreen(Screen[None]):
     """A full screen over one engine."""
 
@@ -174,19 +219,26 @@ class KsiScreen(Screen[None]):
         """Return whether an action does something here and now; decides the footer."""
         if action_id in ("step_back", "step_on"):
             return self.host.recording is not None
+        if action_id == "undo":
+            return self.host.done.last() is not None
+        target = self.target()
         if action_id in _ON_A_REQUEST:
-            target = self.target()
-            return target is not None and target.session_id is not None
+            return target is not None and target.request_id is not None
+        if action_id in _ON_REQUESTS:
+            named = target is not None and (target.request_id or target.session_id)
+            return bool(named or self.marked())
         return True
 
     def forbidden(self, action_id: str) -> bool:
         """Return whether an action may not be done here at all: it acts, and this only looks."""
-        return self.host.ui.read_only and BY_ID[action_id].group is Group.ACT
+        only_looks = self.host.ui.read_only or self.host.recording is not None
+        return only_looks and BY_ID[action_id].group is Group.ACT
 
     def allowed(self, action_id: str) -> bool:
         """Return whether an action may be done; where it may not, say why."""
         if self.forbidden(action_id):
-            self.say(f"{BY_ID[action_id].label} is off: {WHY}", Tone.WARN)
+            why = WHY if self.host.recording is None else "this is a recording"
+            self.say(f"{BY_ID[action_id].label} is off: {why}", Tone.WARN)
             return False
         return True
 
@@ -221,7 +273,10 @@ class KsiScreen(Screen[None]):
         if self._said is not None and self.host.clock() > self._said_until:
             self._said = None
         shown = self._said or footer_line(
-            footer_actions(self.WHERE, self._offered), self.host.ui.keymap, self.app.size.width
+            footer_actions(self.WHERE, self._offered),
+            self.host.ui.keymap,
+            self.app.size.width,
+            kept=kept_in_footer(self.WHERE),
         )
         self.query_one("#footer", Bar).show(shown)
 
@@ -277,22 +332,48 @@ def screen_bindings(where: Where) -> list[BindingType]:
 
 
 def footer_line(
-    actions: Sequence[Action], keymap: Mapping[str, str], width: int, *, right_from: int = 90
+    actions: Sequence[Action],
+    keymap: Mapping[str, str],
+    width: int,
+    *,
+    kept: frozenset[str] = frozenset(),
 ) -> Line:
-    """Return the keys that work here; where they don't fit, the last of the left go first."""
-    left = tuple((shown_key(a, keymap), a.label) for a in actions if a.footer < right_from)
-    right = tuple((shown_key(a, keymap), a.label) for a in actions if a.footer >= right_from)
+    """Return the keys that work here; where they don't fit, the last that are not `kept` go first.
+
+    Then all but the first of the right end, which help lists, and at last those that are kept.
+    """
+    hints = [(shown_key(a, keymap), a) for a in actions]
+    left = tuple((k, a.label, a.id in kept) for k, a in hints if k and a.footer < RIGHT)
+    right = tuple((k, a.label) for k, a in hints if k and a.footer >= RIGHT)
     return _fitted(left, right, width)
 
 
 @lru_cache(maxsize=64)  # measured: composing the same footer 10 times a second was 0.7 % of a core
 def _fitted(
-    left: tuple[tuple[str, str], ...], right: tuple[tuple[str, str], ...], width: int
+    left: tuple[tuple[str, str, bool], ...], right: tuple[tuple[str, str], ...], width: int
 ) -> Line:
-    ending = Line((*key_hints(*right).spans, Span(" ")))
-    while left and fit.width_of(key_hints(*left)) + fit.width_of(ending) + 3 > width:
-        left = left[:-1]
-    return fit.both_ends(Line((Span(" "), *key_hints(*left).spans)), ending, width)
+    shown, ends = list(left), list(right)
+    while shown and not _fits(shown, ends, width):
+        spare = [hint for hint in shown if not hint[2]]
+        if spare:
+            shown.remove(spare[-1])
+        elif len(ends) > 1:
+            ends.pop()
+        else:
+            shown.pop()
+    ending = Line((*key_hints(*ends).spans, Span(" ")))
+    return fit.both_ends(Line((Span(" "), *_hints(shown).spans)), ending, width)
+
+
+def _fits(
+    left: Sequence[tuple[str, str, bool]], right: Sequence[tuple[str, str]], width: int
+) -> bool:
+    used = fit.width_of(_hints(left)) + fit.width_of(key_hints(*right))
+    return used + _FOOTER_GAPS <= width
+
+
+def _hints(hints: Sequence[tuple[str, str, bool]]) -> Line:
+    return key_hints(*((key, label) for key, label, _ in hints))
 
 
 def key_hints(*pairs: tuple[str, str]) -> Line:

@@ -71,9 +71,11 @@ class ComposingScreen(NavigatingScreen):
         else:
             self._write(replace(draft, prompt=edited.text))
 
-    def _after_submit(self, request_id: str | None) -> None:
-        if request_id is not None:
-            self.open_request(request_id)
+    def _after_submit(self, answer: str | Plan | None) -> None:
+        if isinstance(answer, str):
+            self.open_request(answer)
+        else:
+            self._after_setup(answer)
 
     def _compare(self, draft: Draft) -> None:
         self.app.push_screen(later.compare_setup(draft), self._after_setup)

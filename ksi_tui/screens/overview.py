@@ -11,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from ksi_tui.actions import Where
 from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.attending import ATTENTION, Attends
-from ksi_tui.screens.base import Target, screen_bindings
+from ksi_tui.screens.base import Target, looks_only, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.folding import Folds
 from ksi_tui.screens.layouts import Layout, layout_for
@@ -164,11 +164,10 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         name = self.host.display_name
         self.query_one("#verdict", Bar).show(header.verdict_line(name, verdict, at, width))
         totals = snapshot.totals if snapshot else None
-        ui = self.host.ui
+        who = self.host.ui.operator if self.host.recording is None else ""
+        note = looks_only(self.host, long=width >= 120)
         paused = snapshot.pauses_total if snapshot else 0
-        numbers = header.numbers_line(
-            totals, ui.operator, width, read_only=ui.read_only, paused=paused
-        )
+        numbers = header.numbers_line(totals, who, width, note=note, paused=paused)
         self.query_one("#numbers", Bar).show(numbers)
         self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
         self.host.show_verdict(verdict)
@@ -241,7 +240,7 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now."""
         if action_id == "open":
-            return self.target() is not None or self.attends
+            return self.target() is not None or self.opens_attention(self._snapshot)
         if action_id == "attention":
             return self.attention_table.total > 0
         if action_id == "force_lock":
@@ -249,8 +248,10 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         if action_id in ("probe", "force_circuit"):
             target = self.target()
             return target is not None and target.provider is not None and not target.request_id
-        if action_id == "undo":
-            return self.host.done.last() is not None
+        if action_id in ("pause", "copy"):
+            return self.target() is not None
+        if action_id == "palette":
+            return self.target() is None
         if action_id in ("demo", "providers"):
             return self._snapshot is not None and self._snapshot.simulated_only
         return super().applies(action_id)

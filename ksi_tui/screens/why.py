@@ -13,6 +13,7 @@ from ksi_tui.screens.base import KsiScreen, screen_bindings
 from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.why_frees import DEEDS, Frees
 from ksi_tui.widgets import chain, formats
+from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane, TextPane
 from ksi_tui.widgets.rows import name_of
@@ -150,6 +151,8 @@ class WhyScreen(Frees):
     def _show_ended(self) -> None:
         reading = self._snapshot is None
         text = "reading…" if reading else f"{name_of(self.request_id)} waits no more: it has ended"
+        if self.live is not None:  # in a recording: only the last moment has them
+            text = f"{clean(self.live.why, 200)}; the chain of this moment was not recorded"
         self.query_one("#head", Bar).show(line(f" {text}"))
         more = "" if reading else "enter opens it · esc goes back"
         self.query_one("#chain", TextPane).show([line(text), line(more)])

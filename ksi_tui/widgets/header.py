@@ -73,20 +73,19 @@ def crumbs_line(name: str, crumbs: str, at: float | None, width: int, note: str 
 
 
 def numbers_line(
-    totals: Totals | None,
-    operator: str,
-    width: int,
-    *,
-    read_only: bool = False,
-    paused: int = 0,
+    totals: Totals | None, operator: str, width: int, *, note: str = "", paused: int = 0
 ) -> Line:
-    """Return line 2: the numbers, how much is paused, who is at the keys, and what those may."""
+    """Return line 2: the numbers, how much is paused, who is at the keys, and what those may.
+
+    `note` says that they only look; without one they operate.
+    """
     name = clean(operator, 20)
-    who = line(Span(f"{READ_ONLY} " if read_only else "", Tone.WARN), Span(f"{name} ", Tone.DIM))
+    noted = Span(f"{clean(note, 80)} " if note else "", Tone.WARN)
+    who = line(noted, Span(f"{name} " if name else "", Tone.DIM))
     if totals is None:
         return fit.both_ends(line(""), line(Span("you: ", Tone.DIM), *who.spans), width)
     wide = _numbers(totals, paused, long=True)
-    may = who if read_only else line(Span(f"{name} (operate) ", Tone.DIM))
+    may = who if note else line(Span(f"{name} (operate) ", Tone.DIM))
     if fit.width_of(wide) + fit.width_of(may) + 2 <= width:
         return fit.both_ends(wide, may, width)
     return fit.both_ends(_numbers(totals, paused, long=False), who, width)

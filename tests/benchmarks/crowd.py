@@ -68,6 +68,7 @@ def _cpu_s() -> float:
 
 
 async def _watched(out: Path) -> int:
+    from ksi_tui import collector
     from ksi_tui.app import KsiApp, run_dashboard
     from ksi_tui.config import Config
 
@@ -84,6 +85,7 @@ async def _watched(out: Path) -> int:
             ],
         }
     )
+    collector.calm()  # as the command does
     tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
