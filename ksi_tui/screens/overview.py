@@ -128,7 +128,7 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
 
     @on(events.Click, "#tabs")
     def _tab_clicked(self, event: events.Click) -> None:
-        number = header.tab_at(header.tabs_line(self._snapshot, self._chosen), event.x - 1)
+        number = header.tab_at(header.tabs_line(self._snapshot, self._chosen), event.x)
         if number is not None:
             self.action_pane(number)
 

@@ -46,8 +46,12 @@ class WhyScreen(Frees):
         """The word, after the request where that is not on the way here."""
         name, stack = name_of(self.request_id), self.app.screen_stack
         below = stack[: stack.index(self)] if self in stack else []
-        named = any(isinstance(each, KsiScreen) and each.crumb == name for each in below)
-        return "why" if named else f"{name} > why"
+        named = any(isinstance(s, KsiScreen) and s.crumb.split(" > ")[-1] == name for s in below)
+        if named:
+            return "why"
+        session = self._session_of(self.request_id)
+        own = session is None or session == self.request_id
+        return f"{name} > why" if own else f"{name_of(session)} > {name} > why"
 
     def compose_body(self) -> ComposeResult:
         clock = self.host.clock

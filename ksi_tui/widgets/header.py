@@ -136,7 +136,7 @@ def tabs_line(snapshot: Snapshot | None, chosen: int) -> Line:
 
 def numbered_tabs(tabs: Sequence[tuple[str, str]], chosen: int) -> Line:
     """Return numbered tabs, the chosen one in brackets; `chosen` counts from 1."""
-    spans: list[Span] = []
+    spans = [Span(" ")]
     for number, (name, note) in enumerate(tabs, start=1):
         text = " ".join(part for part in (str(number), name, note) if part)
         if number == chosen:
@@ -149,10 +149,10 @@ def numbered_tabs(tabs: Sequence[tuple[str, str]], chosen: int) -> Line:
 def tab_at(shown: Line, x: int) -> int | None:
     """Return the number of the tab at cell `x`, or None."""
     start = 0
-    for number, span in enumerate(shown.spans, start=1):
+    for number, span in enumerate(shown.spans):
         start += fit.width_of(line(span))
         if x < start:
-            return number
+            return number or None
     return None
 
 

@@ -1,4 +1,4 @@
-"""What the pictures promise of the overview: the story stands on it whole, at both sizes."""
+"""What the pictures promise: the story stands on the screens whole, at both sizes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import dataclasses
 
 import pytest
 
+from ksi_tui.engine.views import Root
+from ksi_tui.screens import later
 from ksi_tui.screens.folding import CALM_S
 from tests.ui.harness import SMALL, WIDE, dashboard
 from tests.ui.scripted import ScriptedClient, active, busy, first_start, queue
-from tests.ui.story import night
+from tests.ui.story import Night, chain, night, waiting
 
 
 def _line(screen: str, text: str) -> str:
@@ -99,3 +101,41 @@ async def test_one_pane_under_tabs_never_folds() -> None:
     async with dashboard(ScriptedClient(first_start()), SMALL) as hand:
         await hand.press("4")
         await hand.sees("┌─ 4 Locks ─", "√ nobody holds a session")
+
+
+# --- the why chain and one request ------------------------------------------------------------
+
+
+async def test_small_what_moves_by_itself_is_told_of_each_in_two_words() -> None:
+    async with dashboard(Night(), SMALL) as hand:
+        hand.app.push_screen(later.why_screen("r-93"))
+        await hand.sees(
+            "│ 0:09 cooldown ends (r-77) · 0:41 lock expires (r-81) · 0:48 probe (r-77) ",
+            "overview > acme-42 > r-93 > why",
+        )
+
+
+async def test_a_long_root_cause_leaves_room_for_when_it_moves() -> None:
+    long = dataclasses.replace(waiting(), chain=dataclasses.replace(chain(), root=_long_root()))
+    client = Night()
+    client.lives["r-93"] = long
+    async with dashboard(client, WIDE) as hand:
+        hand.app.push_screen(later.why_screen("r-93"))
+        await hand.sees(
+            "forced open by op1 until…. Moves by itself in about 0:09.", "62 on the same root"
+        )
+
+
+def _long_root() -> Root:
+    text = "openai forced open by op1 until 03:42: the vendor's status page says so, ticket 8841"
+    return Root(kind="circuit", target="openai", until=None, certain=True, text=text)
+
+
+async def test_a_click_chooses_the_tab_under_it() -> None:
+    async with dashboard(Night(), SMALL) as hand:
+        await hand.sees("[2 Active 31]")
+        tabs = _line(hand.screen, "[2 Active 31]")
+        for number, name in ((3, "3 Providers"), (1, "1 Queues"), (2, "2 Active 31")):
+            await hand.pilot.click("#tabs", offset=(tabs.index(name), 0))
+            await hand.sees(f"[{number} ")
+            tabs = _line(hand.screen, f"[{number} ")
