@@ -1,13 +1,17 @@
-"""What all tests share: files in memory, property tests untimed, and nobody's own files touched."""
+"""What all tests share: quick files and databases, untimed property tests, nobody's own files."""
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from ksi_tui.engine.store import migrations
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -32,3 +36,32 @@ def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         yield
+
+
+_migrate = migrations.migrate
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_databases_are_copies() -> Iterator[None]:
+    """Run the migrations once for all new databases: they take longer than most tests of those."""
+    with (
+        closing(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)) as new,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        _migrate(new, 0)
+        newest = migrations.latest()
+
+        def migrate(connection: sqlite3.Connection, version: int) -> None:
+            if version == 0 and migrations.latest() == newest:
+                new.backup(connection)
+                version = newest
+            _migrate(connection, version)
+
+        patch.setattr(migrations, "migrate", migrate)
+        yield
+
+
+@pytest.fixture
+def own_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test of the migrations have them as they are."""
+    monkeypatch.setattr(migrations, "migrate", _migrate)
