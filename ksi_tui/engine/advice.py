@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from ksi_tui.engine.states import AttentionKind, CircuitLook, Phase
 
+__all__ = ["AttentionKind"]  # beside all that is defined here
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionView:

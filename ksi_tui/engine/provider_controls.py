@@ -10,6 +10,7 @@ import asyncio
 from typing import Any
 
 from ksi_tui.engine import events
+from ksi_tui.engine.actions_taken import taken
 from ksi_tui.engine.circuit import CircuitStatus
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.control_payloads import AddProvider, ForceCircuit, Probe, ResetCircuit
@@ -21,7 +22,7 @@ from ksi_tui.engine.models import Action
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.replies import Replies
-from ksi_tui.engine.store.base import ActionTaken, ProviderSaved
+from ksi_tui.engine.store.base import ProviderSaved
 
 
 class ProviderControls:
@@ -96,7 +97,7 @@ class ProviderControls:
             detail=detail,
         )
         saved = [ProviderSaved(provider=n, state=s) for n, s in core.providers.dirty()]
-        return core.store.write(*saved, ActionTaken(action=action))
+        return core.store.write(*saved, taken(core, action))
 
     def _let_go(self) -> None:
         """Ask again for everybody who waits."""

@@ -53,14 +53,6 @@ class Level(StrEnum):
     STALE = "STALE"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """How the engine is, and the one cause of it."""
-
-    level: Level
-    cause: str
-
-
 class AttentionKind(StrEnum):
     """What a row of Attention tells of."""
 
@@ -72,3 +64,12 @@ class AttentionKind(StrEnum):
     LOCK = "lock"
     WORKER = "worker"
     FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How the engine is, and the one cause of it; `short` is that for little room, or empty."""
+
+    level: Level
+    cause: str
+    short: str = ""

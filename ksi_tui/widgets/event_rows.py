@@ -86,6 +86,8 @@ def entry_of(key: str, at: float, name: str, data: Mapping[str, Any]) -> Entry:
                 short[each] = value if len(value) <= TEXT_CHARS else value[:TEXT_CHARS]
         elif isinstance(value, _PLAIN):
             short[each] = value
+        elif each == "requests" and isinstance(value, list):
+            short[each] = ", ".join(map(str, value))[:TEXT_CHARS]
     if "result" in data:
         short |= _of_result(data["result"])
     session_id, provider = short.get("session_id"), short.get("provider")
