@@ -198,6 +198,7 @@ LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "first_frame_bare": screen.first_frame_bare,
     "idle": crowd.idle,
     "crowd": crowd.crowd,
+    "crowd_unseen": crowd.crowd_unseen,
     "stall_start": screen.stall_start,
     "stall_streams": screen.stall_streams,
     "durable_null": durable_null,
