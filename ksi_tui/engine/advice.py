@@ -7,22 +7,10 @@ raw. What they say is worked out in `attention` and `why`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-from ksi_tui.engine.states import CircuitLook, Phase
+from ksi_tui.engine.states import AttentionKind, CircuitLook, Phase
 
-
-class AttentionKind(StrEnum):
-    """What a row of Attention tells of."""
-
-    CIRCUIT = "circuit"
-    WAIT = "wait"
-    NO_TOKEN = "no_token"
-    FAILURE = "failure"
-    PAUSE = "pause"
-    LOCK = "lock"
-    WORKER = "worker"
-    FAULT = "fault"
+__all__ = ["AttentionKind"]  # beside all that is defined here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

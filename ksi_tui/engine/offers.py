@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ksi_tui.engine.candidates import Candidate
@@ -216,9 +217,12 @@ class Offers:
 
 def _settings_alone(entry: Entry) -> list[dict[str, Any]]:
     """Return what the settings tell of a provider's models; simulated ones are known."""
-    if entry.settings.kind == "simulated":
-        return [{"model": name} for name in SIMULATED_MODELS if entry.serves(name)]
-    return [{"model": pattern} for pattern in entry.settings.models]
+    patterns = entry.settings.models
+    if entry.settings.kind != "simulated":
+        return [{"model": pattern} for pattern in patterns]
+    own = [name for name in SIMULATED_MODELS if entry.serves(name)]
+    others = [p for p in patterns if not any(fnmatchcase(name, p) for name in own)]
+    return [{"model": name} for name in (*own, *others)]
 
 
 def _is_pattern(name: str) -> bool:

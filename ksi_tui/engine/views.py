@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ksi_tui.engine.advice import AttentionKind, AttentionView, Remedy, SameRoot
+from ksi_tui.engine.advice import AttentionView, Remedy, SameRoot
 from ksi_tui.engine.models import Cause
-from ksi_tui.engine.states import CircuitLook, Level, Phase, Verdict
+from ksi_tui.engine.states import AttentionKind, CircuitLook, Level, Phase, Verdict
 
 __all__ = [
     "AttentionKind",

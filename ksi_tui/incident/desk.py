@@ -7,6 +7,7 @@ from typing import Any
 
 from ksi_tui.client import EngineClient, Event
 from ksi_tui.incident.errors import BundleError
+from ksi_tui.incident.gather import Tell
 from ksi_tui.incident.recorder import QUERY, Recorder
 from ksi_tui.incident.save import Saved, Wanted, save_bundle
 
@@ -24,9 +25,12 @@ class IncidentDesk:
             self._recorder.record(client.snapshot(QUERY), now)
 
     async def save(
-        self, client: EngineClient | None, events: Sequence[Event], wanted: Wanted
+        self, client: EngineClient | None, events: Sequence[Event], wanted: Wanted, tell: Tell
     ) -> Saved:
-        """Write the bundle that is wanted; raises BundleError when it cannot be."""
+        """Write the bundle that is wanted; raises BundleError when it cannot be.
+
+        `tell` hears how far it is.
+        """
         if client is None:
             raise BundleError("there is no engine to ask")
-        return await save_bundle(client, self._recorder, events, self._settings(), wanted)
+        return await save_bundle(client, self._recorder, events, self._settings(), wanted, tell)

@@ -22,7 +22,12 @@ KEPT_S = 3600.0
 MOST_BYTES = 16_000_000
 """What all frames together may take; over it the oldest go first."""
 QUERY = SnapshotQuery(
-    active_limit=200, queue_limit=200, lock_limit=200, pause_limit=200, trend_points=180
+    active_limit=200,
+    queue_limit=200,
+    lock_limit=200,
+    pause_limit=200,
+    attention_limit=50,
+    trend_points=180,
 )
 """What a frame shows."""
 
@@ -58,10 +63,13 @@ class Recorder:
         return len(self._frames)
 
     def since(self, at: float) -> Iterator[dict[str, Any]]:
-        """Yield the frames from `at` (epoch seconds) on, oldest first, as plain JSON."""
-        for taken, packed in list(self._frames):
-            if taken >= at:
-                yield json.loads(zlib.decompress(packed))
+        """Yield the frames from `at` (epoch seconds) on, oldest first, as plain JSON.
+
+        Which these are is settled at once; each is unpacked when it is asked for, by whom and
+        in which thread ever.
+        """
+        wanted = [packed for taken, packed in self._frames if taken >= at]
+        return (json.loads(zlib.decompress(packed)) for packed in wanted)
 
 
 def snapshot_of(frame: Any, where: str) -> Snapshot:

@@ -179,7 +179,7 @@ class CompareScreen(SubScreen):
     @on(events.Click, "#tabs")
     def _tab_clicked(self, event: events.Click) -> None:
         names = [(name_of(model), "") for model in self._plan.models]
-        number = header.tab_at(header.numbered_tabs(names, self._column + 1), event.x - 1)
+        number = header.tab_at(header.numbered_tabs(names, self._column + 1), event.x)
         if number is not None:
             self._choose(number - 1)
 

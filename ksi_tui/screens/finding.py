@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from textual.widget import Widget
 
 from ksi_tui.screens import later
-from ksi_tui.screens.base import KsiScreen, ask, key_hints, refusal
+from ksi_tui.screens.base import KsiScreen
+from ksi_tui.screens.footer import key_hints
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.screens.navigating import NavigatingScreen
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone

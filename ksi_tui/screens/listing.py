@@ -17,8 +17,8 @@ from ksi_tui.client import SnapshotQuery
 from ksi_tui.engine.errors import FilterError
 from ksi_tui.engine.views import Live
 from ksi_tui.screens import listed
-from ksi_tui.screens.base import ERROR_LIMIT, ask
 from ksi_tui.screens.finding import Finding
+from ksi_tui.screens.host import ERROR_LIMIT, ask
 from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.search import QUIET_S, REFRESH_S, Page, Query, Search
 from ksi_tui.screens.sub import SubScreen

@@ -12,9 +12,10 @@ from textual.containers import Horizontal
 
 from ksi_tui.actions import Where
 from ksi_tui.engine.views import Live, Phase
-from ksi_tui.screens.base import Target, refusal, screen_bindings
+from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.command_line import command_of
 from ksi_tui.screens.copying import Copyable, CopyMenu
+from ksi_tui.screens.host import refusal
 from ksi_tui.screens.kept import Kept
 from ksi_tui.screens.reads import Reads, only_live
 from ksi_tui.screens.report import summary, texts, timeline, usage

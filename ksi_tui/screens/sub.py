@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 
 from ksi_tui.screens import empty
 from ksi_tui.screens.deeds import ActingScreen
+from ksi_tui.screens.host import looks_only
 from ksi_tui.screens.layouts import Layout, layout_for
 from ksi_tui.widgets import header
 from ksi_tui.widgets.lines import Bar
@@ -85,8 +86,7 @@ class SubScreen(ActingScreen):
         note = "frozen, f goes on" if self.frozen else ""
         if self.host.stale_s is not None and not self.frozen:
             note = f"STALE {header.stale_text(self.host.stale_s)}"
-        if self.host.ui.read_only:
-            note = f"{header.READ_ONLY}  {note}".rstrip()
+        note = f"{looks_only(self.host, long=self.size.width >= 120)}  {note}".strip()
         shown = header.crumbs_line(
             self.host.display_name, self.crumbs(), self.at, self.size.width, note
         )

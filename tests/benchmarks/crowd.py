@@ -27,6 +27,8 @@ EVENTS_PER_S = 1_000
 BEATS_PER_S = 50
 WATCHED_S = 20.0
 SETTLED_S = 5.0
+FILLED_S = 15.0
+"""By then every bounded buffer is full (the event log holds 10,000)."""
 _BATCH = 1_000
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
 
@@ -66,6 +68,7 @@ def _cpu_s() -> float:
 
 
 async def _watched(out: Path) -> int:
+    from ksi_tui import collector
     from ksi_tui.app import KsiApp, run_dashboard
     from ksi_tui.config import Config
 
@@ -82,6 +85,7 @@ async def _watched(out: Path) -> int:
             ],
         }
     )
+    collector.calm()  # as the command does
     tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -106,7 +110,7 @@ async def _load(engine: Any, out: Path) -> None:
             raise RuntimeError(reply["error"])
     late = Lateness()
     feeding = asyncio.create_task(_feed(engine), name="feed")
-    await asyncio.sleep(SETTLED_S)
+    await asyncio.sleep(FILLED_S)
     cpu_s, rss_mb, began = _cpu_s(), _rss_mb(), time.monotonic()
     await late.watch(WATCHED_S)
     watched_s = time.monotonic() - began

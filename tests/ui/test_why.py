@@ -150,7 +150,9 @@ async def on_why(hand: Hand) -> WhyScreen:
 async def test_the_whole_picture_where_there_is_room() -> None:
     async with dashboard(client(story()), WIDE) as hand:
         await on_why(hand)
-        await hand.sees("overview > r-93 > why", "r-93 has waited 3m10s. Root cause: openai open")
+        await hand.sees(
+            "overview > acme-42 > r-93 > why", "r-93 has waited 3m10s. Root cause: openai open"
+        )
         await hand.sees("Moves by itself in about 0:41", "3 wait here, 62 on the same root")
         rows = hand.screen.splitlines()
         at = {

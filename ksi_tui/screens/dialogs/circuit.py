@@ -9,13 +9,13 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
 
-from ksi_tui.screens.base import ask, refusal
 from ksi_tui.screens.dialog import Choice, Sheet
 from ksi_tui.screens.dialogs import moment
 from ksi_tui.screens.dialogs.confirm import Confirm
 from ksi_tui.screens.dialogs.routes import moves
 from ksi_tui.screens.dialogs.stakes import named
 from ksi_tui.screens.done import Step
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of

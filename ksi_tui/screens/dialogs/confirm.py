@@ -15,8 +15,9 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from ksi_tui.client import SnapshotQuery
-from ksi_tui.screens.base import KsiScreen, key_hints
+from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.dialog import REASON_LIMIT, Act, Answer, Dialog, Sheet
+from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar

@@ -12,11 +12,12 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from ksi_tui.screens.base import Target, ask, refusal
+from ksi_tui.screens.base import Target
 from ksi_tui.screens.dialog import Sheet
 from ksi_tui.screens.dialogs.confirm import Confirm
 from ksi_tui.screens.dialogs.routes import Candidate, circuit_of, serving
 from ksi_tui.screens.dialogs.stakes import named
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Line, Span, Tone, line

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ksi_tui.client import SnapshotQuery
-from ksi_tui.screens.base import ask, refusal
 from ksi_tui.screens.dialogs import moment
 from ksi_tui.screens.dialogs.confirm import Confirm
 from ksi_tui.screens.dialogs.stakes import many, named
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of

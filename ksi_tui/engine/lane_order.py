@@ -1,0 +1,56 @@
+"""The order of the session list: those in which something waits, oldest head first.
+
+Worked out a slice at a snapshot where there are many sessions, so that none of the snapshots
+costs what there is: sorting 10,000 sessions takes 3.5 ms at once. Which rows are shown, and what
+they say, is `snapshots`'.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+
+from ksi_tui.engine.queue_manager import Lane, QueueManager
+
+EVERY_S = 1.0
+"""How often the order is worked out anew."""
+AT_ONCE = 1000
+"""So many sessions are looked at in one go, more of them where there are many more."""
+_MOST_SLICES = 20
+_SMALL = 200
+"""With fewer sessions the order is worked out anew whenever their number has changed."""
+_LATE_S = 5.0
+"""An order that is older, since nobody has asked for long, is worked out at once."""
+
+_AGE = itemgetter(0)
+
+
+class LaneOrder:
+    """Keeps the order of a queue's sessions."""
+
+    def __init__(self, queue: QueueManager) -> None:
+        self._queue = queue
+        self._lanes: list[Lane] = []
+        self._at = float("-inf")
+        self._count = -1
+        self._todo: list[Lane] = []
+        self._aged: list[tuple[float, Lane]] = []
+
+    def lanes(self, now: float) -> list[Lane]:
+        """Return the sessions in order; the last of them may hold nothing any more."""
+        count = self._queue.session_count
+        small = count < _SMALL and count != self._count
+        late = not 0 <= now - self._at < _LATE_S
+        if not self._todo and (small or not 0 <= now - self._at < EVERY_S):
+            self._todo, self._aged = list(self._queue.lanes()), []
+        if self._todo:
+            self._look(len(self._todo) if small or late else max(AT_ONCE, count // _MOST_SLICES))
+            if not self._todo:
+                self._aged.sort(key=_AGE)
+                self._lanes = [lane for _, lane in self._aged]
+                self._aged, self._at, self._count = [], now, count
+        return self._lanes
+
+    def _look(self, many: int) -> None:
+        """Look at so many of the sessions that are still to be looked at."""
+        looked, self._todo = self._todo[:many], self._todo[many:]
+        self._aged += [(lane.waiting[0].queued_at, lane) for lane in looked if lane.waiting]
