@@ -55,7 +55,7 @@ async def play(user: User) -> AsyncIterator[str]:
     await user.sees("Receipt", "1 of 1 stopped", "× cancelled", "confirmed", "41 tok")
     yield STOPS
 
-    await user.sees('Recorded as', 'by op1: "ticket 8841, customer asked"', "y copy for the ticket")
+    await user.sees("Recorded as", 'by op1: "ticket 8841, customer asked"', "y copy for the ticket")
     yield RECEIPT
 
     await user.press("y")

@@ -116,7 +116,9 @@ class Player:
         await self.begins()
 
 
-async def plays(scene: Scene, folder: Path, size: tuple[int, int], checks: Mapping[str, Check]) -> None:
+async def plays(
+    scene: Scene, folder: Path, size: tuple[int, int], checks: Mapping[str, Check]
+) -> None:
     """Play a scene; after a step the engine holds what its check says."""
     await story.prepare(folder)
     player, done = Player(folder, size), set()

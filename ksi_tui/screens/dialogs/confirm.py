@@ -206,15 +206,19 @@ class Confirm(Page[Answer], Generic[Answer]):
         return self.query_one("#reason", Input).value.strip() or None
 
     def on_key(self, event: events.Key) -> None:
-        """Take what is typed on a button as the reason: that is what one writes here."""
-        typed = event.character if event.is_printable else None
-        taken = not typed or not typed.strip() or event.key in self._bindings.key_to_bindings
-        if self.REASONED and typed and not taken and isinstance(self.focused, Act):
+        """Take what is typed on a button as the reason: that is what one writes here.
+
+        What comes here while the field has the keys was typed before it had them.
+        """
+        if not self.REASONED or not event.is_printable or not event.character:
+            return
+        field, on_button = self.query_one("#reason", Input), isinstance(self.focused, Act)
+        begins = event.character.strip() and event.key not in self._bindings.key_to_bindings
+        if self.focused is field or (on_button and begins):
             event.stop()
             event.prevent_default()
-            field = self.query_one("#reason", Input)
             self.set_focus(field)
-            field.insert_text_at_cursor(typed)
+            field.insert_text_at_cursor(event.character)
 
     @on(Choice.Entered)
     @on(Input.Submitted)
