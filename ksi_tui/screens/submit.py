@@ -183,6 +183,7 @@ class SubmitScreen(LookingForm):
 
     @on(Prompt.Sent)
     @on(Input.Submitted)
+    @on(Choice.Entered)
     def _enter(self) -> None:
         self._send_once()
 
