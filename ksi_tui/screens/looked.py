@@ -7,11 +7,11 @@ are, the screen of one request at that one. Leaf module.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ksi_tui.engine.advice import LookedAt
-
 if TYPE_CHECKING:
+    from ksi_tui.engine.advice import LookedAt
     from ksi_tui.engine.views import Snapshot, Totals
 
 MOST_SINGLE = 1_000
@@ -24,23 +24,29 @@ class Looked:
     """Remembers what was looked at; says what is left as new."""
 
     def __init__(self) -> None:
-        self.at = LookedAt()
         self._all = self._single = 0
         self._since: float | None = None
+
+    @cached_property
+    def at(self) -> LookedAt:
+        """What was looked at, as a snapshot is asked for."""
+        from ksi_tui.engine.advice import LookedAt  # noqa: PLC0415 - after the first frame
+
+        return LookedAt()
 
     def at_all(self, snapshot: Snapshot) -> None:
         """Note that all failures of this moment are on the screen."""
         failed = snapshot.totals.failed_new
         if failed != self._all or self._single:
-            self.at, self._all, self._single = LookedAt(until=snapshot.at), failed, 0
+            self.at = replace(self.at, until=snapshot.at, single={})
+            self._all, self._single = failed, 0
 
     def at_one(self, request_id: str, failed_at: float) -> None:
         """Note that the failure of one request, at this time (epoch seconds), is on the screen."""
         known = self.at.single
         if self.at.has(request_id, failed_at) or len(known) >= MOST_SINGLE:
             return
-        single = {**known, request_id: failed_at + _ROUNDED_S}
-        self.at = replace(self.at, single=single)
+        self.at = replace(self.at, single={**known, request_id: failed_at + _ROUNDED_S})
         if self._since is not None and failed_at >= self._since:  # else it is not counted as new
             self._single += 1
 
