@@ -20,6 +20,7 @@ from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.done import Done
 from ksi_tui.screens.event_log import EventLog
 from ksi_tui.screens.host import Recording
+from ksi_tui.screens.looked import Looked
 from ksi_tui.widgets.spans import Tone
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class KeepingApp(App[int]):
         self.client: EngineClient | None = None
         self.draft: Draft | None = None
         self.done = Done(clock)
+        self.looked = Looked()
         self.events = EventLog()
         self.handed_over = False
         self._filters_file = filters_file

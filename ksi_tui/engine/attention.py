@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
+from ksi_tui.engine.advice import LookedAt
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.clock import time_of_day
 from ksi_tui.engine.core import RECENT_ENDED, Core
@@ -72,10 +73,14 @@ class Attention:
         self._fresh = Freshness(core)
         self._made: list[tuple[float | None, AttentionView]] = []
         self._asked = self._total = 0
+        self._looked_at = LookedAt()
 
-    def rows(self, limit: int, now: float) -> tuple[tuple[AttentionView, ...], int]:
+    def rows(
+        self, limit: int, now: float, looked_at: LookedAt
+    ) -> tuple[tuple[AttentionView, ...], int]:
         """Return up to `limit` rows, worst first, and how many there are."""
-        if self._fresh.over(now) or limit > self._asked:
+        if self._fresh.over(now) or limit > self._asked or looked_at != self._looked_at:
+            self._looked_at = looked_at
             rows = sorted(self._all(now), key=lambda row: row.order)
             self._asked, self._total = max(limit, LEAST_MADE), len(rows)
             self._made = [(row.since, row.made()) for row in rows[: self._asked]]
@@ -309,7 +314,8 @@ class Attention:
         recent = self._core.recent_failed
         kinds: dict[str, list[Ended]] = {}
         for each in recent:
-            if now - each.at < NEW_S:
+            known = self._looked_at.has(each.view.request_id, each.at)
+            if now - each.at < NEW_S and not known:
                 kinds.setdefault(each.view.why.partition(":")[0], []).append(each)
         for failed in kinds.values():
             newest, many = failed[-1], len(failed) > 1

@@ -73,7 +73,9 @@ class Snapshots:
         locks = nsmallest(query.lock_limit, self._core.locks, key=attrgetter("expires_at"))
         pauses = self._core.pauses
         holders = self._holders.again(anew=self._fresh.over(now))
-        attention, attention_total = self._attention.rows(query.attention_limit, now)
+        attention, attention_total = self._attention.rows(
+            query.attention_limit, now, query.looked_at
+        )
         return Snapshot(
             at=now,
             verdict=self._verdicts.verdict(now),

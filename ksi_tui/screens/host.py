@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ksi_tui.screens.done import Done
     from ksi_tui.screens.draft import Draft
     from ksi_tui.screens.event_log import EventLog
+    from ksi_tui.screens.looked import Looked
     from ksi_tui.ui_settings import Ui
 
 ERROR_LIMIT = 500
@@ -71,6 +72,7 @@ class Host(Protocol):
     recording: Recording | None
     events: EventLog
     done: Done
+    looked: Looked
 
     @property
     def past(self) -> PastPrompts:
