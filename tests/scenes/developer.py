@@ -1,4 +1,4 @@
-"""The developer: a prompt, what became of it, the same again with one word changed, and compared."""
+"""The developer: a prompt, what became of it, one word changed, and models compared."""
 
 from __future__ import annotations
 

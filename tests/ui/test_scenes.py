@@ -97,10 +97,11 @@ class Player:
         for patience in range(_PATIENCE, 0, -1):
             try:
                 await self.hand.until(seen)
-                return
             except AssertionError:
                 if patience == 1:
                     raise AssertionError(f"not seen: {missing}\n{self.hand.screen}") from None
+            else:
+                return
 
     async def confirms(self) -> None:
         guard = self.hand.app.screen._guard  # type: ignore[attr-defined]
