@@ -20,8 +20,8 @@ from ksi_tui.engine.bulk import Bulk
 from ksi_tui.engine.checkpoint import Checkpoints
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.conclusions import Conclusions
-from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.control_replies import circuit_told
+from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.endings import Endings

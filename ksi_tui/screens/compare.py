@@ -80,7 +80,7 @@ class CompareScreen(SubScreen):
     def read(self) -> None:
         """Look at some of those that run; read the records when they are due."""
         if self._runs.look():
-            self.run_worker(self._read_records(), name="records", group="read", exclusive=True)
+            self.run_worker(self._read_records, name="records", group="read", exclusive=True)
         self.at = self._runs.at or self.at
 
     async def _read_records(self) -> None:
