@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ksi_tui.engine.advice import AttentionView, Remedy, SameRoot
+from ksi_tui.engine.advice import AttentionView, LookedAt, Remedy, SameRoot
 from ksi_tui.engine.models import Cause
 from ksi_tui.engine.states import AttentionKind, CircuitLook, Level, Phase, Verdict
 
@@ -308,6 +308,8 @@ class SnapshotQuery:
     """Only what this provider is called for is in `active`."""
     explain: bool = False
     attention_limit: int = 20
+    looked_at: LookedAt = field(default_factory=LookedAt)
+    """Failures that are not new to whoever asks; they need no attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

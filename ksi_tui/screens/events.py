@@ -12,10 +12,11 @@ from textual.app import ComposeResult
 from ksi_tui.actions import Where
 from ksi_tui.client import SnapshotQuery
 from ksi_tui.engine.errors import FilterError
-from ksi_tui.screens.base import Target, ask, screen_bindings
+from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.event_filter import EventBook, EventFilter, read
 from ksi_tui.screens.event_log import MOST
 from ksi_tui.screens.finding import Finding
+from ksi_tui.screens.host import ask
 from ksi_tui.screens.past_events import PastEvents
 from ksi_tui.screens.sub import SubScreen
 from ksi_tui.widgets import event_rows, formats

@@ -11,9 +11,10 @@ from textual.containers import Horizontal, Vertical
 from ksi_tui.actions import Where
 from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.attending import ATTENTION, Attends
-from ksi_tui.screens.base import Target, looks_only, screen_bindings
+from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.folding import Folds
+from ksi_tui.screens.host import looks_only
 from ksi_tui.screens.layouts import Layout, layout_for
 from ksi_tui.screens.overview_finding import FindsFromPanes
 from ksi_tui.screens.series import WINDOWS, WindowedScreen
@@ -155,6 +156,7 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
             queue_limit=queue[1],
             lock_limit=sum(self._table("locks").window()),
             attention_limit=self.attention_limit(),
+            looked_at=self.host.looked.at,
             trend_points=self.query_one("#tokens", TokenPane).chart_points,
         )
 
@@ -163,7 +165,7 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         verdict, at = self._verdict(), snapshot.at if snapshot else None
         name = self.host.display_name
         self.query_one("#verdict", Bar).show(header.verdict_line(name, verdict, at, width))
-        totals = snapshot.totals if snapshot else None
+        totals = self.host.looked.left(snapshot) if snapshot else None
         who = self.host.ui.operator if self.host.recording is None else ""
         note = looks_only(self.host, long=width >= 120)
         paused = snapshot.pauses_total if snapshot else 0

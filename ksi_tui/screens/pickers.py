@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from ksi_tui.client import SnapshotQuery
 from ksi_tui.screens import offers
-from ksi_tui.screens.base import Host, ask, refusal
 from ksi_tui.screens.fields import Picker
+from ksi_tui.screens.host import Host, ask, refusal
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import line
 

@@ -20,11 +20,12 @@ from textual.widgets import Input, Static
 
 from ksi_tui.past_prompts import PastPrompt
 from ksi_tui.screens import later
-from ksi_tui.screens.base import ask, key_hints, refusal
 from ksi_tui.screens.comparison import Plan
 from ksi_tui.screens.dialog import Act, Choice, Sheet
 from ksi_tui.screens.draft import PRIORITIES, Draft
 from ksi_tui.screens.fields import Picker, Prompt, plain_text
+from ksi_tui.screens.footer import key_hints
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.screens.looking import LookingForm
 from ksi_tui.screens.outside import edit_outside
 from ksi_tui.screens.pickers import ModelPicker, SessionPicker
@@ -182,6 +183,7 @@ class SubmitScreen(LookingForm):
 
     @on(Prompt.Sent)
     @on(Input.Submitted)
+    @on(Choice.Entered)
     def _enter(self) -> None:
         self._send_once()
 
