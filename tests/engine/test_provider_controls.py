@@ -92,6 +92,7 @@ async def test_forced_open_nobody_is_let_through_until_its_time_is_over(tmp_path
         snapshot = rig.engine.snapshot()
         forced = "forced open by op1 until 08:29 (29 min left): deploy"
         assert snapshot.verdict.cause == f"p {forced}; 100% waits"
+        assert snapshot.verdict.short == "p forced open by op1 until 08:29, 100% waits"
         assert snapshot.providers[0].now == forced
         rig.advance(29 * 60 - 1)
         await rig.core.store.write()
