@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 ERROR_LIMIT = 500
 _ON_A_REQUEST = ("elsewhere", "edit", "edit_outside", "compare", "why")
 _ON_REQUESTS = ("cancel", "retry")
+ON_UNFINISHED = frozenset({"cancel", "elsewhere", "why"})
+"""Actions on a request that has not ended."""
 _FOOTER_GAPS = 4
 """A blank at either end of the footer, and two at least between its halves."""
 SAY_S = 6.0
