@@ -158,6 +158,10 @@ class CompareScreen(SubScreen):
 
     def applies(self, action_id: str) -> bool:
         """Cancel applies while something runs, another run where there is one."""
+        if action_id == "open":
+            return self.target() is not None
+        if action_id in ("next_run", "previous_run"):
+            return self._plan.times > 1
         if action_id == "cancel":
             return bool(self._runs.unfinished)
         return super().applies(action_id)
@@ -187,6 +191,9 @@ class CompareScreen(SubScreen):
 
     def action_step_run(self, step: int) -> None:
         """Show the next run of every model; what is written to its end from its beginning."""
+        if self._plan.times == 1:
+            self.say("there is one run only: each model was asked once", Tone.WARN)
+            return
         self._number = (self._number - 1 + step) % self._plan.times + 1
         for index in range(len(self._plan.models)):
             if self._run(index).over:
