@@ -143,7 +143,8 @@ class WhyScreen(Frees):
         _high(table, max(1, min(6, len(live.same_root))) + _TABLE_FRAME)
         table.set_empty(line(" nobody else waits for it"))
         table.set_head(
-            f"Same root: {formats.count(total)} requests in {formats.count(sessions)} sessions",
+            f"Same root: {chain.same_root(live, total)} requests "
+            f"in {formats.count(sessions)} sessions",
             f"{min(table.rows_in_view, sessions)} of {sessions} · a act on all" if total else "",
         )
         table.redraw()

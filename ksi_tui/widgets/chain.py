@@ -77,7 +77,12 @@ def head_line(live: Live, now: float, width: int) -> Line:
 def _count(live: Live) -> str:
     own = sum(row.requests for row in live.same_root if row.session_id == _session(live))
     here = f"{own} wait here, " if own > 1 else ""
-    return f"{here}{formats.count(live.same_root_requests)} on the same root"
+    return f"{here}{same_root(live, live.same_root_requests)} on the same root"
+
+
+def same_root(live: Live, total: int) -> str:
+    """Return a total of those that wait for the same root, with `≥` where it is a bound."""
+    return f"{'≥ ' if live.same_root_at_least else ''}{formats.count(total)}"
 
 
 def _session(live: Live) -> str:
@@ -134,7 +139,7 @@ def _edge(link: Link, onward: Link) -> list[Line]:
     lock = line(
         Span("○ ", Tone.WARN),
         Span(_pad(f"lock {name_of(link.session_id)}", _NAME), Tone.STRONG),
-        clean(link.cause.text.removeprefix("lock "), WHY_LIMIT),
+        clean(link.lock or link.cause.text.removeprefix("lock "), WHY_LIMIT),
     )
     bar = "│" if onward.certain else "¦ likely:"
     return [word, lock, line(Span(f"{bar} {clean(onward.via, WHY_LIMIT)}", Tone.DIM))]

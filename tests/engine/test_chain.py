@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from ksi_tui.engine.clock import time_of_day
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import Cause, CauseKind, State
 from ksi_tui.engine.views import Chain, Next, Phase, SnapshotQuery
+from ksi_tui.engine.why import same_root
 from ksi_tui.engine.why.causes import Causes
 from ksi_tui.engine.why.chain import MAX_LINKS, SHOWN_OF_A_SESSION, Chains
 from ksi_tui.engine.why.lock_holder import work_of
@@ -77,6 +79,10 @@ async def test_behind_one_that_waits_for_a_lock_whose_holder_waits_for_a_probe(
         ]
         assert [link.phase for link in chain.links] == [Phase.QUEUED, Phase.WAITING, Phase.WAITING]
         assert chain.links[2].via == "probably busy with r-1x"
+        held = f"held by a7 since {time_of_day(clock.now)}, 5 min left"
+        assert [link.lock for link in chain.links] == ["", held, ""]
+        await lock(rig, "s1", "a7")
+        assert chain_of(rig, last).links[1].lock == f"{held}, extended 1x"
         assert chain.root is not None
         assert (chain.root.kind, chain.root.target, chain.root.until) == (
             "circuit",
@@ -392,3 +398,22 @@ async def test_a_disk_that_cannot_be_written_is_a_root(
         root = chain_of(rig, request_id).root
         assert root is not None
         assert root.text.startswith("engine at 1 of 1")
+
+
+async def test_totals_are_bounds_where_not_every_lock_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(same_root, "LOCKS_LOOKED_AT", 1)
+    clock = HandClock()
+    async with running(config(tmp_path), clock=clock, scripts={"p": held}) as rig:
+        await lock(rig, "s", "a7")
+        request_id = await rig.submit("x", session_id="s", agent_id="a3")
+        query = SnapshotQuery(request_id=request_id, explain=True)
+        live = rig.engine.snapshot(query).live
+        assert live is not None
+        assert not live.same_root_at_least
+        await lock(rig, "t", "a7")
+        clock.now += 5
+        live = rig.engine.snapshot(query).live
+        assert live is not None
+        assert live.same_root_at_least

@@ -57,7 +57,7 @@ async def play(user: User) -> AsyncIterator[str]:
 
     await user.sees("skipped: open", "as claude-sonnet-4-5")
     await user.press("3")
-    await user.sees("system > You are the billing assistant.", "2 earlier turns went along")
+    await user.sees("system > You are the billing assistant.", "tok with 2 earlier turns")
     yield ROUTING
 
     await user.press("e")
@@ -95,8 +95,8 @@ async def play(user: User) -> AsyncIterator[str]:
     await user.restarts()
     await user.press("s")
     await user.sees("Submit a prompt")
-    await user.press("up")
+    await user.press("ctrl+up")
     await user.sees("Show the lines that stayed.")
-    await user.press("up")
+    await user.press("ctrl+up")
     await user.sees("Show the lines that vanished.")
     yield TOMORROW

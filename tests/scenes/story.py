@@ -54,7 +54,7 @@ kind = "simulated"
 models = ["claude-sonnet-4-5", "claude-haiku-4-5"]
 model = "{{model}}"
 priority = 2
-max_concurrency = 6
+max_concurrency = 24
 params = {{ behaves_like = "sim/slow", delay_ms = 300, tokens_per_s = 40, words = 60 }}
 
 [[providers]]
@@ -151,7 +151,7 @@ def _waiting() -> list[dict[str, Any]]:
         *(_request("acme-42", "claude-haiku-4-5", "a3", request_id=f"r-{n}") for n in (81, 93, 95)),
         *(_request("nightly-eval", "gpt-4o-mini", "eval") for _ in range(8)),
         *(_request(f"stark-{n}", "o4-mini", "a5") for n in range(6)),
-        *(_request(f"umbrella-{n % 23}", "gpt-4o", f"a{n % 5}") for n in range(160)),
+        *(_request(f"umbrella-{n % 14}", "gpt-4o", f"a{n % 5}") for n in range(160)),
         *(_request(f"bench-{n % 5}", "llama-3.3-70b", "bench") for n in range(10)),
     ]
 

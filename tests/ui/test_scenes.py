@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -23,8 +24,8 @@ BOTH = pytest.mark.parametrize("size", [SMALL, WIDE], ids=["80x24", "140x45"])
 _KEY_S = 0.05
 """Between two keys, as a quick typist has it."""
 _CHARACTERS = {"exclamation_mark": "!", "slash": "/", "question_mark": "?"}
-_PATIENCE = 3
-"""How often a user looks for as long as a test of one screen does: a scene waits for answers."""
+_BOUND_S = 20.0
+"""The longest that a step of a scene waits for what should follow."""
 Check = Callable[[EngineClient], Awaitable[None]]
 
 
@@ -73,12 +74,18 @@ class Player:
         # Not the pilot's way: it waits after each key for an engine that is never idle here.
         for key in keys:
             self._send(key, _CHARACTERS.get(key) or (key if len(key) == 1 else None))
-            await self.hand.pilot.pause(_KEY_S)
+            await self._handled()
 
     async def type(self, text: str) -> None:
         for char in text:
             self._send(_character_to_key(char), char)
-        await self.hand.pilot.pause(_KEY_S)
+        await self._handled()
+
+    async def _handled(self) -> None:
+        """Wait until what was pressed has gone its way, up from the widget that had the keys."""
+        for _ in range(2):
+            await self.hand.pilot.pause(_KEY_S)
+            await self.hand.pilot._wait_for_screen()
 
     def _send(self, key: str, character: str | None) -> None:
         driver = self.hand.app._driver
@@ -88,20 +95,15 @@ class Player:
         driver.send_message(event)
 
     async def sees(self, *texts: str) -> None:
-        missing: list[str] = []
+        await self._until(lambda: all(text in self.hand.screen for text in texts), texts)
 
-        def seen() -> bool:
-            missing[:] = [text for text in texts if text not in self.hand.screen]
-            return not missing
-
-        for patience in range(_PATIENCE, 0, -1):
-            try:
-                await self.hand.until(seen)
-            except AssertionError:
-                if patience == 1:
-                    raise AssertionError(f"not seen: {missing}\n{self.hand.screen}") from None
-            else:
-                return
+    async def _until(self, holds: Callable[[], bool], texts: tuple[str, ...]) -> None:
+        end = time.monotonic() + _BOUND_S
+        while not holds():
+            if time.monotonic() > end:
+                missing = [text for text in texts if text not in self.hand.screen]
+                raise AssertionError(f"never {missing}\n{self.hand.screen}")
+            await self.hand.pilot.pause(_KEY_S)
 
     async def confirms(self) -> None:
         guard = self.hand.app.screen._guard  # type: ignore[attr-defined]
@@ -109,8 +111,7 @@ class Player:
         await self.press("enter")
 
     async def copied(self, *texts: str) -> None:
-        app = self.hand.app
-        await self.hand.until(lambda: all(t in app.clipboard for t in texts), f"copied {texts}")
+        await self._until(lambda: all(t in self.hand.app.clipboard for t in texts), texts)
 
     async def restarts(self) -> None:
         await self.ends()
@@ -194,7 +195,8 @@ async def _stopped(client: EngineClient) -> None:
 async def _was_sent(client: EngineClient) -> None:
     found = await client.emit("completion:requests", {"filter": "session:invoices-dev", "limit": 1})
     row = found["requests"][0]
-    told = await client.emit("completion:request_status", {"request_id": row["request_id"]})
+    asked = {"request_id": row["request_id"], "sent": True}
+    told = await client.emit("completion:request_status", asked)
     assert (told["priority"], told["provider"]) == ("high", "anthropic")
     sent = [each["content"] for each in told["sent"]["messages"]]
     assert sent == [

@@ -73,7 +73,9 @@ def prompt_note(sent: Mapping[str, Any] | None) -> str:
     """Return how long the prompt is."""
     if sent is None:
         return ""
-    return f"~{int(sent.get('estimated_tokens') or 0):,} tok with history"
+    turns, tokens = int(sent.get("turns") or 0), int(sent.get("estimated_tokens") or 0)
+    along = f" with {turns} earlier {'turn' if turns == 1 else 'turns'}" if turns else ""
+    return f"~{tokens:,} tok{along}"
 
 
 def answer_text(report: Report, live: Live | None) -> str:
