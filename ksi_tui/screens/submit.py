@@ -109,7 +109,7 @@ class SubmitScreen(LookingForm):
             ("^j", "line"),
             ("^up", "past"),
             ("^o", "look"),
-            ("^g", "$EDITOR"),
+            ("^g", "edit"),
             ("^t", "compare"),
             ("esc", "close"),
         )
