@@ -17,6 +17,7 @@ from ksi_tui.engine.errors import NotFound
 from ksi_tui.engine.journal import journal_page
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import CauseKind, PauseScope, State
+from ksi_tui.engine.not_serving import not_serving
 from ksi_tui.engine.payloads import RequestStatus, Results, SessionStatus, TokenUsage
 from ksi_tui.engine.provider_report import provider_report
 from ksi_tui.engine.request_report import request_report
@@ -156,6 +157,8 @@ class Replies:
             raise NotFound(f"no request {request_id!r}")
         closing = [call for call in self._closing if call.run.ticket.request_id == request_id]
         report = request_report(stored, ticket, closing)
+        model = ticket.route.model if ticket is not None else stored.model
+        report["not_serving"] = not_serving(model, core.providers)
         if ticket is None and not stored.state.final:
             report |= left_behind()
         if ticket is not None and not ticket.state.final:

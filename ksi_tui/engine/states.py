@@ -68,7 +68,8 @@ class AttentionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How the engine is, and the one cause of it."""
+    """How the engine is, and the one cause of it; `short` is that for little room, or empty."""
 
     level: Level
     cause: str
+    short: str = ""

@@ -1,34 +1,29 @@
-"""What all full screens share: their host, the footer, moving in panes, asking the engine.
+"""What all full screens share: breadcrumbs, the footer and what it says, moving in panes.
 
-A screen knows the engine only through its host's client. Layout and wording of a single
-screen must not go here.
+Layout and wording of a single screen must not go here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import events
 from textual.binding import BindingType
 from textual.screen import Screen
 
 from ksi_tui.actions import (
     BY_ID,
-    RIGHT,
-    Action,
     Group,
     Where,
     bindings,
     footer_actions,
     kept_in_footer,
-    shown_key,
 )
 from ksi_tui.read_only import WHY
-from ksi_tui.widgets import fit, formats
+from ksi_tui.screens.footer import footer_line
+from ksi_tui.screens.host import ERROR_LIMIT, Host
 from ksi_tui.widgets.clean import clean
-from ksi_tui.widgets.header import READ_ONLY
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
@@ -36,108 +31,13 @@ from ksi_tui.widgets.table import LiveTable
 
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
-    from ksi_tui.engine.states import Verdict
-    from ksi_tui.incident.save import Saved, Wanted
-    from ksi_tui.past_prompts import PastPrompts
-    from ksi_tui.saved_filters import FilterBook
-    from ksi_tui.screens.done import Done
-    from ksi_tui.screens.draft import Draft
-    from ksi_tui.screens.event_log import EventLog
-    from ksi_tui.ui_settings import Ui
 
-ERROR_LIMIT = 500
 _ON_A_REQUEST = ("elsewhere", "edit", "edit_outside", "compare", "why")
 _ON_REQUESTS = ("cancel", "retry")
 ON_UNFINISHED = frozenset({"cancel", "elsewhere", "why"})
 """Actions on a request that has not ended."""
-_FOOTER_GAPS = 4
-"""A blank at either end of the footer, and two at least between its halves."""
 SAY_S = 6.0
 """How long a message stands in the footer, in seconds, unless a key is pressed before."""
-
-
-class Recording(Protocol):
-    """Time that can be stepped through."""
-
-    @property
-    def position(self) -> tuple[int, int]:
-        """Which moment is shown, counted from 1, and how many there are."""
-        ...
-
-    @property
-    def day(self) -> str:
-        """The date of the shown moment, UTC."""
-        ...
-
-    @property
-    def records_at(self) -> float | None:
-        """Of when the records are (epoch seconds), where that is not the moment shown."""
-        ...
-
-    @property
-    def passed_over(self) -> str:
-        """In words which moments could not be shown at first; empty for none."""
-        ...
-
-    def step(self, frames: int) -> str:
-        """Go on by so many moments, back where negative; BundleError where all are damaged.
-
-        Returns in words what was passed over, since it is damaged; else nothing.
-        """
-        ...
-
-
-class Host(Protocol):
-    """What a screen may ask of the app it runs in."""
-
-    client: EngineClient | None
-    ui: Ui
-    display_name: str
-    fault: str | None
-    clock: Callable[[], float]
-    draft: Draft | None
-    handed_over: bool
-    config_hint: str
-    recording: Recording | None
-    events: EventLog
-
-    @property
-    def past(self) -> PastPrompts:
-        """The prompts that were sent from here before."""
-        ...
-
-    async def save_bundle(self, wanted: Wanted, tell: Callable[[str], None]) -> Saved:
-        """Write an incident bundle, telling how far it is; raises BundleError when it cannot."""
-        ...
-
-    @property
-    def filters(self) -> FilterBook:
-        """Saved filters and the history of filters."""
-        ...
-
-    @property
-    def stale_s(self) -> float | None:
-        """How old what is shown is, in seconds, once it is older than it should be."""
-        ...
-
-    @property
-    def banner(self) -> str | None:
-        """What is wrong with the engine since it started, and what still works."""
-        ...
-
-    done: Done
-
-    async def copy(self, text: str) -> str:
-        """Copy a text and return in words by which way."""
-        ...
-
-    def show_verdict(self, verdict: Verdict) -> None:
-        """Say the verdict where it is seen without looking at the screen: the terminal's title."""
-        ...
-
-    async def toggle_demo(self) -> str:
-        """Start or stop the demo load and return what happened in words."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,26 +50,6 @@ class Target:
     session_id: str | None = None
     request_id: str | None = None
     provider: str | None = None
-
-
-def refusal(reply: Mapping[str, Any]) -> str | None:
-    """Return why the engine refused, clean, or None when it did not."""
-    if "code" not in reply:  # a report may tell of a request's own error under the same name
-        return None
-    return clean(str(reply.get("error")), ERROR_LIMIT)
-
-
-def looks_only(host: Host, *, long: bool) -> str:
-    """Return what a header says where nothing can be changed from here: why; else nothing."""
-    recording = host.recording
-    if recording is None:
-        return READ_ONLY if host.ui.read_only else ""
-    at, of = recording.position
-    if not long:
-        return f"REC {at}/{of}"
-    told = f"RECORDED {recording.day}, {at} of {of}"
-    records = recording.records_at
-    return told if records is None else f"{told}; lists and records of {formats.clock(records)}"
 
 
 class KsiScreen(Screen[None]):
@@ -255,7 +135,7 @@ class KsiScreen(Screen[None]):
         self._said_until = self.host.clock() + SAY_S
         self.show_footer()
 
-    def on_key(self) -> None:
+    def on_key(self, _event: events.Key) -> None:
         """Forget the message; what a key acts on stays under the cursor from then on."""
         self._said = None
         pane = self._focused_pane()
@@ -321,66 +201,6 @@ class KsiScreen(Screen[None]):
         self.action_move(10**9)
 
 
-async def ask(host: Host, event: str, **data: Any) -> dict[str, Any]:
-    """Emit an event and return the reply; without an engine the reply is a refusal."""
-    if host.client is None:
-        return {"error": host.fault or "the engine is starting", "code": "not_ready"}
-    return await host.client.emit(event, data)
-
-
 def screen_bindings(where: Where) -> list[BindingType]:
     """Return the bindings of a full screen: its own, and moving in panes."""
     return [*bindings(where), *bindings(Where.PANE)]
-
-
-def footer_line(
-    actions: Sequence[Action],
-    keymap: Mapping[str, str],
-    width: int,
-    *,
-    kept: frozenset[str] = frozenset(),
-) -> Line:
-    """Return the keys that work here; where they don't fit, the last that are not `kept` go first.
-
-    Then all but the first of the right end, which help lists, and at last those that are kept.
-    """
-    hints = [(shown_key(a, keymap), a) for a in actions]
-    left = tuple((k, a.label, a.id in kept) for k, a in hints if k and a.footer < RIGHT)
-    right = tuple((k, a.label) for k, a in hints if k and a.footer >= RIGHT)
-    return _fitted(left, right, width)
-
-
-@lru_cache(maxsize=64)  # measured: composing the same footer 10 times a second was 0.7 % of a core
-def _fitted(
-    left: tuple[tuple[str, str, bool], ...], right: tuple[tuple[str, str], ...], width: int
-) -> Line:
-    shown, ends = list(left), list(right)
-    while shown and not _fits(shown, ends, width):
-        spare = [hint for hint in shown if not hint[2]]
-        if spare:
-            shown.remove(spare[-1])
-        elif len(ends) > 1:
-            ends.pop()
-        else:
-            shown.pop()
-    ending = Line((*key_hints(*ends).spans, Span(" ")))
-    return fit.both_ends(Line((Span(" "), *_hints(shown).spans)), ending, width)
-
-
-def _fits(
-    left: Sequence[tuple[str, str, bool]], right: Sequence[tuple[str, str]], width: int
-) -> bool:
-    used = fit.width_of(_hints(left)) + fit.width_of(key_hints(*right))
-    return used + _FOOTER_GAPS <= width
-
-
-def _hints(hints: Sequence[tuple[str, str, bool]]) -> Line:
-    return key_hints(*((key, label) for key, label, _ in hints))
-
-
-def key_hints(*pairs: tuple[str, str]) -> Line:
-    """Return keys and what they do in one line."""
-    spans: list[Span] = []
-    for key, label in pairs:
-        spans += [Span("  " if spans else ""), Span(key, Tone.KEY), Span(f" {label}")]
-    return Line(tuple(span for span in spans if span.text))

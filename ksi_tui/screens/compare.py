@@ -19,6 +19,7 @@ from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.comparison import Marked, Plan, Run
 from ksi_tui.screens.dialogs.outcomes import steps
 from ksi_tui.screens.dialogs.stakes import many
+from ksi_tui.screens.host import Work
 from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.runs import Runs
 from ksi_tui.screens.sub import SubScreen
@@ -82,7 +83,8 @@ class CompareScreen(SubScreen):
     def read(self) -> None:
         """Look at some of those that run; read the records when they are due."""
         if self._runs.look():
-            self.run_worker(self._read_records(), name="records", group="read")
+            work: Work = self._read_records
+            self.run_worker(work, name="records", group="read")
         self.at = self._runs.at or self.at
 
     async def _read_records(self) -> None:
@@ -183,7 +185,7 @@ class CompareScreen(SubScreen):
     @on(events.Click, "#tabs")
     def _tab_clicked(self, event: events.Click) -> None:
         names = [(name_of(model), "") for model in self._plan.models]
-        number = header.tab_at(header.numbered_tabs(names, self._column + 1), event.x - 1)
+        number = header.tab_at(header.numbered_tabs(names, self._column + 1), event.x)
         if number is not None:
             self._choose(number - 1)
 

@@ -7,10 +7,10 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
-from ksi_tui.screens.base import key_hints
 from ksi_tui.screens.comparison import MOST_MODELS, MOST_TIMES, Plan
 from ksi_tui.screens.dialog import Act, Choice, Dialog, Sheet
 from ksi_tui.screens.draft import Draft
+from ksi_tui.screens.footer import key_hints
 from ksi_tui.screens.pickers import ModelPicker
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of
@@ -69,6 +69,7 @@ class CompareSetup(Dialog[Plan]):
         self.query_one("#hints", Sheet).show(Line(), Line((Span(" "), *hints.spans)))
 
     @on(Input.Submitted)
+    @on(Choice.Entered)
     def _enter(self) -> None:
         self._send()
 

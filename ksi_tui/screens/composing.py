@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ksi_tui.screens import later
-from ksi_tui.screens.base import ask, refusal
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.screens.navigating import NavigatingScreen
 from ksi_tui.widgets.spans import Tone
 

@@ -12,8 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ksi_tui.screens import later
-from ksi_tui.screens.base import SAY_S, Target, ask, refusal
+from ksi_tui.screens.base import SAY_S, Target
 from ksi_tui.screens.composing import ComposingScreen
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Tone
 

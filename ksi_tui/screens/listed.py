@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ksi_tui.engine.views import Live, Phase
-from ksi_tui.screens.base import ERROR_LIMIT, ON_UNFINISHED
+from ksi_tui.screens.base import ON_UNFINISHED
+from ksi_tui.screens.host import ERROR_LIMIT
 from ksi_tui.widgets import fit, formats, request_rows
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import WHY_LIMIT, name_of

@@ -14,11 +14,11 @@ from textual.timer import Timer
 from textual.widgets import TextArea
 
 from ksi_tui.screens import offers
-from ksi_tui.screens.base import ask, refusal
 from ksi_tui.screens.comparison import Plan
 from ksi_tui.screens.dialog import Choice, Dialog, Sheet
 from ksi_tui.screens.draft import Draft
 from ksi_tui.screens.fields import Picker
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.spans import Span, Tone, line
 

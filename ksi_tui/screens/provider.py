@@ -14,8 +14,9 @@ from textual.containers import Horizontal
 from ksi_tui.actions import Where
 from ksi_tui.client import Snapshot, SnapshotQuery
 from ksi_tui.engine.views import ProviderView
-from ksi_tui.screens.base import Target, refusal, screen_bindings
+from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.copying import Copyable, CopyMenu
+from ksi_tui.screens.host import refusal
 from ksi_tui.screens.kept import Kept
 from ksi_tui.screens.reads import Reads
 from ksi_tui.screens.report import provider as told

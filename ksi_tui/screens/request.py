@@ -12,13 +12,14 @@ from textual.containers import Horizontal
 
 from ksi_tui.actions import Where
 from ksi_tui.engine.views import Live, Phase
-from ksi_tui.screens.base import ON_UNFINISHED, Target, refusal, screen_bindings
+from ksi_tui.screens.base import ON_UNFINISHED, Target, screen_bindings
 from ksi_tui.screens.command_line import command_of
 from ksi_tui.screens.copying import Copyable, CopyMenu
+from ksi_tui.screens.host import refusal
 from ksi_tui.screens.kept import Kept
 from ksi_tui.screens.reads import Reads, only_live
 from ksi_tui.screens.report import summary, texts, timeline, usage
-from ksi_tui.screens.report.record import phase_of
+from ksi_tui.screens.report.record import moment, phase_of
 from ksi_tui.screens.report.story import story
 from ksi_tui.screens.tabbed import TabbedScreen
 from ksi_tui.widgets import request_rows
@@ -124,6 +125,9 @@ class RequestScreen(TabbedScreen):
             if "sent" in reply:
                 self._sent, self._sent_of = reply["sent"], read_of
             self._report = {key: value for key, value in reply.items() if key != "sent"}
+            failed_at = moment(reply.get("finished_at"))
+            if reply.get("status") == "failed" and failed_at is not None:
+                self.host.looked.at_one(self.request_id, failed_at)
 
     # --- the picture -----------------------------------------------------------------
 

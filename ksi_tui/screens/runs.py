@@ -9,9 +9,9 @@ from typing import Any
 from ksi_tui.client import SnapshotQuery
 from ksi_tui.engine.views import Phase
 from ksi_tui.screens import comparison
-from ksi_tui.screens.base import Host, ask, refusal
 from ksi_tui.screens.comparison import Plan, Run
 from ksi_tui.screens.dialogs.outcomes import failures, outcomes
+from ksi_tui.screens.host import Host, ask, refusal
 
 LOOKED_AT_ONCE = 3
 """How many runs are looked at in one tick; the others have their turn in the next."""

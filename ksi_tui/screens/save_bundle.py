@@ -10,8 +10,9 @@ from textual.widgets import Static
 
 from ksi_tui.incident.errors import BundleError
 from ksi_tui.incident.save import Saved, Wanted
-from ksi_tui.screens.base import KsiScreen, key_hints
+from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.dialog import Act, Choice, Dialog, Sheet
+from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Line, Span, Tone, line

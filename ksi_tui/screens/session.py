@@ -15,9 +15,10 @@ from ksi_tui.actions import Where
 from ksi_tui.engine.filter.terms import quoted
 from ksi_tui.engine.views import Live
 from ksi_tui.screens import later
-from ksi_tui.screens.base import ON_UNFINISHED, Target, refusal, screen_bindings
+from ksi_tui.screens.base import ON_UNFINISHED, Target, screen_bindings
 from ksi_tui.screens.copying import Copyable, CopyMenu
 from ksi_tui.screens.deeds import AT_PROVIDER
+from ksi_tui.screens.host import refusal
 from ksi_tui.screens.kept import Kept
 from ksi_tui.screens.reads import Reads, only_live
 from ksi_tui.screens.report import session as told

@@ -9,8 +9,8 @@ from textual import events
 from textual.app import ComposeResult
 
 from ksi_tui.screens import empty
-from ksi_tui.screens.base import looks_only
 from ksi_tui.screens.deeds import ActingScreen
+from ksi_tui.screens.host import looks_only
 from ksi_tui.screens.layouts import Layout, layout_for
 from ksi_tui.widgets import header
 from ksi_tui.widgets.lines import Bar

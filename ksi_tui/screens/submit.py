@@ -20,11 +20,12 @@ from textual.widgets import Input, Static
 
 from ksi_tui.past_prompts import PastPrompt
 from ksi_tui.screens import later
-from ksi_tui.screens.base import ask, key_hints, refusal
 from ksi_tui.screens.comparison import Plan
 from ksi_tui.screens.dialog import Act, Choice, Sheet
 from ksi_tui.screens.draft import PRIORITIES, Draft
 from ksi_tui.screens.fields import Picker, Prompt, plain_text
+from ksi_tui.screens.footer import key_hints
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.screens.looking import LookingForm
 from ksi_tui.screens.outside import edit_outside
 from ksi_tui.screens.pickers import ModelPicker, SessionPicker
@@ -96,7 +97,7 @@ class SubmitScreen(LookingForm):
     def on_mount(self) -> None:
         super().on_mount()
         draft = self._draft
-        self.set_heading(self.TITLE_TEXT)
+        self.set_heading("Edit and send as new" if self._given else self.TITLE_TEXT)
         self.query_one("#priority", Choice).offer(PRIORITIES, PRIORITIES.index(draft.priority))
         streams = [value for _, value in STREAM]
         self.query_one("#stream", Choice).offer(
@@ -104,6 +105,8 @@ class SubmitScreen(LookingForm):
         )
         self.query_one("#history", Choice).offer(HISTORY, 0 if draft.history else 1)
         self.query_one("#history").disabled = draft.sent_as_messages
+        prompt = self.query_one("#prompt", Prompt)
+        prompt.move_cursor(prompt.document.end)
         hints = key_hints(
             ("enter", "send"),
             ("^j", "line"),
@@ -182,6 +185,7 @@ class SubmitScreen(LookingForm):
 
     @on(Prompt.Sent)
     @on(Input.Submitted)
+    @on(Choice.Entered)
     def _enter(self) -> None:
         self._send_once()
 

@@ -13,7 +13,8 @@ from textual.containers import Grid
 from ksi_tui.actions import Where
 from ksi_tui.client import SnapshotQuery
 from ksi_tui.screens import later
-from ksi_tui.screens.base import Target, ask, refusal, screen_bindings
+from ksi_tui.screens.base import Target, screen_bindings
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.series import WINDOWS, Charted, WindowedScreen
 from ksi_tui.screens.sub import SubScreen

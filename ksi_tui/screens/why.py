@@ -46,8 +46,12 @@ class WhyScreen(Frees):
         """The word, after the request where that is not on the way here."""
         name, stack = name_of(self.request_id), self.app.screen_stack
         below = stack[: stack.index(self)] if self in stack else []
-        named = any(isinstance(each, KsiScreen) and each.crumb == name for each in below)
-        return "why" if named else f"{name} > why"
+        named = any(isinstance(s, KsiScreen) and s.crumb.split(" > ")[-1] == name for s in below)
+        if named:
+            return "why"
+        session = self._session_of(self.request_id)
+        own = session is None or session == self.request_id
+        return f"{name} > why" if own else f"{name_of(session)} > {name} > why"
 
     def compose_body(self) -> ComposeResult:
         clock = self.host.clock
@@ -139,7 +143,8 @@ class WhyScreen(Frees):
         _high(table, max(1, min(6, len(live.same_root))) + _TABLE_FRAME)
         table.set_empty(line(" nobody else waits for it"))
         table.set_head(
-            f"Same root: {formats.count(total)} requests in {formats.count(sessions)} sessions",
+            f"Same root: {chain.same_root(live, total)} requests "
+            f"in {formats.count(sessions)} sessions",
             f"{min(table.rows_in_view, sessions)} of {sessions} · a act on all" if total else "",
         )
         table.redraw()

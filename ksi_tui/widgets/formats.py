@@ -166,6 +166,10 @@ LEVELS: dict[Level, Span] = {
 }
 
 
+PAUSED = Span("= paused", Tone.WARN)
+"""The state of what a person holds."""
+
+
 def phase(value: Phase) -> Span:
     """Return a phase as glyph, word and tone."""
     glyph = PHASES[value]

@@ -153,6 +153,9 @@ def night(**changes: Any) -> Snapshot:
         **{
             "attention": attention(),
             "attention_total": 4,
+            "verdict": dataclasses.replace(
+                quiet.verdict, short="openai open 4m12s, 29% waits, probe in 0:48"
+            ),
             "pauses": (
                 PauseView(
                     scope="session",
@@ -243,7 +246,7 @@ def chain() -> Chain:
             target="openai",
             until=AT + 48,
             certain=True,
-            text="openai open 4m12s (timeout), probe in 0:48",
+            text="openai open, probe in 48 s",
         ),
         cycle=False,
         text="r-93 is behind r-81, which needs the lock of a7; a7 waits for openai",
@@ -307,8 +310,8 @@ def _remedies() -> tuple[Remedy, ...]:
     return (
         Remedy(
             action="elsewhere",
-            what="send r-77 elsewhere: anthropic, 3 of 24 free",
-            frees="r-77 now; r-81, r-93 after it",
+            what="send r-77 to anthropic, 3 of 24 free",
+            frees="r-77 now; then likely r-81, r-93",
             also_hits="claude-sonnet-4-5 answers, not o4-mini",
             request_id="r-77",
             provider="anthropic",
@@ -324,7 +327,7 @@ def _remedies() -> tuple[Remedy, ...]:
         ),
         Remedy(
             action="force_lock",
-            what="force the lock from a7",
+            what="force the lock of a7 on acme-42",
             frees="r-81 now, then r-93, r-95",
             also_hits="a7 is told; it may write out of turn",
             lock_session="acme-42",

@@ -109,7 +109,7 @@ async def test_the_picture_where_there_is_room() -> None:
 
 async def test_the_small_picture_puts_what_is_hit_into_the_why() -> None:
     async with dashboard(ScriptedClient(needy()), SMALL) as hand:
-        await hand.sees("! Attention  4", "; 62 req, 23 sessions", "; 3 req", "[2 Active")
+        await hand.sees("! Attention  4", "no first token…; 62 req", "; 3 req", "[2 Active")
         assert "BEST KEY" not in hand.screen
         await hand.press("exclamation_mark")
         await hand.sees("openai: enter its circuit · 62 req, 23 sessions · 5 timeouts in a row")

@@ -14,8 +14,9 @@ from ksi_tui import demo
 from ksi_tui.actions import Where, footer_actions, kept_in_footer
 from ksi_tui.demo import MOST_UNFINISHED, DemoLoad
 from ksi_tui.engine.views import Phase
-from ksi_tui.screens.base import Host, footer_line
 from ksi_tui.screens.ending import end_work
+from ksi_tui.screens.footer import footer_line
+from ksi_tui.screens.host import Host
 from ksi_tui.screens.targets import target_of
 from tests.ui.harness import dashboard
 from tests.ui.scripted import ScriptedClient, active, busy, first_start, totals

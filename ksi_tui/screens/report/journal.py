@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ksi_tui.screens.base import refusal
+from ksi_tui.screens.host import refusal
 from ksi_tui.screens.report.record import Report, moment
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean

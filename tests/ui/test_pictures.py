@@ -1,0 +1,141 @@
+"""What the pictures promise: the story stands on the screens whole, at both sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ksi_tui.engine.views import Root
+from ksi_tui.screens import later
+from ksi_tui.screens.folding import CALM_S
+from tests.ui.harness import SMALL, WIDE, dashboard
+from tests.ui.scripted import ScriptedClient, active, busy, first_start, queue
+from tests.ui.story import Night, chain, night, waiting
+
+
+def _line(screen: str, text: str) -> str:
+    return next(line for line in screen.splitlines() if text in line)
+
+
+async def test_wide_the_numbers_say_what_is_paused_and_what_the_operator_may() -> None:
+    async with dashboard(ScriptedClient(night()), WIDE) as hand:
+        await hand.sees("today ≥ $41.20 (4 unpriced)   paused 1  op1 (operate) ")
+        assert all(len(line) == WIDE[0] for line in hand.screen.splitlines())
+    async with dashboard(ScriptedClient(night()), WIDE, read_only=True) as hand:
+        await hand.sees("paused 1", "READ-ONLY op1 ")
+        assert "operate" not in hand.screen
+
+
+async def test_small_the_verdict_leaves_out_clauses_rather_than_its_end() -> None:
+    async with dashboard(ScriptedClient(night()), SMALL) as hand:
+        await hand.sees(" ▲ DEGRADED  openai open 4m12s, 29% waits, probe in 0:48  ")
+        await hand.sees("fail 3 new  1.9k tok/s  ≥ $41.20 (4 unpr.)  op1 ")
+
+
+async def test_small_attention_keeps_the_why_and_how_many_it_hits() -> None:
+    async with dashboard(ScriptedClient(night()), SMALL) as hand:
+        await hand.sees(
+            "openai       ■ open       4m12s 5 timeouts in a row: no first token…; 62 req",
+            "acme-42      ○ waiting    4m02s lock held by a7, 0:41 left, extended…; 3 req",
+            "r-1042       ► no token     34s anthropic silent since 03:12:10…; 3 req",
+            'nightly-eval = paused     2h11m by op2: "budget until 06:00"; 118 req',
+        )
+        await hand.sees("r-1042: asked gpt-4o, gets claude-sonnet-4-5 · agent a12 · 412 tokens ")
+
+
+async def test_what_a_person_paused_is_no_wait_like_another() -> None:
+    async with dashboard(ScriptedClient(night()), WIDE) as hand:
+        await hand.sees('nightly-eval     118  2h11m = paused   by op2: "budget until 06:00"')
+        await hand.sees("acme-42            3  4m02s ○ waiting  r-81: lock held by a7")
+
+
+@pytest.mark.parametrize("age_s", [605.0, 43_500.0, 867_600.0])
+async def test_the_longest_ages_are_never_cut(age_s: float) -> None:
+    old = dataclasses.replace(
+        busy(),
+        active=(active("r-1", age_s=age_s),),
+        queues=(queue("acme-42", "r-81", oldest_s=age_s),),
+        providers=tuple(dataclasses.replace(p, since_s=age_s) for p in busy().providers),
+    )
+    shown = {605.0: "10m05s", 43_500.0: "12h05m", 867_600.0: "10d1h"}[age_s]
+    async with dashboard(ScriptedClient(old), WIDE) as hand:
+        await hand.sees("2 Active")
+        for text in ("r-1 ", "acme-42 ", "│  openai "):
+            assert f" {shown} " in _line(hand.screen, text)
+
+
+async def test_panes_with_nothing_in_them_fold_to_one_line_each() -> None:
+    async with dashboard(ScriptedClient(first_start()), WIDE) as hand:
+        await hand.sees(" 1 Queues  √ nothing waits", " 4 Locks  √ nobody holds a session")
+        await hand.sees("┌─ 5 Tokens", "nothing was sent today")
+        assert "┌─ 1 Queues" not in hand.screen
+        assert "┌─ 4 Locks" not in hand.screen
+        await hand.press("4")  # a folded pane can still be gone to
+        await hand.until(lambda: hand.app.focused is not None and hand.app.focused.id == "locks")
+
+
+async def test_without_locks_the_queues_have_the_whole_width() -> None:
+    unlocked = dataclasses.replace(night(), locks=(), locks_total=0)
+    async with dashboard(ScriptedClient(unlocked), WIDE) as hand:
+        await hand.sees(" 4 Locks  √ nobody holds a session")
+        assert len(_line(hand.screen, "┌─ 1 Queues").rstrip()) == WIDE[0]
+
+
+async def test_a_pane_that_was_in_use_a_moment_ago_stays_open() -> None:
+    client = ScriptedClient(night())
+    async with dashboard(client, WIDE) as hand:
+        await hand.sees("┌─ 4 Locks  4")
+        client.now = dataclasses.replace(night(), locks=(), locks_total=0)
+        await hand.sees("┌─ 4 Locks ─", "√ nobody holds a session")
+        hand.clock.advance(CALM_S - 1)
+        await hand.pilot.pause(0.1)
+        assert "┌─ 4 Locks ─" in hand.screen
+        hand.clock.advance(1)
+        await hand.sees_no("┌─ 4 Locks")
+        client.now = night()
+        await hand.sees("┌─ 4 Locks  4")
+
+
+async def test_one_pane_under_tabs_never_folds() -> None:
+    async with dashboard(ScriptedClient(first_start()), SMALL) as hand:
+        await hand.press("4")
+        await hand.sees("┌─ 4 Locks ─", "√ nobody holds a session")
+
+
+# --- the why chain and one request ------------------------------------------------------------
+
+
+async def test_small_what_moves_by_itself_is_told_of_each_in_two_words() -> None:
+    async with dashboard(Night(), SMALL) as hand:
+        hand.app.push_screen(later.why_screen("r-93"))
+        await hand.sees(
+            "│ 0:09 cooldown ends (r-77) · 0:41 lock expires (r-81) · 0:48 probe (r-77) ",
+            "overview > acme-42 > r-93 > why",
+        )
+
+
+async def test_a_long_root_cause_leaves_room_for_when_it_moves() -> None:
+    long = dataclasses.replace(waiting(), chain=dataclasses.replace(chain(), root=_long_root()))
+    client = Night()
+    client.lives["r-93"] = long
+    async with dashboard(client, WIDE) as hand:
+        hand.app.push_screen(later.why_screen("r-93"))
+        await hand.sees(
+            "forced open by op1 until…. Moves by itself in about 0:09.", "62 on the same root"
+        )
+
+
+def _long_root() -> Root:
+    text = "openai forced open by op1 until 03:42: the vendor's status page says so, ticket 8841"
+    return Root(kind="circuit", target="openai", until=None, certain=True, text=text)
+
+
+async def test_a_click_chooses_the_tab_under_it() -> None:
+    async with dashboard(Night(), SMALL) as hand:
+        await hand.sees("[2 Active 31]")
+        tabs = _line(hand.screen, "[2 Active 31]")
+        for number, name in ((3, "3 Providers"), (1, "1 Queues"), (2, "2 Active 31")):
+            await hand.pilot.click("#tabs", offset=(tabs.index(name), 0))
+            await hand.sees(f"[{number} ")
+            tabs = _line(hand.screen, f"[{number} ")
