@@ -112,7 +112,7 @@ class SubmitScreen(LookingForm):
             ("^j", "line"),
             ("^up", "past"),
             ("^o", "look"),
-            ("^g", "$EDITOR"),
+            ("^g", "edit"),
             ("^t", "compare"),
             ("esc", "close"),
         )
