@@ -20,6 +20,7 @@ from ksi_tui.screens.series import WINDOWS, Charted, WindowedScreen
 from ksi_tui.screens.sub import SubScreen
 from ksi_tui.widgets import formats, usage_rows
 from ksi_tui.widgets.axis import Times
+from ksi_tui.widgets.chart import Plotted, lettered
 from ksi_tui.widgets.chart_pane import ChartPane
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane, TextPane
@@ -167,9 +168,17 @@ class UsageScreen(WindowedScreen, SubScreen):
                 pane.show_instead(self._charts)
             else:
                 times = Times(self._charts.last, self._charts.step_s)
-                split = self._charts.split[name] if self._split else (self._charts.total[name],)
-                pane.show(split, times)
+                pane.show(self._plotted(self._charts, name), times)
         self._show_sums()
+
+    def _plotted(self, charts: Charted, name: str) -> tuple[Plotted, ...]:
+        """Return a chart's series: split, or of all; whole answers with their first tokens."""
+        if self._split is not None:
+            return charts.split[name]
+        whole, first = charts.total[name], charts.total["ttft_ms"]
+        if name != "latency_ms" or all(value is None for value in first.values):
+            return (whole,)
+        return lettered((("answer", whole.values), ("first token", first.values)))
 
     def _chart_note(self, name: str) -> Line:
         parts = [*self.window_note().spans] if name == CHARTS[self._chosen] else []
