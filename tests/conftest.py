@@ -1,13 +1,32 @@
-"""What all tests share: property tests are not timed, and nobody's own files are touched."""
+"""What all tests share: quick files and databases, untimed property tests, nobody's own files."""
 
+import os
+import shutil
+import sqlite3
+import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ksi_tui.engine.store import migrations
+
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+_IN_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 1 << 30
+
+# Each engine syncs its database at every commit, and a disk takes longer for that than all the
+# rest takes. What a crash leaves is told by killed processes, and memory outlives those too.
+if (
+    "TMPDIR" not in os.environ
+    and os.access(_IN_MEMORY, os.W_OK | os.X_OK)
+    and shutil.disk_usage(_IN_MEMORY).free > _ROOM_BYTES
+):
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_IN_MEMORY)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,3 +36,32 @@ def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         yield
+
+
+_migrate = migrations.migrate
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_databases_are_copies() -> Iterator[None]:
+    """Run the migrations once for all new databases: they take longer than most tests of those."""
+    with (
+        closing(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)) as new,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        _migrate(new, 0)
+        newest = migrations.latest()
+
+        def migrate(connection: sqlite3.Connection, version: int) -> None:
+            if version == 0 and migrations.latest() == newest:
+                new.backup(connection)
+                version = newest
+            _migrate(connection, version)
+
+        patch.setattr(migrations, "migrate", migrate)
+        yield
+
+
+@pytest.fixture
+def own_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test of the migrations have them as they are."""
+    monkeypatch.setattr(migrations, "migrate", _migrate)

@@ -25,6 +25,7 @@ from ksi_tui.engine.provider_manager import VERDICTS
 from ksi_tui.engine.providers.base import in_order
 from ksi_tui.engine.providers.litellm import Fit, LitellmProvider
 from ksi_tui.engine.providers.simulated import MODELS as SIMULATED_MODELS
+from ksi_tui.engine.substitutes import Substitutes
 from ksi_tui.engine.ticket import Route
 from ksi_tui.engine.token_tracker import estimate
 
@@ -84,7 +85,18 @@ class Offers:
             if name not in rows and core.providers.serves(name):
                 rows[name] = self._named(name, rows)
         listed = sorted(rows.values(), key=lambda row: row.model != default)
-        return {"models": [self._told(row, default) for row in listed]}
+        return {
+            "models": [self._told(row, default) for row in listed],
+            "substitutes": self._substitutes(),
+        }
+
+    def _substitutes(self) -> dict[str, list[str]]:
+        """Return which models answer in place of others, in order; `*`: of all other ones."""
+        routing = self._core.config.routing
+        known = Substitutes(routing)
+        names = [*routing.aliases, *routing.fallbacks]
+        found = {name: [m for m in known.all_of(name) if m != name] for name in names}
+        return {name: models for name, models in found.items() if models}
 
     async def _learn(self, entries: Iterable[Entry]) -> None:
         """Ask a worker, once a provider, what it knows; a slow one is asked again next time."""

@@ -100,7 +100,6 @@ class Answering:
         known = {name: row[name] for name in shapes.RECORD_OF_ROW}
         told = {**known, "requested_model": row["asked_model"]}
         found: Reply = fitted(shapes.Record, told, "a request")
-        found.pop("sent")
         return found
 
     def _requests(self, data: Data) -> Reply:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import events
 from textual.binding import BindingType
 from textual.screen import Screen
 
@@ -132,7 +133,7 @@ class KsiScreen(Screen[None]):
         self._said_until = self.host.clock() + SAY_S
         self.show_footer()
 
-    def on_key(self) -> None:
+    def on_key(self, _event: events.Key) -> None:
         """Forget the message; what a key acts on stays under the cursor from then on."""
         self._said = None
         pane = self._focused_pane()

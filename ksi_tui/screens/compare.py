@@ -82,7 +82,7 @@ class CompareScreen(SubScreen):
     def read(self) -> None:
         """Look at some of those that run; read the records when they are due."""
         if self._runs.look():
-            self.run_worker(self._read_records(), name="records", group="read")
+            self.run_worker(self._read_records, name="records", group="read")
         self.at = self._runs.at or self.at
 
     async def _read_records(self) -> None:

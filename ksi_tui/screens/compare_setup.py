@@ -69,6 +69,7 @@ class CompareSetup(Dialog[Plan]):
         self.query_one("#hints", Sheet).show(Line(), Line((Span(" "), *hints.spans)))
 
     @on(Input.Submitted)
+    @on(Choice.Entered)
     def _enter(self) -> None:
         self._send()
 

@@ -110,6 +110,7 @@ class Choice(Widget, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "step(-1)", show=False),
         Binding("right,space", "step(1)", show=False),
+        Binding("enter", "enter", show=False),
     ]
     DEFAULT_CSS = "Choice:focus { text-style: bold; color: $accent; }"
 
@@ -119,6 +120,9 @@ class Choice(Widget, can_focus=True):
         def __init__(self, index: int) -> None:
             super().__init__()
             self.index = index
+
+    class Entered(Message):
+        """Enter was pressed: the choice stands."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
@@ -150,6 +154,9 @@ class Choice(Widget, can_focus=True):
             self.index = (self.index + step) % len(self._options)
             self.refresh()
             self.post_message(self.Chosen(self.index))
+
+    def action_enter(self) -> None:
+        self.post_message(self.Entered())
 
     def on_click(self, event: events.Click) -> None:
         start, text = 0, self._text()

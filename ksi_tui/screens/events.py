@@ -16,6 +16,7 @@ from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.event_filter import EventBook, EventFilter, read
 from ksi_tui.screens.finding import Finding
 from ksi_tui.screens.host import ask
+from ksi_tui.screens.past_events import PastEvents
 from ksi_tui.screens.shown_events import ShownEvents
 from ksi_tui.screens.sub import SubScreen
 from ksi_tui.widgets import event_rows, formats
@@ -97,8 +98,16 @@ class EventsScreen(Finding, SubScreen):
 
     def _go_back(self) -> None:
         if self.client is not None and self._held.past.wants_more():
-            worker = self._held.past.go_back(self._ask_journal)
-            self.run_worker(worker, name="journal", group="read")
+            self.run_worker(self._read_past(self._held.past), name="journal", group="read")
+
+    async def _read_past(self, past: PastEvents) -> None:
+        """Read on; where the cursor waited at the end, what was found comes into sight."""
+        held = len(past.entries)
+        await past.go_back(self._ask_journal)
+        last = self._held.entry(len(self._held) - len(past.entries) + held - 1)
+        if past is self._held.past and last is not None and last.key == self.table.cursor_key:
+            self.show_body()
+            self.table.show_below()
 
     async def _ask_journal(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         return await ask(self.host, "system:journal", **data)

@@ -88,7 +88,7 @@ class ListingScreen(Listing):
             self.tick()
             return
         self.say("marking all that match…")
-        self.run_worker(self._mark_all(), name="mark-all", group="mark", exclusive=True)
+        self.run_worker(self._mark_all, name="mark-all", group="mark", exclusive=True)
 
     async def _mark_all(self) -> None:
         asked = self.wanted

@@ -56,7 +56,7 @@ class FindsFromPanes(FindsInRequests):
         if self._active.marked:
             self._active.set_marked(())
             return
-        self.run_worker(self._mark_all(), name="mark-all", group="mark", exclusive=True)
+        self.run_worker(self._mark_all, name="mark-all", group="mark", exclusive=True)
 
     async def _mark_all(self) -> None:
         self._active.set_marked(await self.ids_of(_SCOPES["active"]))

@@ -32,7 +32,7 @@ class ModelPicker(Picker):
         self._learn()
 
     def _learn(self) -> None:
-        self.run_worker(self._ask(), name="models", group="models", exclusive=True)
+        self.run_worker(self._ask, name="models", group="models", exclusive=True)
 
     async def _ask(self) -> None:
         reply = await ask(cast(Host, self.app), "completion:models")
@@ -73,7 +73,7 @@ class SessionPicker(Picker):
 
     def typed(self) -> None:
         """Look for sessions of this name."""
-        self.run_worker(self._find(), name="sessions", group="sessions", exclusive=True)
+        self.run_worker(self._find, name="sessions", group="sessions", exclusive=True)
 
     async def _find(self) -> None:
         host, typed = cast(Host, self.app), self.value

@@ -97,7 +97,7 @@ class SubmitScreen(LookingForm):
     def on_mount(self) -> None:
         super().on_mount()
         draft = self._draft
-        self.set_heading(self.TITLE_TEXT)
+        self.set_heading("Edit and send as new" if self._given else self.TITLE_TEXT)
         self.query_one("#priority", Choice).offer(PRIORITIES, PRIORITIES.index(draft.priority))
         streams = [value for _, value in STREAM]
         self.query_one("#stream", Choice).offer(
@@ -105,12 +105,14 @@ class SubmitScreen(LookingForm):
         )
         self.query_one("#history", Choice).offer(HISTORY, 0 if draft.history else 1)
         self.query_one("#history").disabled = draft.sent_as_messages
+        prompt = self.query_one("#prompt", Prompt)
+        prompt.move_cursor(prompt.document.end)
         hints = key_hints(
             ("enter", "send"),
             ("^j", "line"),
             ("^up", "past"),
             ("^o", "look"),
-            ("^g", "$EDITOR"),
+            ("^g", "edit"),
             ("^t", "compare"),
             ("esc", "close"),
         )
@@ -183,6 +185,7 @@ class SubmitScreen(LookingForm):
 
     @on(Prompt.Sent)
     @on(Input.Submitted)
+    @on(Choice.Entered)
     def _enter(self) -> None:
         self._send_once()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import statistics
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,24 +41,28 @@ def environ(folder: Path) -> dict[str, str]:
 
 
 async def first_frame(folder: Path) -> dict[str, Any]:
-    """Time from the start of the command to the first frame with its panes."""
-    return await _first_frame([sys.executable, "-m", "ksi_tui"], b"Active", folder)
+    """Time from the start of the command to the first frame with its panes, and a bare app's.
+
+    Started in turn, and all with bytecode in place, as an installation has it.
+    """
+    ours, bare = [sys.executable, "-m", "ksi_tui"], [sys.executable, "-c", _BARE]
+    pairs = [
+        (await _frame(ours, b"Active", folder), await _frame(bare, b"first frame", folder))
+        for _ in range(1 + _STARTS)
+    ][1:]
+    wall, cpu = ([(one[kind], other[kind]) for one, other in pairs] for kind in (0, 1))
+    return {"wall_s": wall, "cpu_s": cpu, "ratio": _ratio(wall), "cpu_ratio": _ratio(cpu)}
 
 
-async def first_frame_bare(folder: Path) -> dict[str, Any]:
-    """The same for an app of one text."""
-    return await _first_frame([sys.executable, "-c", _BARE], b"first frame", folder)
-
-
-async def _first_frame(command: list[str], mark: bytes, folder: Path) -> dict[str, Any]:
-    """The median of a few starts, all with bytecode in place, as an installation has it."""
+async def _frame(command: list[str], mark: bytes, folder: Path) -> tuple[float, float]:
+    """Return the seconds until a mark is drawn, of the wall and of the CPU."""
     kept = {k: v for k, v in environ(folder).items() if k != "PYTHONDONTWRITEBYTECODE"}
-    took: list[tuple[float, float]] = []
-    for _ in range(1 + _STARTS):
-        with Terminal(command, {**kept, "PYTHONPYCACHEPREFIX": str(folder / "code")}) as terminal:
-            took.append((await asyncio.to_thread(terminal.until, mark, 60), terminal.cpu_s))
-    wall_s, cpu_s = (sorted(each)[_STARTS // 2] for each in zip(*took[1:], strict=True))
-    return {"first_frame_s": wall_s, "cpu_s": cpu_s}
+    with Terminal(command, {**kept, "PYTHONPYCACHEPREFIX": str(folder / "code")}) as terminal:
+        return await asyncio.to_thread(terminal.until, mark, 60), terminal.cpu_s
+
+
+def _ratio(pairs: list[tuple[float, float]]) -> float:
+    return statistics.median(ours / bare for ours, bare in pairs)
 
 
 async def stall_streams(folder: Path) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from ksi_tui.engine.store.found import Find, NamesOf
 from ksi_tui.engine.store.sqlite import open_reader, open_store
 from tests.engine.store_values import accepted
 
+pytestmark = pytest.mark.usefixtures("own_migrations")
+
 ROOT = Path(__file__).parents[2]
 OWNER = """
 import asyncio, sys

@@ -36,14 +36,18 @@ KEYS = {
 ADDRESS = "http://user:UserInfoCanary@127.0.0.1:9/v1?api_key=QueryCanary"
 
 
+_SLOW = {"tokens_per_s": 2}
+
+
 def config(folder: Path) -> Config:
-    simulated = {"name": "simulated", "kind": "simulated", "models": ["sim/*"], "model": "{model}"}
+    simulated = {"kind": "simulated", "model": "{model}"}
     named = {"name": "elsewhere", "models": ["far/*"], "model": "openai/{model}"}
     return Config.model_validate(
         {
             "engine": {"database": str(folder / "ksi.db"), "shutdown_grace_s": 0},
             "providers": [
-                {**simulated, "params": {"tokens_per_s": 2000}},
+                {**simulated, "name": "simulated", "models": ["sim/echo", "sim/hang"]},
+                {**simulated, "name": "slowly", "models": ["sim/slow"], "params": _SLOW},
                 {**named, "api_base": ADDRESS, "api_key_env": "PLAIN_NAMED"},
             ],
             "retry": {"initial_delay_s": 0.01},

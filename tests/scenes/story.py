@@ -54,7 +54,7 @@ kind = "simulated"
 models = ["claude-sonnet-4-5", "claude-haiku-4-5"]
 model = "{{model}}"
 priority = 2
-max_concurrency = 6
+max_concurrency = 24
 params = {{ behaves_like = "sim/slow", delay_ms = 300, tokens_per_s = 40, words = 60 }}
 
 [[providers]]
@@ -116,7 +116,8 @@ def config(folder: Path, concurrency: int = 32) -> Config:
 
 def _request(session: str, model: str, agent: str, **more: Any) -> dict[str, Any]:
     prompt = "Summarise the thread for the customer in three sentences."
-    return {"prompt": prompt, "session_id": session, "model": model, "agent_id": agent, **more}
+    asked = {"prompt": prompt, "session_id": session, "model": model, "agent_id": agent}
+    return asked | more
 
 
 def _globex(prompt: str, **more: Any) -> dict[str, Any]:
@@ -130,7 +131,8 @@ def _answered() -> list[dict[str, Any]]:
     turns = ("Show me invoice 2231.", "And the contract behind it?")
     steady = [_request(f"acme-{n}", "claude-haiku-4-5", "a3") for n in range(8)]
     moved = [_request(f"hooli-{n}", "gpt-4o", "a9") for n in range(5)]
-    asked = [*steady, *(_globex(turn) for turn in turns), *moved]
+    drafts = [_request("invoices-dev", "claude-sonnet-4-5", "op1", prompt=turn) for turn in turns]
+    asked = [*steady, *(_globex(turn) for turn in turns), *drafts, *moved]
     return [{**request, "extra_body": _QUICK} for request in asked]
 
 
@@ -149,7 +151,7 @@ def _waiting() -> list[dict[str, Any]]:
         *(_request("acme-42", "claude-haiku-4-5", "a3", request_id=f"r-{n}") for n in (81, 93, 95)),
         *(_request("nightly-eval", "gpt-4o-mini", "eval") for _ in range(8)),
         *(_request(f"stark-{n}", "o4-mini", "a5") for n in range(6)),
-        *(_request(f"umbrella-{n % 23}", "gpt-4o", f"a{n % 5}") for n in range(60)),
+        *(_request(f"umbrella-{n % 14}", "gpt-4o", f"a{n % 5}") for n in range(160)),
         *(_request(f"bench-{n % 5}", "llama-3.3-70b", "bench") for n in range(10)),
     ]
 

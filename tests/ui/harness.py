@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,8 @@ from ksi_tui.config import UiSettings
 from tests.ui.scripted import ScriptedClient
 
 SMALL, WIDE = (80, 24), (140, 45)
-_TRIES = 400
+BOUND_S = 20.0
+"""How long any wait of a test may take before it is a failure."""
 
 
 class Hand:
@@ -38,18 +40,22 @@ class Hand:
         return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
+        """Press keys one after the other, each when the one before has had its effect."""
+        for key in keys:
+            await self.pilot.press(key)
+            await self.pilot.pause()
 
     async def type(self, text: str) -> None:
-        await self.pilot.press(*("space" if char == " " else char for char in text))
+        """Press the keys of a text."""
+        await self.press(*("space" if char == " " else char for char in text))
 
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
         """Wait until a condition holds; fail with the screen when it never does."""
-        for _ in range(_TRIES):
-            if condition():
-                return
-            await self.pilot.pause(0.01)
-        raise AssertionError(f"never: {what or condition}\n{self.screen}")
+        give_up = time.monotonic() + BOUND_S
+        while not condition():
+            if time.monotonic() > give_up:
+                raise AssertionError(f"never: {what or condition}\n{self.screen}")
+            await self.pilot.pause(0.005)
 
     async def sees(self, *texts: str) -> None:
         """Wait until every text stands on the screen."""
@@ -75,15 +81,15 @@ class Clock:
 
 @asynccontextmanager
 async def dashboard(
-    client: ScriptedClient, size: tuple[int, int] = WIDE, **ui: Any
+    client: ScriptedClient, size: tuple[int, int] = WIDE, *, ready: bool = True, **ui: Any
 ) -> AsyncIterator[Hand]:
-    """The dashboard over a scripted client, ready and read once."""
+    """The dashboard over a scripted client, read once if that is to be `ready` by itself."""
     clock = Clock()
     settings = UiSettings.model_validate({"operator": "op1", "refresh_hz": 30} | ui)
     app = KsiApp(client.connect, ui=settings, name="ksi-tui prod-eu", clock=clock)
     async with app.run_test(size=size) as pilot:
         hand = Hand(pilot, client, clock)
-        await hand.until(lambda: client.queries, "reads a snapshot")
+        await hand.until(lambda: client.queries or not ready, "reads a snapshot")
         await pilot.pause()
         try:
             yield hand

@@ -114,6 +114,8 @@ class ListClient(ScriptedClient):
         self.refusal: str | None = None
         self.open_questions = 0
         self.most_open = 0
+        self._known: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
+        self._known_of: list[dict[str, Any]] = []
 
     async def emit(self, name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
         data = dict(data or {})
@@ -138,28 +140,37 @@ class ListClient(ScriptedClient):
         return {"names": [name for name in known if name.startswith(data["prefix"])]}
 
     def _requests(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            wanted = parse(data.get("filter", ""))
-        except FilterError as error:
-            return {"error": error.message, "code": error.code, "position": error.position}
-        rows = [row for row in self.rows if wanted.empty or matches(wanted, facts(row))]
-        if data.get("ids_only"):
-            return {"ids": [row["request_id"] for row in rows][:10_000], "total": len(rows)}
         sort, descending = data.get("sort", "queued"), data.get("descending", True)
         if sort == "worst":
             sort, descending = "queued", False
-        key = _KEYS.get(sort, sort)
-        known = [row for row in rows if row[key] is not None]
-        unknown = [row for row in rows if row[key] is None]
-        ordered = [*sorted(known, key=lambda row: row[key], reverse=descending), *unknown]
+        try:
+            rows = self._found(data.get("filter", ""), _KEYS.get(sort, sort), descending)
+        except FilterError as error:
+            return {"error": error.message, "code": error.code, "position": error.position}
+        if data.get("ids_only"):
+            return {"ids": [row["request_id"] for row in rows][:10_000], "total": len(rows)}
         offset = data.get("offset", 0)
         return {
-            "requests": ordered[offset : offset + data.get("limit", 100)],
+            "requests": rows[offset : offset + data.get("limit", 100)],
             "total": len(rows),
             "offset": offset,
             "sort": sort,
             "descending": descending,
         }
+
+    def _found(self, text: str, key: str, descending: bool) -> list[dict[str, Any]]:
+        """Find and order, once as long as the rows are the same: there may be 100,000."""
+        if self.rows != self._known_of:
+            self._known, self._known_of = {}, list(self.rows)
+        asked = (text, key, descending)
+        if asked not in self._known:
+            wanted = parse(text)
+            rows = [row for row in self.rows if wanted.empty or matches(wanted, facts(row))]
+            known = [row for row in rows if row[key] is not None]
+            unknown = [row for row in rows if row[key] is None]
+            known.sort(key=lambda row: row[key], reverse=descending)
+            self._known[asked] = [*known, *unknown]
+        return self._known[asked]
 
 
 def many(count: int) -> list[dict[str, Any]]:

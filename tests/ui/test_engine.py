@@ -41,6 +41,7 @@ async def over(
         hand = Hand(pilot, None, app.clock)  # type: ignore[arg-type]
         try:
             await hand.until(lambda: app.client is not None, "the engine is up")
+            await hand.until(lambda: app.events._client is app.client, "its events are read")
             yield hand
         finally:
             await app.close_engine()

@@ -181,7 +181,7 @@ async def test_wide_shows_everything_of_a_request() -> None:
             "tools    1 (asana: 1,104 tok schema)",
             "prices   litellm 1.106.2 map",
             "worker   w2, pid 40117, up 3h01m",
-            "~2,310 tok with history",
+            "~2,310 tok",
             "system > You are the billing assistant.",
             "user   > Why did invoice 2231 double?",
             "Invoice 2231 doubled",

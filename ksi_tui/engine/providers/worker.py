@@ -76,6 +76,7 @@ def _watch_parent(source: int) -> None:
 def _litellm() -> Any:
     """Import litellm, silenced and without anything of its own that retries, phones or logs."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    gc.disable()  # until the warm-up is over: nothing that an import makes is garbage
     import litellm  # noqa: PLC0415  (after the parent watch, since it takes seconds)
 
     litellm.suppress_debug_info = True
@@ -110,6 +111,7 @@ async def _warm_up(litellm: Any) -> None:
         importlib.import_module("openai.resources")
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 class _Server(asyncio.Protocol):

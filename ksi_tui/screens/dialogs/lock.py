@@ -68,6 +68,7 @@ class LockDialog(Confirm[str]):
             ("Expires", f"by itself in {left}, unless extended"),
             ("Frees", f"{many(waiting)} that wait for it" if waiting else "nothing: nobody waits"),
             ("Also hits", f"{holder} is told; it may still write out of turn"),
+            ("They see", f"the messages of {name} go on, in their order"),
             ("Undo", "cannot be taken back"),
             ("Milder", "wait for the expiry, or cancel the holder's request"),
         )

@@ -104,7 +104,7 @@ class SelectionDialog(Confirm[Answer], Generic[Answer]):
 
     def on_choice_chosen(self) -> None:
         self.ask_again()
-        self.run_worker(self._chosen(), name="read-hits", group="read", exclusive=True)
+        self.run_worker(self._chosen, name="read-hits", group="read", exclusive=True)
 
     async def _chosen(self) -> None:
         if await self.read():
