@@ -191,6 +191,11 @@ class Params(TypedDict):
     extra_body: NotRequired[Plain]
 
 
+class NotServing(TypedDict):
+    model: str
+    providers: list[str]
+
+
 class Injections(TypedDict):
     received: list[Labels]
     sent: list[Labels]
@@ -252,6 +257,7 @@ class Record(TypedDict):
     deadline_left_s: NotRequired[float | None]
     deadline_at: NotRequired[Time | None]
     sent: NotRequired[Sent]
+    not_serving: NotRequired[NotServing]
 
 
 # --- a session ------------------------------------------------------------------------------
