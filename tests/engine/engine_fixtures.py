@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +332,23 @@ class Rig:
         parts.dispatcher._pump()
         assert self.ticket(request_id).run is not None
         return request_id
+
+    @contextmanager
+    def slow_disk(self) -> Iterator[None]:
+        """Let nothing that is handed over in here come to the disk before this is left."""
+        writer = self.core.store._writer  # type: ignore[attr-defined]
+        commit, quick = writer._commit, asyncio.Event()
+
+        async def waits(taken: Sequence[Any]) -> None:
+            await quick.wait()
+            await commit(taken)
+
+        writer._commit = waits
+        try:
+            yield
+        finally:
+            writer._commit = commit
+            quick.set()
 
     def left_over(self) -> dict[str, int]:
         """Return what the engine still holds of requests, by kind; {} when nothing leaked."""

@@ -162,7 +162,8 @@ async def test_whoever_submits_may_give_up_waiting_and_the_request_still_runs_on
 ) -> None:
     async with running(config(tmp_path)) as rig:
         asked = asyncio.create_task(rig.emit("completion:async", prompt="x", request_id="job"))
-        await until(lambda: "job" in rig.core.entering)
+        with rig.slow_disk():
+            await until(lambda: "job" in rig.core.entering)
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
         await rig.ended("job")
