@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 
 from textual.binding import Binding, BindingType
 
@@ -31,6 +31,10 @@ class Where(StrEnum):
     PANE = "panes"
 
 
+RIGHT = 90
+"""From this rank on an action stands at the right end of the footer."""
+
+
 class Group(StrEnum):
     """Under which heading help lists an action. ACT: it changes something in the engine."""
 
@@ -46,8 +50,8 @@ class Action:
     """One thing a user can do.
 
     `key` may list several keys, the first is the one shown; without one an action is in the
-    palette only. `footer` is the rank in the footer (0: not there); ranks from 90 stand at its
-    right end. `do` names the method.
+    palette only. `footer` is the rank in the footer (0: only where a screen's own order names
+    it); ranks from `RIGHT` on stand at its right end. `do` names the method.
     """
 
     id: str
@@ -92,9 +96,10 @@ _COMPARE = (Where.COMPARE,)
 _FULL = (Where.OVERVIEW, *_SUB)
 _SENT = (*_LISTS, Where.REQUEST)
 _TRENDS = (Where.OVERVIEW, Where.PROVIDER, Where.USAGE)
-_PANED = tuple(w for w in _FULL if w not in (Where.REQUESTS, Where.FAILED))
+_PANED = tuple(w for w in _FULL if w not in (Where.REQUESTS, Where.FAILED, Where.EVENTS))
 _CHARTED = (Where.OVERVIEW, Where.REQUEST, Where.SESSION, Where.PROVIDER, Where.USAGE)
 _HOLDS = (Where.OVERVIEW, Where.SESSION, Where.PROVIDER, Where.WHY)
+_LOCKED = (Where.OVERVIEW, Where.SESSION, Where.WHY)
 
 
 def _but(*left_out: Where) -> tuple[Where, ...]:
@@ -124,7 +129,7 @@ ACTIONS: tuple[Action, ...] = (
     _act("pause", "p", "pause", "Pause, or let go on, what the cursor is on", _HOLDS, 52),
     _act("probe", "b", "probe", "Let one waiting request through as the probe now", _HOLDS, 16),
     _act("force_circuit", "B", "force", "Hold a circuit open or closed for a time", _HOLDS, 17),
-    _act("force_lock", "F", "force lock", "Take the lock from its holder", _HOLDS, 18),
+    _act("force_lock", "F", "force lock", "Take the lock from its holder", _LOCKED, 18),
     _act("act_all", "a", "all", "Do it to all that wait for the same root", (Where.WHY,), 19),
     _act("edit", "e", "edit as new", "Change it and send it as new", _SENT, 60),
     _act("edit_outside", "E", "$EDITOR", "Change the prompt in $EDITOR, send as new", _SENT),
@@ -203,8 +208,8 @@ ACTIONS: tuple[Action, ...] = (
         0,
         "suspend_process",
     ),
-    _time("step_back", "comma", "back in time", "One moment back, in a recording", 86, -1),
-    _time("step_on", "full_stop", "on", "One moment on, in a recording", 87, 1),
+    _time("step_back", "comma", "back in time", "One moment back, in a recording", 2, -1),
+    _time("step_on", "full_stop", "on", "One moment on, in a recording", 3, 1),
     _time("minute_back", "less_than_sign", "minute back", "A minute back, in a recording", 0, -12),
     _time("minute_on", "greater_than_sign", "minute on", "A minute on, in a recording", 0, 12),
     _program(
@@ -273,22 +278,109 @@ _SHOWN = {
 
 
 def shown_key(action: Action, keymap: Mapping[str, str]) -> str:
-    """Return the key as footer and help write it, the first of several, after the user's keymap."""
-    first = keymap.get(action.id, action.key).split(",")[0].strip()
-    return _SHOWN.get(first, first)
+    """Return the key as footer and help write it, the first of several, after the user's keymap.
+
+    Empty where it has none, or where the keymap gave it to another action of the same screen.
+    """
+    own = keymap.get(action.id)
+    keys = _keys_of(own if own is not None else action.key)
+    if own is None and keymap:
+        others = _beside(action).intersection(keymap)
+        taken = {key for other in others for key in _keys_of(keymap[other])}
+        keys = [key for key in keys if key not in taken]
+    return _SHOWN.get(keys[0], keys[0]) if keys else ""
+
+
+def _keys_of(keys: str) -> list[str]:
+    return [key.strip() for key in keys.split(",") if key.strip()]
+
+
+@cache  # bounded by the registry
+def _beside(action: Action) -> frozenset[str]:
+    """Return the other actions that apply on a screen where this one does."""
+    common = {Where.ANY, Where.PANE}
+    places = set(action.where)
+    return frozenset(
+        other.id
+        for other in ACTIONS
+        if other is not action and (places & set(other.where) or common & (places | {*other.where}))
+    )
+
+
+_FOOTERS: Mapping[Where, tuple[str, str]] = {
+    Where.OVERVIEW: (
+        "open why submit demo providers cancel retry elsewhere pause probe force_circuit"
+        " force_lock undo filter palette mark copy zoom next_pane",
+        "open why submit cancel retry elsewhere filter",
+    ),
+    Where.REQUESTS: (
+        "back open why filter submit cancel retry elsewhere mark sort undo copy edit compare",
+        "back open why filter",
+    ),
+    Where.FAILED: (
+        "back open retry filter mark submit sort undo copy edit compare",
+        "back open retry filter",
+    ),
+    Where.REQUEST: (
+        "back why cancel retry elsewhere edit compare undo copy next_pane",
+        "back why cancel retry elsewhere edit copy next_pane",
+    ),
+    Where.WHY: (
+        "back open elsewhere probe retry force_circuit force_lock cancel pause act_all undo copy"
+        " next_pane",
+        "back open elsewhere probe force_lock cancel copy",
+    ),
+    Where.SESSION: (
+        "back open why cancel retry elsewhere pause force_lock undo filter mark copy zoom"
+        " next_pane edit compare sort",
+        "back open why cancel filter copy next_pane",
+    ),
+    Where.PROVIDER: (
+        "back open pause probe force_circuit undo window_longer copy zoom next_pane",
+        "back open pause probe force_circuit copy next_pane",
+    ),
+    Where.USAGE: (
+        "back open group split window_longer copy zoom next_pane",
+        "back open group split window_longer copy next_pane",
+    ),
+    Where.EVENTS: ("back open filter copy freeze", "back open filter copy"),
+    Where.COMPARE: (
+        "back open difference next_run next_pane cancel copy freeze",
+        "back open difference next_run next_pane cancel copy",
+    ),
+}
+"""By screen: what its footer begins with, in this order; and what of it stays to the last.
+
+What is not named follows by rank, where there is room. The pictures of the screens are its source.
+"""
 
 
 def footer_actions(where: Where, applies: Callable[[str], bool]) -> list[Action]:
     """Return what a screen's footer lists: its own and the common actions that apply now."""
+    order = {name: place for place, name in enumerate(_FOOTERS.get(where, ("", ""))[0].split())}
     listed = [*actions_of(where), *actions_of(Where.ANY)]
-    chosen = [action for action in listed if action.footer and applies(action.id)]
-    return sorted(chosen, key=lambda action: action.footer)
+    chosen = [a for a in listed if (a.footer or a.id in order) and applies(a.id)]
+    return sorted(chosen, key=lambda a: (a.footer >= RIGHT, order.get(a.id, len(order)), a.footer))
+
+
+def kept_in_footer(where: Where) -> frozenset[str]:
+    """Return the actions that a screen's footer keeps to the last where there is little room."""
+    return frozenset(_FOOTERS.get(where, ("", ""))[1].split())
 
 
 def wrong_keymap(keymap: Mapping[str, str]) -> list[str]:
-    """Return what is wrong with a user's keymap, one line an unknown action."""
-    return [
+    """Return what is wrong with a user's keymap: unknown actions, one key for two of a screen."""
+    unknown = [
         f"ui.keymap: no action {name!r}; there are {', '.join(sorted(BY_ID))}"
         for name in keymap
         if name not in BY_ID
     ]
+    known = [BY_ID[name] for name in keymap if name in BY_ID]
+    twice = [
+        f"ui.keymap: {key} is both {one.id} and {other.id}"
+        for at, one in enumerate(known)
+        for other in known[at + 1 :]
+        for key in _keys_of(keymap[one.id])
+        if other.id in _beside(one) and key in _keys_of(keymap[other.id])
+    ]
+    return [*unknown, *twice]

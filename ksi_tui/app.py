@@ -1,19 +1,14 @@
-"""The dashboard's app: starts the engine behind the first frame and holds the screens together.
+"""The dashboard's app: the look, the beat, the keys, and leaving; it holds the screens together.
 
-The engine comes through `connect`, entered only after something is on the screen, so
-that nobody waits for it in front of a blank terminal. Neither layout nor engine
-internals go here.
+The engine under it is `driving`'s, what it keeps beyond a screen is `keeping`'s. Layout and
+engine internals go into neither.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import logging
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,64 +26,32 @@ from textual.screen import Screen
 
 from ksi_tui import exits, theme
 from ksi_tui.actions import BY_ID, BY_METHOD, Where, bindings, wrong_keymap
-from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
+from ksi_tui.driving import Connect, DrivingApp, SettingsRefused
 from ksi_tui.lifetime import go_on_cleanly, run_dashboard
-from ksi_tui.pace import Pace
-from ksi_tui.read_only import ReadOnlyClient
 from ksi_tui.screens import later
-from ksi_tui.screens.base import KsiScreen, Recording
-from ksi_tui.screens.done import Done
-from ksi_tui.screens.event_log import EventLog
+from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.overview import Overview
-from ksi_tui.watch import WatchedClient
-from ksi_tui.widgets.clean import clean_block
 from ksi_tui.widgets.header import shown_verdict
 from ksi_tui.widgets.paste import PasteSafeDriver
 from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.terminal import AsciiFilter, SafeFilter
 
 if TYPE_CHECKING:
-    from ksi_tui.client import EngineClient
-    from ksi_tui.demo import DemoSwitch
     from ksi_tui.engine.states import Verdict
-    from ksi_tui.incident.desk import IncidentDesk
-    from ksi_tui.incident.save import Saved, Wanted
-    from ksi_tui.past_prompts import PastPrompts
-    from ksi_tui.saved_filters import FilterBook
-    from ksi_tui.screens.draft import Draft
     from ksi_tui.signs import Signs
     from ksi_tui.ui_settings import Ui
 
-__all__ = ["KsiApp", "SettingsRefused", "run_dashboard"]
-
-Connect = Callable[[], "AbstractAsyncContextManager[EngineClient]"]
+__all__ = ["Connect", "KsiApp", "SettingsRefused", "run_dashboard"]
 
 log = logging.getLogger(__name__)
 
-REASON_LIMIT = 4000
 _HERE = Path(__file__).parent
 
 
-def _exit_code_of(error: KsiError) -> int:
-    """Return the exit code that a failed start leads to."""
-    if isinstance(error, DatabaseOwned):
-        return exits.OWNED
-    return exits.BAD_USAGE if isinstance(error, ConfigError | StoreError) else exits.SOME_FAILED
-
-
-class SettingsRefused(ConfigError):
-    """The settings are wrong; `run_dashboard` raises it once the terminal is as it was."""
-
-
-class KsiApp(App[int]):
+class KsiApp(DrivingApp):
     """The dashboard over one engine.
 
-    `connect` returns the context manager of an engine's client; it may import the engine
-    late. `name` stands in the header. With `demo` the load begins by itself.
-    `config_hint` is the settings file that a user would write, `settings` tells those that
-    apply, without secrets, `prompts_file` is where prompts are kept for tomorrow (None: nowhere).
-    Saved filters are kept in `filters_file`, without one only as long as this runs. Over a
-    `recording` there is time to step through.
+    `name` stands in the header. What it drives and what it keeps is told by the classes below.
     """
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [
@@ -98,47 +61,13 @@ class KsiApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = bindings(Where.ANY)
     COMMANDS: ClassVar[set[Any]] = App.COMMANDS | set(later.PALETTE)
 
-    def __init__(
-        self,
-        connect: Connect,
-        *,
-        ui: Ui,
-        name: str,
-        demo: bool = False,
-        config_hint: str = "",
-        filters_file: Path | None = None,
-        settings: Callable[[], Mapping[str, Any]] = dict,
-        recording: Recording | None = None,
-        prompts_file: Path | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, connect: Connect, *, ui: Ui, name: str, demo: bool = False, **kept: Any):
         self._line_filters: list[LineFilter] = [SafeFilter()]
         if ui.ascii:
             self._line_filters.append(AsciiFilter())
-        super().__init__()
+        super().__init__(connect, demo=demo, ui=ui, **kept)
         theme.install(self, ui.theme)
-        self.ui = ui
         self.display_name = name
-        self.config_hint = config_hint
-        self._filters_file = filters_file
-        self.clock = clock
-        self.client: EngineClient | None = None
-        self.fault: str | None = None
-        self.exit_code = 0
-        self.refused: SettingsRefused | None = None
-        self.recording = recording
-        self.draft: Draft | None = None
-        self.done = Done(clock)
-        self.handed_over = False
-        self.events = EventLog()
-        self._settings = settings
-        self._prompts_file = None if ui.text == "never" else prompts_file
-        self._connect = connect
-        self._watched: WatchedClient | None = None
-        self._demo_wanted = demo
-        self._pace = Pace()
-        self._leaving = asyncio.Event()
-        self._engine_task: asyncio.Task[None] | None = None
         self._asked_to_quit = False
 
     # --- the look --------------------------------------------------------------------
@@ -208,50 +137,6 @@ class KsiApp(App[int]):
         self.signs.forget_title()
         self.screen.refresh(layout=True)
 
-    @property
-    def stale_s(self) -> float | None:
-        """How old what the screens show is, in seconds, once it is older than it should be."""
-        return self._watched.stale_s if self._watched is not None else None
-
-    @property
-    def banner(self) -> str | None:
-        """What is wrong with the engine since it started, and what still works; None if nothing."""
-        if self.fault is not None and self._watched is not None:
-            return f"{self.fault} · what stands here is as it was then; q leaves"
-        if self._watched is not None and self._watched.fault is not None:
-            return f"{self._watched.fault} · shown as it was; keys still reach it"
-        return None
-
-    @cached_property
-    def _incidents(self) -> IncidentDesk:
-        from ksi_tui.incident.desk import IncidentDesk  # noqa: PLC0415 - after the first frame
-
-        return IncidentDesk(self._settings)
-
-    async def save_bundle(self, wanted: Wanted) -> Saved:
-        """Write an incident bundle; raises BundleError when it cannot be."""
-        return await self._incidents.save(self.client, self.events.events(), wanted)
-
-    def action_save_bundle(self) -> None:
-        """Ask what an incident bundle is to hold, and write it."""
-        if self.recording is None:
-            self.push_screen(later.save_bundle())
-        elif isinstance(self.screen, KsiScreen):
-            self.screen.say("this is a bundle already", Tone.WARN)
-
-    def action_step(self, moments: int) -> None:
-        """Go on in a recording, back where negative."""
-        if not isinstance(self.screen, KsiScreen):
-            return
-        if self.recording is None:
-            self.screen.say("time is stepped through in a recording: ksi-tui open", Tone.WARN)
-            return
-        try:
-            self.recording.step(moments)
-        except KsiError as error:
-            self.screen.say(str(error), Tone.BAD)
-        self.screen.tick()
-
     def show_verdict(self, verdict: Verdict) -> None:
         """Say the verdict where it is seen without looking: title, bell, the user's alert."""
         self.signs.show(verdict)
@@ -278,78 +163,6 @@ class KsiApp(App[int]):
         offered = [] if self.is_headless else clipboard.tools(os.environ)
         return await clipboard.copy(text, offered, self.copy_to_clipboard)
 
-    @cached_property
-    def filters(self) -> FilterBook:
-        """Saved filters and the history of filters."""
-        from ksi_tui.saved_filters import FilterBook  # noqa: PLC0415 - after the first frame
-
-        return FilterBook(self._filters_file, self.ui.filters)
-
-    @cached_property
-    def past(self) -> PastPrompts:
-        """The prompts that were sent from here before."""
-        from ksi_tui.past_prompts import PastPrompts  # noqa: PLC0415 - after the first frame
-
-        return PastPrompts(self._prompts_file)
-
-    # --- the engine ------------------------------------------------------------------
-
-    def _begin(self, wrong: Sequence[str]) -> None:
-        """Start the engine; the first frame stands."""
-        if wrong and isinstance(self.screen, KsiScreen):
-            self.screen.say(" · ".join(wrong), Tone.WARN)
-        self._engine_task = asyncio.create_task(self._run_engine(), name="dashboard-engine")
-
-    async def _run_engine(self) -> None:
-        try:
-            async with self._connect() as client:
-                self._watched = WatchedClient(client, self.clock, self.ui.refresh_hz)
-                self.client = self._door(self._watched)
-                gc.collect()
-                gc.freeze()  # measured: brings the worst stall of a collection from 29 to 3 ms
-                gc.enable()  # the command may have it off until here, for the first frame
-                if self._demo_wanted:
-                    await self._demo.toggle(client)
-                await self._leaving.wait()
-                self.client = None
-                self._pace.end()
-                await self._demo.stop()
-        except SettingsRefused as error:
-            self.refused = error
-            self.leave()
-        except KsiError as error:
-            self._engine_failed(str(error), _exit_code_of(error))
-        except Exception as error:  # the task's boundary: recorded, shown, never raised on
-            log.exception("the engine failed")
-            self._engine_failed(
-                f"unexpected {type(error).__name__}; the log has it", exits.SOME_FAILED
-            )
-
-    def _door(self, client: EngineClient) -> EngineClient:
-        return ReadOnlyClient(client, may_end=True) if self.ui.read_only else client
-
-    def _engine_failed(self, reason: str, code: int) -> None:
-        self.client = None
-        self.fault = clean_block(reason, REASON_LIMIT).strip() or "no reason was given"
-        self.exit_code = code
-
-    async def close_engine(self) -> None:
-        """Leave the engine by its context and wait until it is closed, and what else runs."""
-        await self.signs.aclose()
-        self._leaving.set()
-        if self._engine_task is not None:
-            await self._engine_task
-
-    async def toggle_demo(self) -> str:
-        """Start or stop the demo load and return what happened in words."""
-        return await self._demo.toggle(self.client)
-
-    @cached_property
-    def _demo(self) -> DemoSwitch:
-        from ksi_tui.demo import DemoSwitch  # noqa: PLC0415 - after the first frame
-
-        return DemoSwitch()
-
     # --- what the keys do --------------------------------------------------------------
 
     async def run_action(
@@ -372,7 +185,7 @@ class KsiApp(App[int]):
         """Quit; with work in flight ask first what becomes of it."""
         from ksi_tui.screens.ending import in_flight  # noqa: PLC0415 - after the first frame
 
-        work = in_flight(self.client)
+        work = in_flight(self.client) if self.recording is None else None
         if work is None:
             self.leave()
         elif not self._asked_to_quit:
@@ -394,9 +207,10 @@ class KsiApp(App[int]):
         elif isinstance(self.screen, KsiScreen):
             self.screen.say(f"not left: {refused}", Tone.BAD)
 
-    def leave(self) -> None:
-        """End the dashboard now; the engine closes behind it."""
-        self.exit(self.exit_code, return_code=self.exit_code)
+    async def close_engine(self) -> None:
+        """Leave the engine and wait until it is closed, and what else runs."""
+        await self.signs.aclose()
+        await super().close_engine()
 
     async def action_quit(self) -> None:
         """Quit as `q` does."""

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ksi_tui import __version__, logs
+from ksi_tui import __version__, collector, logs
 from ksi_tui.engine.errors import DatabaseOwned, KsiError
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, OWNED, UNEXPECTED
 
@@ -32,6 +32,7 @@ examples:
   ksi-tui run prompts.txt --json > out.jsonl
   ksi-tui run --resume                       finish what was interrupted
   ksi-tui usage --by model --since 24h
+  ksi-tui open incident-20261122-031244.ksi.zip
 
 exit codes: 0 all completed, 1 some failed or were cancelled, 2 bad usage, settings or
 input, 3 another engine has the database, 130 interrupted (`run --resume` goes on)
@@ -106,7 +107,12 @@ def parser() -> argparse.ArgumentParser:
     _add_reports(commands)
     _add_config(commands)
     opened = commands.add_parser(
-        "open", help="look at an incident bundle in the dashboard, read-only", allow_abbrev=False
+        "open",
+        help="look at an incident bundle in the dashboard, read-only",
+        description="Shows what a dashboard was fed, as it was saved from its palette (: save an "
+        "incident bundle), in the same screens. , and . step through time by a moment, < and > "
+        "by a minute. Lists and records are those of the last moment.",
+        allow_abbrev=False,
     )
     opened.add_argument("bundle", type=Path, metavar="BUNDLE", help="the file")
     return top
@@ -176,7 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     top = parser()
     options = top.parse_args(arguments)
     for option in ("demo", "ascii", "read-only"):
-        if getattr(options, option.replace("-", "_")) and options.command:
+        shows = options.command is None or (options.command == "open" and option != "demo")
+        if getattr(options, option.replace("-", "_")) and not shows:
             top.error(f"--{option} is the dashboard's; it does not go with {options.command!r}")
     logs.start(options.log_level)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -215,12 +222,12 @@ def _execute(options: argparse.Namespace) -> int:
 
 
 def _calm_the_collector(*, before_a_screen: bool) -> None:
-    """Let garbage be collected less often.
+    """Let garbage be collected seldom and shortly, and before a screen not at all.
 
-    Measured: the default thresholds cost the engine a fifth of its CPU under load, and a
-    twentieth of the time to the first frame; the dashboard turns the collector on after it.
+    Measured: it would cost a twentieth of the time to the first frame; the dashboard turns the
+    collector on after it.
     """
-    gc.set_threshold(50_000, 20, 50)
+    collector.calm()
     if before_a_screen:
         gc.disable()
 

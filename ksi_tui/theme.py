@@ -79,6 +79,26 @@ TERMINAL = Theme(
         "quiet": "ansi_default",
         "cursor-row": "ansi_blue",
         "cursor-style": "reverse",
+        # what stock widgets ask of a theme of the terminal's own colours
+        "ansi-background": "ansi_default",
+        "ansi-foreground": "ansi_default",
+        "border": "ansi_default",
+        "border-blurred": "ansi_default",
+        "block-cursor-foreground": "ansi_black",
+        "block-cursor-background": "ansi_cyan",
+        "input-cursor-foreground": "ansi_black",
+        "input-cursor-background": "ansi_cyan",
+        "input-selection-foreground": "ansi_black",
+        "input-selection-background": "ansi_cyan",
+        "screen-selection-foreground": "ansi_black",
+        "screen-selection-background": "ansi_cyan",
+        "scrollbar": "ansi_cyan",
+        "scrollbar-hover": "ansi_cyan",
+        "scrollbar-active": "ansi_cyan",
+        "scrollbar-background": "ansi_default",
+        "scrollbar-background-hover": "ansi_default",
+        "scrollbar-background-active": "ansi_default",
+        "scrollbar-corner-color": "ansi_default",
     },
 )
 """The terminal's own colours, whatever they are; nothing in it is told apart by shade."""
@@ -101,5 +121,15 @@ def install(app: App[Any], wanted: str | None) -> None:
     few = app.no_color or (os.environ.get("TERM") and app.console.color_system == "standard")
     default = TERMINAL.name if few and wanted is None else DEFAULT
     app.set_reactive(App.theme, wanted if wanted in app.available_themes else default)
+    _apply(app)
     if app.no_color:  # greys would be colours still, and bold and reverse are all that is needed
         app._filters = [NoColor() if isinstance(f, Monochrome) else f for f in app._filters]
+
+
+def _apply(app: App[Any]) -> None:
+    """Do what a change of theme does, before there is anything to refresh: no watcher has run."""
+    chosen = app.current_theme
+    app.stylesheet.set_variables(app.get_css_variables())
+    app.set_class(chosen.dark, "-dark-mode", update=False)
+    app.set_class(not chosen.dark, "-light-mode", update=False)
+    app._refresh_truecolor_filter(app.ansi_theme)

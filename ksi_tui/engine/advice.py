@@ -6,23 +6,27 @@ raw. What they say is worked out in `attention` and `why`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from ksi_tui.engine.states import CircuitLook, Phase
+from ksi_tui.engine.states import AttentionKind, CircuitLook, Phase
+
+__all__ = ["AttentionKind"]  # beside all that is defined here
 
 
-class AttentionKind(StrEnum):
-    """What a row of Attention tells of."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedAt:
+    """Failures that somebody has looked at: all until a moment, and single requests' until theirs.
 
-    CIRCUIT = "circuit"
-    WAIT = "wait"
-    NO_TOKEN = "no_token"
-    FAILURE = "failure"
-    PAUSE = "pause"
-    LOCK = "lock"
-    WORKER = "worker"
-    FAULT = "fault"
+    Times in epoch seconds.
+    """
+
+    until: float = 0.0
+    single: Mapping[str, float] = field(default_factory=dict)
+
+    def has(self, request_id: str, failed_at: float) -> bool:
+        """Whether the failure of a request at a time was looked at."""
+        return failed_at <= max(self.until, self.single.get(request_id, 0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from ksi_tui.engine.bulk import Bulk
 from ksi_tui.engine.checkpoint import Checkpoints
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.conclusions import Conclusions
+from ksi_tui.engine.control_replies import circuit_told
 from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
@@ -214,9 +215,9 @@ class Wires:
 
     def on_circuit(self, provider: str, before: str, after: str, reason: str) -> None:
         """A circuit changed its state."""
-        self._router.publish(
-            events.CIRCUIT, {"provider": provider, "from": before, "to": after, "reason": reason}
-        )
+        look = self.core.providers.known(provider).circuit.look(self.core.clock())
+        told = circuit_told(provider, before, after, look) | {"reason": reason}
+        self._router.publish(events.CIRCUIT, told)
         self.dispatcher.save_providers()
         if self.core.pauses.any_provider:
             # Who waits for a paused provider may have had this one beside it.

@@ -6,10 +6,12 @@ once a second, and never by walking the backlog: by routes, locks, pauses and wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
+from ksi_tui.engine.advice import LookedAt
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.clock import time_of_day
 from ksi_tui.engine.core import RECENT_ENDED, Core
@@ -19,16 +21,15 @@ from ksi_tui.engine.models import CauseKind, Lock, PauseScope, State
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.recently_ended import Ended
+from ksi_tui.engine.silence import TIMES_USUAL, silent, usual_gap
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.verdicts import forced
 from ksi_tui.engine.views import AttentionKind, AttentionView, CircuitLook, Phase
-from ksi_tui.engine.why.causes import SILENT_S, Causes, open_calls, seconds
+from ksi_tui.engine.why.causes import Causes, open_calls, seconds
 from ksi_tui.engine.why.survey import Freshness, Surveys
 
 LEAST_WAIT_S = 30.0
 """A shorter wait is nobody's business, however short the usual one is."""
-TIMES_USUAL = 3
-"""So many times its model's usual wait makes a wait one to look at (contract section 11)."""
 MANY_EXTENSIONS = 2
 """A lock extended more often is one to look at."""
 NEW_S = 600.0
@@ -36,22 +37,30 @@ NEW_S = 600.0
 MOST_LOCKS = 500
 MOST_BACKOFFS = 200
 """How many locks and backoffs are looked at."""
+LEAST_MADE = 20
+"""So many rows are made, should fewer be asked for at first."""
 
 _Kind = AttentionKind
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row and its place: by `rank`, then by `weight`, the larger first."""
+    """A row and its place: by `rank`, then by `weight`, the larger first.
+
+    Of what there may be hundreds the view is made only where it is shown.
+    """
 
     rank: int
     weight: float
     since: float | None
-    view: AttentionView
+    view: AttentionView | Callable[[], AttentionView]
 
     @property
     def order(self) -> tuple[int, float]:
         return self.rank, -self.weight
+
+    def made(self) -> AttentionView:
+        return self.view() if callable(self.view) else self.view
 
 
 class Attention:
@@ -62,26 +71,33 @@ class Attention:
         self._causes = causes
         self._surveys = surveys
         self._fresh = Freshness(core)
-        self._rows: list[_Row] = []
+        self._made: list[tuple[float | None, AttentionView]] = []
+        self._asked = self._total = 0
+        self._looked_at = LookedAt()
 
-    def rows(self, limit: int, now: float) -> tuple[tuple[AttentionView, ...], int]:
+    def rows(
+        self, limit: int, now: float, looked_at: LookedAt
+    ) -> tuple[tuple[AttentionView, ...], int]:
         """Return up to `limit` rows, worst first, and how many there are."""
-        if self._fresh.over(now):
-            self._rows = sorted(self._all(now), key=lambda row: row.order)
+        if self._fresh.over(now) or limit > self._asked or looked_at != self._looked_at:
+            self._looked_at = looked_at
+            rows = sorted(self._all(now), key=lambda row: row.order)
+            self._asked, self._total = max(limit, LEAST_MADE), len(rows)
+            self._made = [(row.since, row.made()) for row in rows[: self._asked]]
         shown = tuple(
-            row.view if row.since is None else replace(row.view, for_s=max(0.0, now - row.since))
-            for row in self._rows[:limit]
+            view if since is None else replace(view, for_s=max(0.0, now - since))
+            for since, view in self._made[:limit]
         )
-        return shown, len(self._rows)
+        return shown, self._total
 
     def _all(self, now: float) -> Iterator[_Row]:
         yield from self._faults()
         yield from self._circuits(now)
         yield from self._workers(now)
-        silent = [call for call in open_calls(self._core) if _silent(call, now)]
-        yield from (self._silent(call, now) for call in silent)
+        quiet = [call for call in open_calls(self._core) if silent(call, now)]
+        yield from (self._silent(call, now) for call in quiet)
         yield from self._crowds(now)
-        yield from self._behind({call.run.ticket.session_id for call in silent}, now)
+        yield from self._behind({call.run.ticket.session_id for call in quiet}, now)
         yield from self._backoffs(now)
         yield from self._locks(now)
         yield from self._failures(now)
@@ -164,19 +180,24 @@ class Attention:
     # --- what runs ---------------------------------------------------------------------------
 
     def _silent(self, call: LiveCall, now: float) -> _Row:
+        begun = call.first_token_at is not None
+        since = (call.last_token_at or now) if begun else call.started_at
+        return _Row(4, now - since, since, partial(self._silent_view, call, since, now))
+
+    def _silent_view(self, call: LiveCall, since: float, now: float) -> AttentionView:
         ticket, lane = call.run.ticket, self._core.queue.lane(call.run.ticket.session_id)
         behind = len(lane.waiting) if lane is not None else 0
         if call.first_token_at is None:
-            since, phase = call.started_at, Phase.FIRST_TOKEN
+            phase = Phase.FIRST_TOKEN
             usual = call.entry.health.stats(now).ttft_ms.p50
             known = "" if usual is None else f", usual {usual / 1000:.1f} s"
             why = f"{call.entry.name} called at {time_of_day(since)}{known}"
         else:
-            since, phase = call.last_token_at or now, Phase.NO_TOKEN
-            gap = _usual_gap(call)
+            phase = Phase.NO_TOKEN
+            gap = usual_gap(call)
             known = "" if gap is None else f", usual gap {gap:.1f} s"
             why = f"{call.entry.name} silent since {time_of_day(since)}{known}"
-        view = _view(
+        return _view(
             _Kind.NO_TOKEN,
             ticket.request_id,
             str(phase),
@@ -189,7 +210,6 @@ class Attention:
             session_id=ticket.session_id,
             provider=call.entry.name,
         )
-        return _Row(4, now - since, since, view)
 
     # --- what waits --------------------------------------------------------------------------
 
@@ -201,13 +221,17 @@ class Attention:
             known += usual.answer_s(model) or 0.0
         return now - ticket.queued_at > max(LEAST_WAIT_S, TIMES_USUAL * known)
 
-    def _wait(self, ticket: Ticket, why: str, hits: str, now: float) -> _Row:
+    def _wait(self, ticket: Ticket, hits: str, now: float, more: str = "") -> _Row:
+        view = partial(self._wait_view, ticket, hits, now, more)
+        return _Row(3, now - ticket.queued_at, ticket.queued_at, view)
+
+    def _wait_view(self, ticket: Ticket, hits: str, now: float, more: str) -> AttentionView:
         phase = self._causes.phase(ticket, now)
-        view = _view(
+        return _view(
             _Kind.WAIT,
             ticket.session_id,
             str(phase),
-            why,
+            self._causes.cause(ticket, now).text + more,
             look=phase,
             hits=hits,
             action="why",
@@ -215,7 +239,6 @@ class Attention:
             request_id=ticket.request_id,
             session_id=ticket.session_id,
         )
-        return _Row(3, now - ticket.queued_at, ticket.queued_at, view)
 
     def _crowds(self, now: float) -> Iterator[_Row]:
         """What waits for a slot, a limit or a worker: one row for all that waits for the same.
@@ -223,7 +246,7 @@ class Attention:
         What waits for a circuit, a cooldown or a pause stands in that one's row.
         """
         told = (CauseKind.CIRCUIT, CauseKind.COOLDOWN, CauseKind.PAUSE)
-        longest: dict[tuple[CauseKind, str | None], tuple[Ticket, str]] = {}
+        longest: dict[tuple[CauseKind, str | None], Ticket] = {}
         hit: dict[tuple[CauseKind, str | None], tuple[int, int]] = {}
         for crowd in self._surveys.at(now).crowds:
             key = (crowd.cause.kind, crowd.cause.target)
@@ -232,19 +255,18 @@ class Attention:
                 continue
             requests, sessions = hit.get(key, (0, 0))
             hit[key] = (requests + crowd.line.requests, sessions + crowd.line.sessions)
-            if key not in longest or head.queued_at < longest[key][0].queued_at:
-                longest[key] = (head, crowd.cause.text)
-        for key, (head, why) in longest.items():
+            if key not in longest or head.queued_at < longest[key].queued_at:
+                longest[key] = head
+        for key, head in longest.items():
             if self._long(head, now):
-                yield self._wait(head, why, _hits(*hit[key]), now)
+                yield self._wait(head, _hits(*hit[key]), now)
 
     def _behind(self, told: set[str], now: float) -> Iterator[_Row]:
         """What waits behind a request that runs and is not silent."""
         for lane in self._core.queue.running_lanes():
             head = lane.head
             if head is not None and lane.session_id not in told and self._long(head, now):
-                why = self._causes.cause(head, now).text
-                yield self._wait(head, why, _hits(len(lane.waiting)), now)
+                yield self._wait(head, _hits(len(lane.waiting)), now)
 
     def _backoffs(self, now: float) -> Iterator[_Row]:
         for ticket in self._core.queue.begun_heads(MOST_BACKOFFS):
@@ -253,7 +275,7 @@ class Attention:
                 cause = self._causes.cause(ticket, now)
                 if cause.kind is CauseKind.BACKOFF:
                     depth = self._core.queue.depth(ticket.session_id)
-                    yield self._wait(ticket, cause.text, _hits(depth), now)
+                    yield self._wait(ticket, _hits(depth), now)
 
     def _locks(self, now: float) -> Iterator[_Row]:
         queue, pauses = self._core.queue, self._core.pauses
@@ -266,8 +288,8 @@ class Attention:
             waiting = len(lane.waiting) - lane.waits_of(lock.holder) if lane is not None else 0
             if head is not None and held and (often or self._long(head, now)):
                 if pauses.session(lock.session_id) is None:
-                    why = self._causes.cause(head, now).text + extended
-                    yield self._wait(head, why, _hits(queue.depth(lock.session_id)), now)
+                    hits = _hits(queue.depth(lock.session_id))
+                    yield self._wait(head, hits, now, extended)
             elif often:
                 yield self._lock(lock, waiting, extended, now)
 
@@ -292,7 +314,8 @@ class Attention:
         recent = self._core.recent_failed
         kinds: dict[str, list[Ended]] = {}
         for each in recent:
-            if now - each.at < NEW_S:
+            known = self._looked_at.has(each.view.request_id, each.at)
+            if now - each.at < NEW_S and not known:
                 kinds.setdefault(each.view.why.partition(":")[0], []).append(each)
         for failed in kinds.values():
             newest, many = failed[-1], len(failed) > 1
@@ -366,26 +389,6 @@ def _view(
         provider=provider,
         key=key or f"{kind}:{what}",
     )
-
-
-def _silent(call: LiveCall, now: float) -> bool:
-    """Whether a stream gives no token for long: not the next, nor its first in unusual time."""
-    if call.run.stopped is not None or not call.stream:
-        return False
-    if call.first_token_at is not None:
-        return now - (call.last_token_at or now) >= SILENT_S
-    waits_s = now - call.started_at
-    if waits_s < SILENT_S:
-        return False
-    usual_ms = call.entry.health.stats(now).ttft_ms.p50
-    return usual_ms is None or waits_s > TIMES_USUAL * usual_ms / 1000
-
-
-def _usual_gap(call: LiveCall) -> float | None:
-    """Return the seconds between two tokens of this call before it fell silent."""
-    if call.tokens < 2 or call.first_token_at is None or call.last_token_at is None:
-        return None
-    return (call.last_token_at - call.first_token_at) / (call.tokens - 1)
 
 
 def _hits(requests: int, sessions: int = 0) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from ksi_tui.config import Config
 from ksi_tui.engine import events
 from ksi_tui.engine.admissions import Admissions
+from ksi_tui.engine.call_effects import effect
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.diversions import Diversions
 from ksi_tui.engine.errors import POLICY, ProviderFault
@@ -109,6 +110,7 @@ class Bookkeeper:
             status=fault.status,
             **self._spent(live, fault.usage, fault),
         )
+        stood = live.entry.circuit.stands(live.permit)
         self.providers.failed(
             live.entry,
             live.permit,
@@ -118,6 +120,9 @@ class Bookkeeper:
             model=live.called_as,
             latency_ms=(now - live.started_at) * 1000,
         )
+        if stood:
+            fail_max = self.config.circuit_of(live.entry.settings).fail_max
+            live.run.note_effect(effect(live.entry, live.permit, fault, fail_max, now))
         self._end(live, record, closing=closing)
         return fault
 

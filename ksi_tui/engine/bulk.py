@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
+from ksi_tui.engine.actions_taken import Deed
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import Conflict, EventError, NotFound
 from ksi_tui.engine.intervene import Interventions
@@ -49,15 +50,19 @@ class Bulk:
         # The waiting first, from the end: no session goes on to a request that is cancelled next.
         tickets.sort(key=lambda ticket: (ticket.run is None, ticket.order), reverse=True)
         answers: _Answers = {}
-        async for ticket in self._paced(tickets):
-            was = ticket.state
-            self._interventions.end(ticket, data)
-            answers[ticket.request_id] = _entry(ticket.request_id, str(was), not was.final)
-        await self._missing(data, [each for each in ids if each not in answers], answers)
+        with self._interventions.deed(data) as deed:
+            async for ticket in self._paced(tickets):
+                was = ticket.state
+                self._interventions.end(ticket, data, deed)
+                answers[ticket.request_id] = _entry(ticket.request_id, str(was), not was.final)
+            missing = [each for each in ids if each not in answers]
+            await self._missing(data, missing, answers, deed)
         await asyncio.shield(self._core.store.write())
         return {"cancelled": [answers[each] for each in ids]}
 
-    async def _missing(self, data: Cancel, ids: Sequence[str], answers: _Answers) -> None:
+    async def _missing(
+        self, data: Cancel, ids: Sequence[str], answers: _Answers, deed: Deed
+    ) -> None:
         """Answer for those that were not in memory; one may have come back meanwhile."""
         states = await self._core.store.states(ids) if ids else {}
         async for request_id in self._paced(ids):
@@ -65,7 +70,7 @@ class Bulk:
             if ticket is not None:
                 was = str(ticket.state)
                 changed = not ticket.state.final
-                self._interventions.end(ticket, data)
+                self._interventions.end(ticket, data, deed)
                 answers[request_id] = _entry(request_id, was, changed)
             elif state is None:
                 answers[request_id] = _refused(request_id, NotFound(f"no request {request_id!r}"))
@@ -86,25 +91,26 @@ class Bulk:
         if ending:
             await asyncio.wait(ending)
         answers: _Answers = {}
-        async for ticket in self._paced(
-            [t for t in map(self._core.tickets.get, ids) if t is not None]
-        ):
-            self._hurry(ticket, data, answers)
-        await self._reopen([each for each in ids if each not in answers], data, answers)
+        known = [t for t in map(self._core.tickets.get, ids) if t is not None]
+        with self._interventions.deed(data) as deed:
+            async for ticket in self._paced(known):
+                self._hurry(ticket, data, answers, deed)
+            ended = [each for each in ids if each not in answers]
+            await self._reopen(ended, data, answers, deed)
         try:
             await asyncio.shield(self._core.store.write())
         finally:
             self._core.poke()
         return {"retried": [answers[each] for each in ids]}
 
-    def _hurry(self, ticket: Ticket, data: Retry, answers: _Answers) -> None:
+    def _hurry(self, ticket: Ticket, data: Retry, answers: _Answers, deed: Deed) -> None:
         request_id = ticket.request_id
         try:
-            answers[request_id], _ = self._interventions.hurry(ticket, data)
+            answers[request_id], _ = self._interventions.hurry(ticket, data, deed)
         except EventError as error:
             answers[request_id] = _refused(request_id, error)
 
-    async def _reopen(self, ids: Sequence[str], data: Retry, answers: _Answers) -> None:
+    async def _reopen(self, ids: Sequence[str], data: Retry, answers: _Answers, deed: Deed) -> None:
         """Let ended ones go again, in the order in which they once stood."""
         if not ids:
             return
@@ -117,19 +123,19 @@ class Bulk:
             ]
             for number, chunk in enumerate(chunks, start=1):
                 for stored in await core.store.requests_named(chunk):
-                    self._again(stored, data, answers)
+                    self._again(stored, data, answers, deed)
                 if number % (WRITTEN_AT_ONCE // _READ_AT_ONCE) == 0:
                     await asyncio.shield(core.store.write())
         for request_id in (each for each in ids if each not in answers):
             answers[request_id] = _refused(request_id, NotFound(f"no request {request_id!r}"))
 
-    def _again(self, stored: StoredRequest, data: Retry, answers: _Answers) -> None:
+    def _again(self, stored: StoredRequest, data: Retry, answers: _Answers, deed: Deed) -> None:
         request_id = stored.spec.request_id
         if (ticket := self._core.tickets.get(request_id)) is not None:
-            self._hurry(ticket, data, answers)
+            self._hurry(ticket, data, answers, deed)
             return
         try:
-            answers[request_id], _ = self._interventions.again(stored, data)
+            answers[request_id], _ = self._interventions.again(stored, data, deed)
         except EventError as error:
             answers[request_id] = _refused(request_id, error)
 

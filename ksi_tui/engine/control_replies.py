@@ -29,6 +29,19 @@ def circuit_reply(look: CircuitStatus) -> dict[str, Any]:
     }
 
 
+def circuit_told(provider: str, before: str, after: str, look: CircuitStatus) -> dict[str, Any]:
+    """Return the data of `provider:circuit`; of a forced one with who holds it, and until when."""
+    told = {"provider": provider, "from": before, "to": after, "reason": look.reason}
+    if look.forced is None:
+        return told
+    return {
+        **told,
+        "forced": str(look.forced),
+        "by": look.forced_by,
+        "until": iso(look.forced_until),
+    }
+
+
 def pause_reply(pause: Pause) -> dict[str, Any]:
     """Return one pause as `queue:pause` gives it."""
     return {

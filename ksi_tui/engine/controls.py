@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ksi_tui.engine import events
+from ksi_tui.engine.actions_taken import taken
 from ksi_tui.engine.control_payloads import QueueScope, ResetConversation
 from ksi_tui.engine.control_replies import pause_reply, paused_reply
 from ksi_tui.engine.core import Core
@@ -60,11 +61,8 @@ class Controls:
         return await self._changed(data, pause is not None, core.store.write(*writes))
 
     def _action(self, name: str, target: str, data: QueueScope | ResetConversation) -> ActionTaken:
-        return ActionTaken(
-            action=Action(
-                at=self._core.clock(), name=name, target=target, by=data.by, reason=data.reason
-            )
-        )
+        at, by, reason = self._core.clock(), data.by, data.reason
+        return taken(self._core, Action(at=at, name=name, target=target, by=by, reason=reason))
 
     async def _changed(
         self, data: QueueScope, changed: bool, written: asyncio.Future[None]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from ksi_tui.engine.actions_taken import Deed, taken
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
@@ -38,15 +39,20 @@ class Interventions:
         self._endings = endings
         self._locks = locks
 
-    def record(
-        self, name: str, target: str, by: str | None, reason: str | None, detail: str | None = None
+    def deed(self, data: Cancel | Retry) -> Deed:
+        """Return what is about to be done to many, to be told of as one."""
+        return Deed(self._core, data.by, data.reason)
+
+    def _record(
+        self, name: str, ticket: Ticket, data: Cancel | Retry, detail: str | None, deed: Deed | None
     ) -> ActionTaken:
-        """Return the write that keeps an action."""
-        return ActionTaken(
-            action=Action(
-                at=self._core.clock(), name=name, target=target, by=by, reason=reason, detail=detail
-            )
-        )
+        """Return the write that keeps an action on a request; a deed tells of its own later."""
+        at, by, reason = self._core.clock(), data.by, data.reason
+        target, session_id = ticket.request_id, ticket.session_id
+        action = Action(at=at, name=name, target=target, by=by, reason=reason, detail=detail)
+        if deed is not None:
+            return deed.taken(action, session_id)
+        return taken(self._core, action, session_id)
 
     # --- cancel ------------------------------------------------------------------------------
 
@@ -67,13 +73,11 @@ class Interventions:
         await asyncio.shield(self.end(ticket, data))
         return _cancelled(request_id, was, ticket.state, changed=changed)
 
-    def end(self, ticket: Ticket, data: Cancel) -> asyncio.Future[None]:
+    def end(self, ticket: Ticket, data: Cancel, deed: Deed | None = None) -> asyncio.Future[None]:
         """Cancel a request that is in memory; done when its end is on disk."""
         if ticket.state.final:
             return self._core.finishing.get(ticket.request_id) or _done()
-        self._core.store.write(
-            self.record("cancel", ticket.request_id, data.by, data.reason, data.receipt)
-        )
+        self._core.store.write(self._record("cancel", ticket, data, data.receipt, deed))
         return self._endings.cancel(ticket, data.by, data.reason)
 
     def of_session(self, session_id: str) -> list[Ticket]:
@@ -97,19 +101,21 @@ class Interventions:
     async def _retry_session(self, session_id: str, data: Retry) -> list[dict[str, Any]]:
         """Retry what can be retried; what had ended comes back at once, before any of it runs."""
         going = [ticket.request_id for ticket in self.of_session(session_id)]
-        async with self._core.removing:
-            stored = await self._ended_of(session_id)
-            again = [
-                self.again(request, data)
-                for request in stored
-                if request.state in GO_AGAIN and request.spec.request_id not in self._core.tickets
-            ]
-        retried = [answer for answer, _ in again]
-        await self._on_disk(*[written for _, written in again])
-        reopened = {answer["request_id"] for answer in retried}
-        for request_id in (each for each in going if each not in reopened):
-            with suppress(Conflict):  # of a session, those are retried that can be
-                retried.append(await self._retry_one(request_id, data))
+        with self.deed(data) as deed:
+            async with self._core.removing:
+                stored = await self._ended_of(session_id)
+                again = [
+                    self.again(each, data, deed)
+                    for each in stored
+                    if each.state in GO_AGAIN and each.spec.request_id not in self._core.tickets
+                ]
+            retried = [answer for answer, _ in again]
+            await self._on_disk(*[written for _, written in again])
+            reopened = {answer["request_id"] for answer in retried}
+            for request_id in (each for each in going if each not in reopened):
+                with suppress(Conflict):  # of a session, those are retried that can be
+                    retried.append(await self._retry_one(request_id, data, deed))
+        await asyncio.shield(self._core.store.write())
         return retried
 
     async def _on_disk(self, *written: asyncio.Future[None]) -> None:
@@ -150,26 +156,28 @@ class Interventions:
             return str(ticket.state)
         return str((await self._core.store.states([request_id]))[request_id])
 
-    async def _retry_one(self, request_id: str, data: Retry) -> dict[str, Any]:
+    async def _retry_one(
+        self, request_id: str, data: Retry, deed: Deed | None = None
+    ) -> dict[str, Any]:
         await self._core.entered(request_id)
         finishing = self._core.finishing.get(request_id)
         if finishing is not None:
             await asyncio.wait([finishing])
         ticket = self._core.tickets.get(request_id)
         if ticket is None:
-            answer, written = await self._reopen(request_id, data)
+            answer, written = await self._reopen(request_id, data, deed)
             await self._on_disk(written)
             return answer
-        answer, written = self.hurry(ticket, data)
+        answer, written = self.hurry(ticket, data, deed)
         await asyncio.shield(written)
         return answer
 
-    def hurry(self, ticket: Ticket, data: Retry) -> Again:
+    def hurry(self, ticket: Ticket, data: Retry, deed: Deed | None = None) -> Again:
         """Send an unfinished request elsewhere, or end its backoff; raises Conflict."""
         if data.avoid or data.model:
-            return self._elsewhere(ticket, data)
+            return self._elsewhere(ticket, data, deed)
         if ticket.state is State.RETRYING:
-            return self._now(ticket, data)
+            return self._now(ticket, data, deed)
         if data.in_place:
             raise Conflict(f"{ticket.request_id} already goes again: it is {ticket.state}")
         raise Conflict(
@@ -177,7 +185,7 @@ class Interventions:
             "or retried once it has failed or been cancelled"
         )
 
-    async def _reopen(self, request_id: str, data: Retry) -> Again:
+    async def _reopen(self, request_id: str, data: Retry, deed: Deed | None) -> Again:
         # One at a time: of two that read the same end, the second would undo what followed.
         async with self._core.removing:
             if request_id in self._core.tickets:
@@ -185,9 +193,9 @@ class Interventions:
             stored = await self._core.store.request(request_id)
             if stored is None:
                 raise NotFound(f"no request {request_id!r}")
-            return self.again(stored, data)
+            return self.again(stored, data, deed)
 
-    def again(self, stored: StoredRequest, data: Retry) -> Again:
+    def again(self, stored: StoredRequest, data: Retry, deed: Deed | None = None) -> Again:
         """Let a failed or cancelled request join the queue anew, under its id; raises Conflict.
 
         Whoever calls holds `Core.removing` since before it was read. In place it is as if it had
@@ -235,14 +243,14 @@ class Interventions:
             avoid=tuple(sorted(avoid)),
             queued_at=queued_at,
         )
-        action = self.record("retry", spec.request_id, data.by, data.reason, _detail(data))
+        action = self._record("retry", ticket, data, _detail(data), deed)
         written = core.store.write(moved, action)
         core.sessions.seen(spec.session_id, spec.agent_id, now)
         core.queue.add(ticket, now)
         core.recent_without(spec.request_id)
         return {"request_id": spec.request_id, "was": str(stored.state), "changed": True}, written
 
-    def _elsewhere(self, ticket: Ticket, data: Retry) -> Again:
+    def _elsewhere(self, ticket: Ticket, data: Retry, deed: Deed | None) -> Again:
         """Stop the call of an unfinished request and let the next attempt begin elsewhere."""
         core, was = self._core, ticket.state
         route = ticket.route._replace(
@@ -251,9 +259,7 @@ class Interventions:
         )
         self._check_served(route)
         now = core.clock()
-        action = self.record(
-            "send elsewhere", ticket.request_id, data.by, data.reason, _detail(data)
-        )
+        action = self._record("send elsewhere", ticket, data, _detail(data), deed)
         if ticket.run is None:
             ticket.route, ticket.retry_at = route, None
             core.alarms.clear(("backoff", ticket.request_id))
@@ -284,7 +290,7 @@ class Interventions:
             avoid=tuple(sorted(ticket.route.avoid)),
         )
 
-    def _now(self, ticket: Ticket, data: Retry) -> Again:
+    def _now(self, ticket: Ticket, data: Retry, deed: Deed | None) -> Again:
         """End a backoff."""
         core = self._core
         now = core.clock()
@@ -293,7 +299,7 @@ class Interventions:
         was = ticket.state
         written = core.store.write(
             self._conclusions.moved(ticket, ticket.state, now),
-            self.record("retry", ticket.request_id, data.by, data.reason, "backoff ended"),
+            self._record("retry", ticket, data, "backoff ended", deed),
         )
         core.queue.refresh(ticket.session_id, now)
         core.poke()
@@ -350,11 +356,15 @@ class Interventions:
         forced = lock.holder != data.agent_id
         writes = self._locks.free(data.session_id, "forced" if forced else "released")
         if forced:
-            writes.append(
-                self.record(
-                    "force lock", data.session_id, data.by, data.reason, f"held by {lock.holder}"
-                )
+            action = Action(
+                at=core.clock(),
+                name="force lock",
+                target=data.session_id,
+                by=data.by,
+                reason=data.reason,
+                detail=f"held by {lock.holder}",
             )
+            writes.append(taken(core, action))
         await asyncio.shield(core.store.write(*writes))
         return {"released": True, **({"reason": "forced"} if forced else {})}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from ksi_tui.engine.candidates import Candidate
@@ -194,6 +194,13 @@ class Run:
     def call(self) -> LiveCall | None:
         """The call that runs now, or the last one since the attempt began or went on."""
         return self.calls[-1] if len(self.calls) > self.earlier else None
+
+    def note_effect(self, effect: str) -> None:
+        """Write beside the verdict of the call that has just failed what that did."""
+        if self.verdicts and effect:
+            last = self.verdicts[-1]
+            detail = f"{last.detail}, {effect}" if last.detail else effect
+            self.verdicts[-1] = replace(last, detail=detail)
 
     def note_walk(self) -> None:
         """Count an attempt that called somebody."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ksi_tui.engine.candidates import Candidate
@@ -24,6 +25,7 @@ from ksi_tui.engine.provider_manager import VERDICTS
 from ksi_tui.engine.providers.base import in_order
 from ksi_tui.engine.providers.litellm import Fit, LitellmProvider
 from ksi_tui.engine.providers.simulated import MODELS as SIMULATED_MODELS
+from ksi_tui.engine.substitutes import Substitutes
 from ksi_tui.engine.ticket import Route
 from ksi_tui.engine.token_tracker import estimate
 
@@ -83,7 +85,18 @@ class Offers:
             if name not in rows and core.providers.serves(name):
                 rows[name] = self._named(name, rows)
         listed = sorted(rows.values(), key=lambda row: row.model != default)
-        return {"models": [self._told(row, default) for row in listed]}
+        return {
+            "models": [self._told(row, default) for row in listed],
+            "substitutes": self._substitutes(),
+        }
+
+    def _substitutes(self) -> dict[str, list[str]]:
+        """Return which models answer in place of others, in order; `*`: of all other ones."""
+        routing = self._core.config.routing
+        known = Substitutes(routing)
+        names = [*routing.aliases, *routing.fallbacks]
+        found = {name: [m for m in known.all_of(name) if m != name] for name in names}
+        return {name: models for name, models in found.items() if models}
 
     async def _learn(self, entries: Iterable[Entry]) -> None:
         """Ask a worker, once a provider, what it knows; a slow one is asked again next time."""
@@ -216,9 +229,12 @@ class Offers:
 
 def _settings_alone(entry: Entry) -> list[dict[str, Any]]:
     """Return what the settings tell of a provider's models; simulated ones are known."""
-    if entry.settings.kind == "simulated":
-        return [{"model": name} for name in SIMULATED_MODELS if entry.serves(name)]
-    return [{"model": pattern} for pattern in entry.settings.models]
+    patterns = entry.settings.models
+    if entry.settings.kind != "simulated":
+        return [{"model": pattern} for pattern in patterns]
+    own = [name for name in SIMULATED_MODELS if entry.serves(name)]
+    others = [p for p in patterns if not any(fnmatchcase(name, p) for name in own)]
+    return [{"model": name} for name in (*own, *others)]
 
 
 def _is_pattern(name: str) -> bool:

@@ -10,10 +10,11 @@ import asyncio
 from typing import Any
 
 from ksi_tui.engine import events
+from ksi_tui.engine.actions_taken import taken
 from ksi_tui.engine.circuit import CircuitStatus
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.control_payloads import AddProvider, ForceCircuit, Probe, ResetCircuit
-from ksi_tui.engine.control_replies import circuit_reply
+from ksi_tui.engine.control_replies import circuit_reply, circuit_told
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.errors import Conflict
@@ -21,7 +22,7 @@ from ksi_tui.engine.models import Action
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
 from ksi_tui.engine.replies import Replies
-from ksi_tui.engine.store.base import ActionTaken, ProviderSaved
+from ksi_tui.engine.store.base import ProviderSaved
 
 
 class ProviderControls:
@@ -79,8 +80,8 @@ class ProviderControls:
         return self._circuit(entry)
 
     def _tell(self, entry: Entry, look: CircuitStatus, before: CircuitState) -> None:
-        told = {"from": str(before), "to": str(look.state), "reason": look.reason}
-        self._core.publish(events.CIRCUIT, {"provider": entry.name, **told})
+        told = circuit_told(entry.name, str(before), str(look.state), look)
+        self._core.publish(events.CIRCUIT, told)
 
     def _record(
         self, name: str, entry: Entry, by: str | None, reason: str | None, detail: str | None = None
@@ -96,7 +97,7 @@ class ProviderControls:
             detail=detail,
         )
         saved = [ProviderSaved(provider=n, state=s) for n, s in core.providers.dirty()]
-        return core.store.write(*saved, ActionTaken(action=action))
+        return core.store.write(*saved, taken(core, action))
 
     def _let_go(self) -> None:
         """Ask again for everybody who waits."""

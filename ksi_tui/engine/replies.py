@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import asdict
 from heapq import nlargest
 from typing import Any
 
 from ksi_tui.engine.clock import iso
-from ksi_tui.engine.continuity import history_report
-from ksi_tui.engine.control_replies import circuit_reply, pause_reply, paused_reply
+from ksi_tui.engine.control_replies import paused_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import NotFound
 from ksi_tui.engine.journal import journal_page
 from ksi_tui.engine.live_call import LiveCall
-from ksi_tui.engine.models import CauseKind, PauseScope, State, Usage
+from ksi_tui.engine.models import CauseKind, PauseScope, State
+from ksi_tui.engine.not_serving import not_serving
 from ksi_tui.engine.payloads import RequestStatus, Results, SessionStatus, TokenUsage
-from ksi_tui.engine.provider_entry import Entry
+from ksi_tui.engine.provider_report import provider_report
 from ksi_tui.engine.request_report import request_report
 from ksi_tui.engine.sent import sent_report
+from ksi_tui.engine.session_report import session_report
 from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.upkeep.response_writer import unfiled_count
@@ -33,14 +33,12 @@ from ksi_tui.engine.usage_series import series_report
 from ksi_tui.engine.why.causes import Causes
 from ksi_tui.engine.why.chain import Chains
 from ksi_tui.engine.why.outlook import Outlooks
-from ksi_tui.engine.why.report import cause_reply, left_behind, outlook_reply, why_reply
+from ksi_tui.engine.why.report import left_behind, outlook_reply, why_reply
 
 END_AWAITED_S = 1.0
 """How long a report waits for an end that is on its way to disk, to tell it with its result."""
 STATUS_SESSIONS = 100
 """How many sessions `completion:status` lists, deepest first (contract section 2)."""
-SESSION_REQUESTS = 200
-"""How many of a session's newest requests `completion:session_status` lists."""
 
 
 class Replies:
@@ -159,6 +157,8 @@ class Replies:
             raise NotFound(f"no request {request_id!r}")
         closing = [call for call in self._closing if call.run.ticket.request_id == request_id]
         report = request_report(stored, ticket, closing)
+        model = ticket.route.model if ticket is not None else stored.model
+        report["not_serving"] = not_serving(model, core.providers)
         if ticket is None and not stored.state.final:
             report |= left_behind()
         if ticket is not None and not ticket.state.final:
@@ -203,78 +203,7 @@ class Replies:
 
     async def session(self, data: SessionStatus) -> dict[str, Any]:
         """Answer `completion:session_status`; an unknown session is no error."""
-        core, session_id = self._core, data.session_id
-        known = await core.store.session(session_id) or core.sessions.get(session_id)
-        stored = await core.store.session_requests(session_id, SESSION_REQUESTS)
-        spent = await core.store.spent_of([request.spec.request_id for request in stored])
-        lane, lock = core.queue.lane(session_id), core.locks.get(session_id)
-        pause = core.pauses.session(session_id)
-        size = len(lane.waiting) if lane else 0
-        running = lane.running if lane else None
-        return {
-            "session_id": session_id,
-            "exists": known is not None,
-            "completions": [
-                self._completion(request, *spent.get(request.spec.request_id, (None, None)))
-                for request in stored
-            ],
-            "queue": {
-                "exists": lane is not None,
-                "queue_size": size,
-                "is_active": running is not None,
-                "is_empty": size == 0,
-            },
-            "session": {
-                "exists": known is not None,
-                "created_at": iso(known.created_at) if known else None,
-                "last_activity": iso(known.last_activity) if known else None,
-                "request_count": known.request_count if known else 0,
-                "active_request": running.request_id if running else None,
-                "conversation_locked": lock is not None,
-                "lock_holder": lock.holder if lock else None,
-                "lock_expiry": iso(lock.expires_at) if lock else None,
-                "lock_granted": iso(lock.granted_at) if lock else None,
-                "lock_extended": lock.extended if lock else 0,
-                "turn_count": known.turn_count if known else 0,
-                "lock_request": lock.request_id if lock else None,
-                "paused": None if pause is None else pause_reply(pause),
-                "agents": sorted(known.agents) if known else [],
-            },
-            **({"history": await history_report(session_id, core.store)} if data.history else {}),
-        }
-
-    def _completion(
-        self, stored: StoredRequest, usage: Usage | None, cost: float | None
-    ) -> dict[str, Any]:
-        ticket = self._core.tickets.get(stored.spec.request_id)
-        why, cause, phase = stored.error_message, None, str(stored.state)
-        if ticket is not None and not ticket.state.final:
-            found = self._causes.cause(ticket, self._core.clock())
-            why, cause = found.text, cause_reply(found)
-            phase = str(self._causes.phase(ticket, self._core.clock()))
-        return {
-            "request_id": stored.spec.request_id,
-            "status": str(ticket.state if ticket else stored.state),
-            "why": why,
-            "cause": cause,
-            "queued_at": iso(stored.queued_at),
-            "started_at": iso(stored.started_at),
-            "completed_at": iso(stored.finished_at),
-            "attempts": ticket.attempts if ticket else stored.attempts,
-            "max_attempts": ticket.max_attempts if ticket else stored.max_attempts,
-            "phase": phase,
-            "agent_id": stored.spec.agent_id,
-            "asked_model": stored.spec.model,
-            "model": stored.answered_model,
-            "provider": stored.provider,
-            "error_kind": str(stored.error_kind) if stored.error_kind else None,
-            "ttft_ms": stored.ttft_ms,
-            "tokens": usage.total if usage else None,
-            "estimated": bool(usage and usage.estimated),
-            "cost": cost,
-            "by": stored.by,
-            "reason": stored.reason,
-        }
+        return await session_report(self._core, self._causes, data)
 
     async def results(self, data: Results) -> dict[str, Any]:
         """Answer `completion:results`: final requests in the order in which they finished."""
@@ -308,41 +237,13 @@ class Replies:
         return {
             "total_providers": len(entries),
             "available_providers": available,
-            "providers": {entry.name: self._provider(entry, now) for entry in entries},
+            "providers": {entry.name: provider_report(entry, pauses, now) for entry in entries},
         }
 
     def provider(self, name: str) -> dict[str, Any]:
         """Answer `completion:provider_status` for one."""
-        return self._provider(self._core.providers.known(name), self._core.clock())
-
-    def _provider(self, entry: Entry, now: float) -> dict[str, Any]:
-        look, stats, settings = entry.circuit.look(now), entry.health.stats(now), entry.settings
-        cooling = {model: until for model, until in entry.cooldowns.items() if until > now}
-        pause = self._core.pauses.provider(entry.name)
-        return {
-            "provider": entry.name,
-            "config": settings.model_dump(
-                mode="json", exclude={"params", "circuit", "name"}, exclude_none=True
-            ),
-            "circuit_breaker": circuit_reply(look),
-            "paused": None if pause is None else pause_reply(pause),
-            "cooldown_until": iso(max(cooling.values())) if cooling else None,
-            "cooldowns": {model: iso(until) for model, until in cooling.items()},
-            "limits": _limits(entry, now),
-            "stats": {
-                **asdict(stats),
-                "failures_by_kind": {str(k): n for k, n in stats.failures_by_kind.items()},
-                "in_flight": entry.in_flight,
-                "last_call": iso(stats.last_call),
-                "last_error": {
-                    "at": iso(stats.last_error.at),
-                    "kind": str(stats.last_error.kind),
-                    "message": stats.last_error.message,
-                }
-                if stats.last_error
-                else None,
-            },
-        }
+        core = self._core
+        return provider_report(core.providers.known(name), core.pauses, core.clock())
 
     def retries(self) -> dict[str, Any]:
         """Answer `completion:retry_status`."""
@@ -387,12 +288,3 @@ class Replies:
     async def journal(self, data: JournalPage) -> dict[str, Any]:
         """Answer `system:journal`."""
         return await journal_page(self._core.store, data)
-
-
-def _limits(entry: Entry, now: float) -> dict[str, Any] | None:
-    """Return a provider's limits of requests and tokens a minute, and what is used of them."""
-    if entry.limit is None:
-        return None
-    calls, tokens = entry.limit.used(now)
-    limit = entry.limit
-    return {"rpm": limit.rpm, "rpm_used": calls, "tpm": limit.tpm, "tpm_used": tokens}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ksi_tui.engine.actions_taken import taken
 from ksi_tui.engine.control_payloads import ReportedFailure
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.endings import Endings
@@ -17,7 +18,7 @@ from ksi_tui.engine.errors import POLICY, Conflict
 from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.intervene import Interventions
 from ksi_tui.engine.live_call import Run
-from ksi_tui.engine.models import State
+from ksi_tui.engine.models import Action, State
 from ksi_tui.engine.payloads import Retry
 from ksi_tui.engine.ticket import Ticket
 
@@ -58,10 +59,15 @@ class Reports:
         return _reply(data, NOT_RETRYABLE, f"{data.reason} is not retried; it has failed")
 
     def _record(self, data: ReportedFailure) -> None:
-        action = self._interventions.record(
-            "report failure", data.request_id, None, data.message, str(data.reason)
+        core, ticket = self._core, self._core.tickets.get(data.request_id)
+        action = Action(
+            at=core.clock(),
+            name="report failure",
+            target=data.request_id,
+            reason=data.message,
+            detail=str(data.reason),
         )
-        self._core.store.write(action)
+        core.store.write(taken(core, action, ticket.session_id if ticket else None))
 
     async def _on_disk(self, request_id: str) -> None:
         future = self._core.finishing.get(request_id) or self._core.store.write()

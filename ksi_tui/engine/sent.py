@@ -8,7 +8,7 @@ the turns the model's window held is the provider worker's to say, and not told 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ksi_tui.engine.continuity import HISTORY_MAX_CHARS
@@ -59,7 +59,7 @@ async def _worked_out(stored: StoredRequest, store: Store) -> Sent:
     if spec.prompt is None:
         return Sent(history=(), messages=spec.own_messages)
     received = [each for each in stored.injections if each.request_id == spec.request_id]
-    own = ({"role": "user", "content": compose(spec.prompt, received)},)
+    own = replace(spec, prompt=compose(spec.prompt, received)).own_messages
     if not spec.history:
         return Sent(history=(), messages=own)
     turns = await store.turns(spec.session_id, HISTORY_MAX_CHARS)

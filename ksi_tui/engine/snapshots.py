@@ -1,7 +1,7 @@
 """Makes the snapshot that a screen reads ten times a second.
 
 Its cost follows what is visible, not what is queued: rows are made for the asked
-window only, and the order of sessions is worked out at most once a second.
+window only, and the order of sessions is worked out a slice at a time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from operator import attrgetter
 from ksi_tui.engine.attention import Attention
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.lane_order import LaneOrder
 from ksi_tui.engine.models import CauseKind, Lock, Pause, PauseScope, State
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
@@ -41,8 +42,6 @@ from ksi_tui.engine.why.lock_holder import Holders, Work
 from ksi_tui.engine.why.outlook import Outlooks
 from ksi_tui.engine.why.survey import Freshness, Surveys
 
-ORDER_EVERY_S = 1.0
-"""How often the order of the session list is worked out anew."""
 ENDED_SHOWN_S = 600.0
 """How long an ended request stays among the active ones."""
 
@@ -62,21 +61,21 @@ class Snapshots:
         self._explain = Explanations(core, causes, self._surveys)
         self._attention = Attention(core, causes, self._surveys)
         self._holders, self._fresh = Holders(core), Freshness(core)
-        self._lanes: list[Lane] = []
-        self._ordered_at = 0.0
-        self._ordered_count = -1
+        self._order = LaneOrder(core.queue)
 
     def snapshot(self, query: SnapshotQuery) -> Snapshot:
         """Return the engine as it is now, as far as `query` asks for it."""
         now = self._core.clock()
         active, active_total = self._active(query, now)
-        lanes = self._waiting_lanes(now)
+        lanes = self._order.lanes(now)
         window = lanes[query.queue_offset : query.queue_offset + query.queue_limit]
         providers = tuple(self._provider(e, now) for e in self._core.providers.entries())
         locks = nsmallest(query.lock_limit, self._core.locks, key=attrgetter("expires_at"))
         pauses = self._core.pauses
         holders = self._holders.again(anew=self._fresh.over(now))
-        attention, attention_total = self._attention.rows(query.attention_limit, now)
+        attention, attention_total = self._attention.rows(
+            query.attention_limit, now, query.looked_at
+        )
         return Snapshot(
             at=now,
             verdict=self._verdicts.verdict(now),
@@ -181,7 +180,7 @@ class Snapshots:
         final = ticket.state.final
         moves = () if final else self._outlooks.moves(causes, now)
         wanted = query.explain and not final
-        explained = self._explain.of(causes, self._waiting_lanes(now), moves, now) if wanted else {}
+        explained = self._explain.of(causes, self._order.lanes(now), moves, now) if wanted else {}
         return Live(
             request_id=request_id,
             phase=view.phase,
@@ -203,18 +202,6 @@ class Snapshots:
         )
 
     # --- sessions ----------------------------------------------------------------------------
-
-    def _waiting_lanes(self, now: float) -> list[Lane]:
-        """Return the sessions in which something waits, oldest head first."""
-        queue = self._core.queue
-        changed = queue.session_count != self._ordered_count
-        if now - self._ordered_at >= ORDER_EVERY_S or (changed and queue.session_count < 200):
-            self._lanes = sorted(
-                (lane for lane in queue.lanes() if lane.waiting),
-                key=lambda lane: lane.waiting[0].queued_at,
-            )
-            self._ordered_at, self._ordered_count = now, queue.session_count
-        return self._lanes
 
     def _queue(self, lane: Lane, now: float) -> QueueView:
         head = lane.waiting[0]

@@ -53,9 +53,23 @@ class Level(StrEnum):
     STALE = "STALE"
 
 
+class AttentionKind(StrEnum):
+    """What a row of Attention tells of."""
+
+    CIRCUIT = "circuit"
+    WAIT = "wait"
+    NO_TOKEN = "no_token"
+    FAILURE = "failure"
+    PAUSE = "pause"
+    LOCK = "lock"
+    WORKER = "worker"
+    FAULT = "fault"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How the engine is, and the one cause of it."""
+    """How the engine is, and the one cause of it; `short` is that for little room, or empty."""
 
     level: Level
     cause: str
+    short: str = ""

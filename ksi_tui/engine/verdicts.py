@@ -47,9 +47,11 @@ class Verdicts:
         if core.pauses.engine is not None:
             text = f"engine {paused(core.pauses.engine)}"
             return Verdict(level=Level.PAUSED, cause=_with(text, held))
-        level, cause, named = self._of_providers(now)
+        level, cause, worst = self._of_providers(now)
+        named = worst.name if worst is not None else None
         others = [(name, text) for name, text in held if not name or name != named]
-        return Verdict(level=level, cause=_with(cause or "", others) or QUIET)
+        short = "" if worst is None else _with(self._short(worst, now) + _more(core), others)
+        return Verdict(level=level, cause=_with(cause or "", others) or QUIET, short=short)
 
     def takes(self, name: str, now: float) -> str:
         """Return in whose place a provider is called now, in words; empty for nobody's."""
@@ -64,17 +66,16 @@ class Verdicts:
                 return f"takes {share} of {entry.name}'s"
         return ""
 
-    def _of_providers(self, now: float) -> tuple[Level, str | None, str | None]:
-        """Return level, cause and the provider that the cause is about."""
+    def _of_providers(self, now: float) -> tuple[Level, str | None, Entry | None]:
+        """Return level, cause and the sick provider that the cause is about."""
         core = self._core
         entries = core.providers.entries()
         sick = [entry for entry in entries if entry.circuit.shut]
         if sick:
             waits = self._surveys.at(now).of_provider
             worst = max(sick, key=lambda entry: waits.get(entry.name, (0, 0)))
-            more = f" and {len(sick) - 1} more" if len(sick) > 1 else ""
             level = Level.DOWN if len(sick) == len(entries) else Level.DEGRADED
-            return level, self._story(worst, now) + more, worst.name
+            return level, self._story(worst, now) + _more(core), worst
         cooling = [e.name for e in entries if any(u > now for u in e.cooldowns.values())]
         if cooling:
             return Level.DEGRADED, f"{', '.join(cooling)} cooling (429)", None
@@ -111,6 +112,16 @@ class Verdicts:
         text = f"{text}: {traffic}" if traffic else text
         return ", ".join(part for part in (text, _probe(look, now)) if part)
 
+    def _short(self, entry: Entry, now: float) -> str:
+        """Return a sick provider's story without where its traffic went, why, and what it costs."""
+        name, look = entry.name, entry.circuit.look(now)
+        waits = next((t for t in self._traffic(entry, look, now) if t.endswith(" waits")), "")
+        if look.forced is not None:
+            return ", ".join(part for part in (f"{name} {held_until(look)}", waits) if part)
+        began = look.outage_since or look.since or now
+        text = f"{name} {str(look.state).replace('_', '-')} {lasted(now - began)}"
+        return ", ".join(part for part in (text, waits, _probe(look, now)) if part)
+
     def _traffic(self, entry: Entry, look: CircuitStatus, now: float) -> list[str]:
         """Return what became of the provider's traffic since its outage began."""
         diverted = self._core.diversions.of(entry.name, look.outage_since)
@@ -131,14 +142,26 @@ class Verdicts:
         return parts
 
 
+def _more(core: Core) -> str:
+    """Return how many providers beside the worst are sick, in words."""
+    more = sum(entry.circuit.shut for entry in core.providers.entries()) - 1
+    return f" and {more} more" if more > 0 else ""
+
+
 def forced(look: CircuitStatus, now: float) -> str:
     """Return who forced a circuit into which state until when and why, in words."""
-    until = ""
+    left = ""
     if look.forced_until is not None:
-        left = seconds(look.forced_until - now)
-        until = f" until {time_of_day(look.forced_until)[:5]} ({left} left)"
-    done = deed(f"forced {look.forced}", look.forced_by, None) + until
+        left = f" ({seconds(look.forced_until - now)} left)"
+    done = held_until(look) + left
     return f"{done}: {look.reason}" if look.reason else done
+
+
+def held_until(look: CircuitStatus) -> str:
+    """Return who forced a circuit into which state until what time of day, in words."""
+    done = deed(f"forced {look.forced}", look.forced_by, None)
+    until = look.forced_until
+    return done if until is None else f"{done} until {time_of_day(until)[:5]}"
 
 
 def lasted(age_s: float) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ksi_tui.engine.advice import AttentionKind, AttentionView, Remedy, SameRoot
+from ksi_tui.engine.advice import AttentionView, LookedAt, Remedy, SameRoot
 from ksi_tui.engine.models import Cause
-from ksi_tui.engine.states import CircuitLook, Level, Phase, Verdict
+from ksi_tui.engine.states import AttentionKind, CircuitLook, Level, Phase, Verdict
 
 __all__ = [
     "AttentionKind",
@@ -201,7 +201,8 @@ class Link:
 
     `cause` is its own. `via` says how the link before leads here (empty for the first),
     `certain` is False where that is inferred. `omitted` requests of the session lie
-    between the link before and this one and are not listed.
+    between the link before and this one and are not listed. `lock` tells of the lock that it
+    needs: who holds it since when, what is left of it, how often it was extended.
     """
 
     request_id: str
@@ -214,6 +215,7 @@ class Link:
     via: str = ""
     certain: bool = True
     omitted: int = 0
+    lock: str = ""
 
     @property
     def why(self) -> str:
@@ -289,6 +291,8 @@ class Live:
     same_root: tuple[SameRoot, ...] = ()
     same_root_requests: int = 0
     same_root_sessions: int = 0
+    same_root_at_least: bool = False
+    """There may be more: not every lock was followed."""
     plain: str = ""
 
 
@@ -308,6 +312,8 @@ class SnapshotQuery:
     """Only what this provider is called for is in `active`."""
     explain: bool = False
     attention_limit: int = 20
+    looked_at: LookedAt = field(default_factory=LookedAt)
+    """Failures that are not new to whoever asks; they need no attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

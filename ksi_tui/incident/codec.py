@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ksi_tui.incident.errors import BundleError
+from ksi_tui.incident.numbers import in_bounds
 
 
 def plain(value: Any) -> Any:
@@ -54,8 +55,15 @@ def rebuilt(kind: Any, data: Any, where: str = "") -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return _member(kind, data, where)
     if kind is float:
-        return float(_of((int, float), data, where))
+        return _number(_of((int, float), data, where), where)
     return _of(kind, data, where)
+
+
+def _number(data: float, where: str) -> float:
+    try:
+        return in_bounds(float(data))
+    except (ValueError, OverflowError):
+        raise BundleError(f"{where}: {str(data)[:40]} is out of bounds") from None
 
 
 def _of(kind: Any, data: Any, where: str) -> Any:

@@ -7,11 +7,29 @@ equal texts have equal hashes, and nobody can find a text by guessing it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
-TEXT_KEYS = frozenset({"prompt", "messages", "text", "result", "partial_text", "tools", "system"})
-"""The keys of records under which texts of users or models stand."""
+_TEXTS: Final = frozenset(
+    {"prompt", "messages", "system", "partial_text", "response", "content", "arguments"}
+    | {"tools", "tool_calls", "params", "extra_body", "follow_up_guidance", "sent"}
+)
+"""Keys under which nothing but texts of users and models stands."""
+_WORDED: Final = frozenset(
+    {"cause", "root", "outlook", "moves", "chain", "links", "timeline", "blocked"}
+)
+"""Keys under which a `text` is the engine's own."""
+_NAMES: Final = frozenset({"role", "type", "finish_reason", "model", "object", "provider"})
+_NAME: Final = re.compile(r"[\w./:-]{1,64}")
+
+
+_HASH: Final = re.compile(r"hash:[0-9a-f]{16} \([\d,]+ characters\)")
+
+
+def is_hash(text: str) -> bool:
+    """Return whether a text is nothing but what stands in place of one."""
+    return _HASH.fullmatch(text) is not None
 
 
 class Hiding:
@@ -25,22 +43,64 @@ class Hiding:
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._secret)
         return f"hash:{digest.hexdigest()[:16]} ({len(text):,} characters)"
 
-    def record(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a record whose texts are hidden; its other values as they are."""
+    def record(self, record: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+        """Return a record whose texts are hidden; its other values as they are.
+
+        `within` is the key under which the record stands in another one.
+        """
         return {
-            key: self._all(value) if key in TEXT_KEYS else self._within(value)
+            key: self._all(value) if _is_text(key, value, within) else self._within(value, key)
             for key, value in record.items()
         }
 
-    def _within(self, value: Any) -> Any:
+    def _within(self, value: Any, key: str) -> Any:
         if isinstance(value, Mapping):
-            return self.record(value)
-        return [self._within(item) for item in value] if isinstance(value, list | tuple) else value
+            return self.record(value, key)
+        if isinstance(value, list | tuple):
+            return [self._within(item, key) for item in value]
+        return value
 
     def _all(self, value: Any) -> Any:
-        """Hide every text of a value, a message's role excepted."""
+        """Hide every text of a value, the names of roles and kinds excepted."""
         if isinstance(value, Mapping):
-            return {k: v if k == "role" else self._all(v) for k, v in value.items()}
+            return {
+                key: item if _is_name(key, item) else self._all(item) for key, item in value.items()
+            }
         if isinstance(value, list | tuple):
             return [self._all(item) for item in value]
         return self.text(value) if isinstance(value, str) else value
+
+
+def _is_text(key: str, value: Any, within: str) -> bool:
+    if key == "result":  # an envelope, whose `response` is one
+        return isinstance(value, str)
+    return key in _TEXTS or (key == "text" and within not in _WORDED)
+
+
+def _is_name(key: str, value: Any) -> bool:
+    return key in _NAMES and isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def texts_of(record: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """Yield every text of a record that `Hiding` would hide."""
+    for key, value in record.items():
+        if _is_text(key, value, within):
+            yield from _strings(value)
+        elif isinstance(value, Mapping):
+            yield from texts_of(value, key)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                if isinstance(item, Mapping):
+                    yield from texts_of(item, key)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if not _is_name(key, item):
+                yield from _strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)

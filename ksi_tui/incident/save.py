@@ -1,25 +1,37 @@
-"""Makes a bundle of an engine that is looked at: asks it, hides what is private, writes it."""
+"""Makes a bundle of an engine that is looked at: asks it, hides what is private, writes it.
+
+Asking goes on the loop, question by question; hiding and writing in a thread.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ksi_tui import __version__, paths
 from ksi_tui.client import EngineClient, Event
 from ksi_tui.engine.clock import iso
-from ksi_tui.incident.bundle import Bundle, write_bundle
-from ksi_tui.incident.codec import plain
-from ksi_tui.incident.gather import answers_of, journal_of, lives_of, records_of, requests_since
+from ksi_tui.engine.errors import ConfigError
+from ksi_tui.incident import gather
+from ksi_tui.incident.bundle import write_bundle
+from ksi_tui.incident.errors import BundleError
+from ksi_tui.incident.gather import Tell
 from ksi_tui.incident.hiding import Hiding
-from ksi_tui.incident.recorder import QUERY, Recorder
-from ksi_tui.redaction import redacted, secrets_of
+from ksi_tui.incident.privacy import Privacy, keys_of
+from ksi_tui.incident.recorder import QUERY, Recorder, frame_text
+
+_GIVE_WAY_S = 0.002
+"""How long the thread that writes lets the screen go on after each frame."""
+
+Data = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,29 +54,51 @@ class Saved:
     requests: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gathered:
+    """What goes in, as it was found. `frames` can be gone through once."""
+
+    about: Data
+    settings: Data
+    answers: Mapping[str, Data]
+    frames: Iterable[str]
+    events: Sequence[Data]
+    journal: Sequence[Data]
+    requests: Sequence[Data]
+    records: Sequence[Data]
+    lives: Sequence[Data]
+
+
 def folder() -> Path:
-    """Return the private folder of bundles, made where it is missing."""
-    return paths.private_dir(paths.state_dir() / "incidents")
+    """Return the private folder of bundles, made where it is missing; BundleError if it can't."""
+    try:
+        return paths.private_dir(paths.state_dir() / "incidents")
+    except ConfigError as error:
+        raise BundleError(str(error)) from None
 
 
 async def save_bundle(
     client: EngineClient,
     recorder: Recorder,
     events: Sequence[Event],
-    settings: Mapping[str, Any],
+    settings: Data,
     wanted: Wanted,
+    tell: Tell,
 ) -> Saved:
     """Write the bundle that is wanted into `folder()`; raises BundleError when it cannot.
 
-    Keys never get in: whatever holds one is hidden by its name or its value.
+    Keys never get in: whatever holds one is hidden by its name or its value. `tell` hears how
+    far it is, in a few words.
     """
+    place = folder()
     last = client.snapshot(QUERY)
-    now = last.at
-    since = now - wanted.minutes * 60
-    rows = await requests_since(client, str(iso(since)))
-    bundle = Bundle(
+    since = last.at - wanted.minutes * 60
+    frames = recorder.since(since)
+    rows = await gather.requests_since(client, str(iso(since)), tell)
+    ids = gather.chosen(rows, last)
+    gathered = _Gathered(
         about={
-            "made_at": iso(now),
+            "made_at": iso(last.at),
             "since": iso(since),
             "by": wanted.by,
             "name": wanted.name,
@@ -72,51 +106,56 @@ async def save_bundle(
             "texts": wanted.texts,
         },
         settings=dict(settings),
-        answers=await answers_of(client, rows),
-        frames=[*recorder.since(since), plain(last)],
+        lives=await gather.lives_of(client, ids, tell),
+        records=await gather.records_of(client, ids, tell),
+        answers=await gather.answers_of(client, last, rows, tell),
+        journal=await gather.journal_since(client, str(iso(since)), tell),
+        frames=chain(frames, [frame_text(last)]),
         events=[_event(event) for event in events if event.at >= since],
-        journal=await journal_of(client),
         requests=rows,
-        records=await records_of(client, rows),
-        lives=lives_of(client, rows),
     )
-    path = folder() / f"incident-{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}.ksi.zip"
-    size = await asyncio.to_thread(_write, bundle, path, wanted.texts)
-    return Saved(path=path, size=size, frames=len(bundle.frames), requests=len(rows))
+    stamp = f"{datetime.fromtimestamp(last.at, UTC):%Y%m%d-%H%M%S}"
+    path = place / f"incident-{stamp}.ksi.zip"
+    tell("writing")
+    size, count = await asyncio.to_thread(_write, gathered, path, wanted.texts)
+    return Saved(path=path, size=size, frames=count, requests=len(rows))
 
 
-def _write(bundle: Bundle, path: Path, texts: bool) -> int:
-    hiding = Hiding(secrets.token_bytes(32))
-    keys = secrets_of(os.environ)
+def _write(found: _Gathered, path: Path, texts: bool) -> tuple[int, int]:
+    """Write what was found without what is private; return the file's size and the frames."""
+    hiding = None if texts else Hiding(secrets.token_bytes(32))
+    privacy = Privacy(keys_of(found.settings, os.environ), hiding)
+    privacy.learn(found.records, chain(found.answers.values(), found.lives), _unread(found))
+    count = 0
 
-    def safe(record: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = _without(record if texts else hiding.record(record), keys)
-        return found
+    def frames() -> Iterable[str]:
+        nonlocal count
+        for frame in found.frames:
+            count += 1
+            yield privacy.frame(frame)
+            time.sleep(_GIVE_WAY_S)
 
-    return write_bundle(
-        Bundle(
-            about=bundle.about,
-            settings=bundle.settings,
-            answers={key: safe(answer) for key, answer in bundle.answers.items()},
-            frames=[safe(frame) for frame in bundle.frames],
-            events=[safe(event) for event in bundle.events],
-            journal=[safe(entry) for entry in bundle.journal],
-            requests=[safe(row) for row in bundle.requests],
-            records=[safe(record) for record in bundle.records],
-            lives=[safe(live) for live in bundle.lives],
-        ),
+    size = write_bundle(
         path,
+        about=privacy.safe(found.about),
+        settings=privacy.safe(found.settings),
+        answers={privacy.named(key): privacy.safe(each) for key, each in found.answers.items()},
+        lists={
+            "frames": frames(),
+            "events": map(privacy.safe, found.events),
+            "journal": map(privacy.safe, found.journal),
+            "requests": map(privacy.safe, found.requests),
+            "records": map(privacy.safe, found.records),
+            "lives": map(privacy.safe, found.lives),
+        },
     )
+    return size, count
+
+
+def _unread(found: _Gathered) -> Iterable[Data]:
+    """Return what may repeat texts that are not at hand."""
+    return chain(found.requests, found.events, found.journal, found.answers.values())
 
 
 def _event(event: Event) -> dict[str, Any]:
     return {"seq": event.seq, "name": event.name, "data": dict(event.data), "at": event.at}
-
-
-def _without(value: Any, keys: tuple[str, ...]) -> Any:
-    """Return plain data with every key's value hidden; names of fields tell nothing here."""
-    if isinstance(value, Mapping):
-        return {name: _without(item, keys) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without(item, keys) for item in value]
-    return redacted(value, keys) if isinstance(value, str) else value

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ksi_tui.engine.advice import AttentionKind
+from ksi_tui.engine.states import AttentionKind
 from ksi_tui.screens import fill
 from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.targets import attention_of
@@ -70,8 +70,12 @@ class Attends(ActingScreen):
 
     def opened_attention(self, snapshot: Snapshot | None) -> bool:
         """Open what a row of the engine's own troubles has: the log. Whether it was one."""
-        row = self._attention_row(snapshot) if snapshot is not None and self.attends else None
-        if row is None or row.kind not in (AttentionKind.FAULT, AttentionKind.WORKER):
+        if not self.opens_attention(snapshot):
             return False
         self.action_events()
         return True
+
+    def opens_attention(self, snapshot: Snapshot | None) -> bool:
+        """Return whether the keys are about a row of the engine's own troubles."""
+        row = self._attention_row(snapshot) if snapshot is not None and self.attends else None
+        return row is not None and row.kind in (AttentionKind.FAULT, AttentionKind.WORKER)

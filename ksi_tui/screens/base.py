@@ -1,22 +1,28 @@
-"""What all full screens share: their host, the footer, moving in panes, asking the engine.
+"""What all full screens share: breadcrumbs, the footer and what it says, moving in panes.
 
-A screen knows the engine only through its host's client. Layout and wording of a single
-screen must not go here.
+Layout and wording of a single screen must not go here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import events
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from ksi_tui.actions import BY_ID, Action, Group, Where, bindings, footer_actions, shown_key
+from ksi_tui.actions import (
+    BY_ID,
+    Group,
+    Where,
+    bindings,
+    footer_actions,
+    kept_in_footer,
+)
 from ksi_tui.read_only import WHY
-from ksi_tui.widgets import fit
+from ksi_tui.screens.footer import footer_line
+from ksi_tui.screens.host import ERROR_LIMIT, Host
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
@@ -25,85 +31,13 @@ from ksi_tui.widgets.table import LiveTable
 
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
-    from ksi_tui.engine.states import Verdict
-    from ksi_tui.incident.save import Saved, Wanted
-    from ksi_tui.past_prompts import PastPrompts
-    from ksi_tui.saved_filters import FilterBook
-    from ksi_tui.screens.done import Done
-    from ksi_tui.screens.draft import Draft
-    from ksi_tui.screens.event_log import EventLog
-    from ksi_tui.ui_settings import Ui
 
-ERROR_LIMIT = 500
-_ON_A_REQUEST = ("cancel", "retry", "elsewhere", "edit", "compare", "why")
+_ON_A_REQUEST = ("elsewhere", "edit", "edit_outside", "compare", "why")
+_ON_REQUESTS = ("cancel", "retry")
+ON_UNFINISHED = frozenset({"cancel", "elsewhere", "why"})
+"""Actions on a request that has not ended."""
 SAY_S = 6.0
 """How long a message stands in the footer, in seconds, unless a key is pressed before."""
-
-
-class Recording(Protocol):
-    """Time that can be stepped through."""
-
-    @property
-    def position(self) -> tuple[int, int]:
-        """Which moment is shown, counted from 1, and how many there are."""
-        ...
-
-    def step(self, frames: int) -> None:
-        """Go on by so many moments, back where negative; BundleError where one is damaged."""
-        ...
-
-
-class Host(Protocol):
-    """What a screen may ask of the app it runs in."""
-
-    client: EngineClient | None
-    ui: Ui
-    display_name: str
-    fault: str | None
-    clock: Callable[[], float]
-    draft: Draft | None
-    handed_over: bool
-    config_hint: str
-    recording: Recording | None
-    events: EventLog
-
-    @property
-    def past(self) -> PastPrompts:
-        """The prompts that were sent from here before."""
-        ...
-
-    async def save_bundle(self, wanted: Wanted) -> Saved:
-        """Write an incident bundle; raises BundleError when it cannot be."""
-        ...
-
-    @property
-    def filters(self) -> FilterBook:
-        """Saved filters and the history of filters."""
-        ...
-
-    @property
-    def stale_s(self) -> float | None:
-        """How old what is shown is, in seconds, once it is older than it should be."""
-        ...
-
-    @property
-    def banner(self) -> str | None:
-        """What is wrong with the engine since it started, and what still works."""
-        ...
-
-    done: Done
-
-    async def copy(self, text: str) -> str:
-        """Copy a text and return in words by which way."""
-        ...
-
-    def show_verdict(self, verdict: Verdict) -> None:
-        """Say the verdict where it is seen without looking at the screen: the terminal's title."""
-        ...
-
-    async def toggle_demo(self) -> str:
-        """Start or stop the demo load and return what happened in words."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,13 +50,6 @@ class Target:
     session_id: str | None = None
     request_id: str | None = None
     provider: str | None = None
-
-
-def refusal(reply: Mapping[str, Any]) -> str | None:
-    """Return why the engine refused, clean, or None when it did not."""
-    if "code" not in reply:  # a report may tell of a request's own error under the same name
-        return None
-    return clean(str(reply.get("error")), ERROR_LIMIT)
 
 
 class KsiScreen(Screen[None]):
@@ -174,19 +101,26 @@ class KsiScreen(Screen[None]):
         """Return whether an action does something here and now; decides the footer."""
         if action_id in ("step_back", "step_on"):
             return self.host.recording is not None
+        if action_id == "undo":
+            return self.host.done.last() is not None
+        target = self.target()
         if action_id in _ON_A_REQUEST:
-            target = self.target()
-            return target is not None and target.session_id is not None
+            return target is not None and target.request_id is not None
+        if action_id in _ON_REQUESTS:
+            named = target is not None and (target.request_id or target.session_id)
+            return bool(named or self.marked())
         return True
 
     def forbidden(self, action_id: str) -> bool:
         """Return whether an action may not be done here at all: it acts, and this only looks."""
-        return self.host.ui.read_only and BY_ID[action_id].group is Group.ACT
+        only_looks = self.host.ui.read_only or self.host.recording is not None
+        return only_looks and BY_ID[action_id].group is Group.ACT
 
     def allowed(self, action_id: str) -> bool:
         """Return whether an action may be done; where it may not, say why."""
         if self.forbidden(action_id):
-            self.say(f"{BY_ID[action_id].label} is off: {WHY}", Tone.WARN)
+            why = WHY if self.host.recording is None else "this is a recording"
+            self.say(f"{BY_ID[action_id].label} is off: {why}", Tone.WARN)
             return False
         return True
 
@@ -201,7 +135,7 @@ class KsiScreen(Screen[None]):
         self._said_until = self.host.clock() + SAY_S
         self.show_footer()
 
-    def on_key(self) -> None:
+    def on_key(self, _event: events.Key) -> None:
         """Forget the message; what a key acts on stays under the cursor from then on."""
         self._said = None
         pane = self._focused_pane()
@@ -221,7 +155,10 @@ class KsiScreen(Screen[None]):
         if self._said is not None and self.host.clock() > self._said_until:
             self._said = None
         shown = self._said or footer_line(
-            footer_actions(self.WHERE, self._offered), self.host.ui.keymap, self.app.size.width
+            footer_actions(self.WHERE, self._offered),
+            self.host.ui.keymap,
+            self.app.size.width,
+            kept=kept_in_footer(self.WHERE),
         )
         self.query_one("#footer", Bar).show(shown)
 
@@ -264,40 +201,6 @@ class KsiScreen(Screen[None]):
         self.action_move(10**9)
 
 
-async def ask(host: Host, event: str, **data: Any) -> dict[str, Any]:
-    """Emit an event and return the reply; without an engine the reply is a refusal."""
-    if host.client is None:
-        return {"error": host.fault or "the engine is starting", "code": "not_ready"}
-    return await host.client.emit(event, data)
-
-
 def screen_bindings(where: Where) -> list[BindingType]:
     """Return the bindings of a full screen: its own, and moving in panes."""
     return [*bindings(where), *bindings(Where.PANE)]
-
-
-def footer_line(
-    actions: Sequence[Action], keymap: Mapping[str, str], width: int, *, right_from: int = 90
-) -> Line:
-    """Return the keys that work here; where they don't fit, the last of the left go first."""
-    left = tuple((shown_key(a, keymap), a.label) for a in actions if a.footer < right_from)
-    right = tuple((shown_key(a, keymap), a.label) for a in actions if a.footer >= right_from)
-    return _fitted(left, right, width)
-
-
-@lru_cache(maxsize=64)  # measured: composing the same footer 10 times a second was 0.7 % of a core
-def _fitted(
-    left: tuple[tuple[str, str], ...], right: tuple[tuple[str, str], ...], width: int
-) -> Line:
-    ending = Line((*key_hints(*right).spans, Span(" ")))
-    while left and fit.width_of(key_hints(*left)) + fit.width_of(ending) + 3 > width:
-        left = left[:-1]
-    return fit.both_ends(Line((Span(" "), *key_hints(*left).spans)), ending, width)
-
-
-def key_hints(*pairs: tuple[str, str]) -> Line:
-    """Return keys and what they do in one line."""
-    spans: list[Span] = []
-    for key, label in pairs:
-        spans += [Span("  " if spans else ""), Span(key, Tone.KEY), Span(f" {label}")]
-    return Line(tuple(span for span in spans if span.text))

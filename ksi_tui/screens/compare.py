@@ -17,6 +17,9 @@ from ksi_tui.actions import Where
 from ksi_tui.screens import comparison
 from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.comparison import Marked, Plan, Run
+from ksi_tui.screens.dialogs.outcomes import steps
+from ksi_tui.screens.dialogs.stakes import many
+from ksi_tui.screens.host import Work
 from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.runs import Runs
 from ksi_tui.screens.sub import SubScreen
@@ -80,7 +83,8 @@ class CompareScreen(SubScreen):
     def read(self) -> None:
         """Look at some of those that run; read the records when they are due."""
         if self._runs.look():
-            self.run_worker(self._read_records(), name="records", group="read", exclusive=True)
+            work: Work = self._read_records
+            self.run_worker(work, name="records", group="read")
         self.at = self._runs.at or self.at
 
     async def _read_records(self) -> None:
@@ -154,6 +158,10 @@ class CompareScreen(SubScreen):
 
     def applies(self, action_id: str) -> bool:
         """Cancel applies while something runs, another run where there is one."""
+        if action_id == "open":
+            return self.target() is not None
+        if action_id in ("next_run", "previous_run"):
+            return self._plan.times > 1
         if action_id == "cancel":
             return bool(self._runs.unfinished)
         return super().applies(action_id)
@@ -177,12 +185,15 @@ class CompareScreen(SubScreen):
     @on(events.Click, "#tabs")
     def _tab_clicked(self, event: events.Click) -> None:
         names = [(name_of(model), "") for model in self._plan.models]
-        number = header.tab_at(header.numbered_tabs(names, self._column + 1), event.x - 1)
+        number = header.tab_at(header.numbered_tabs(names, self._column + 1), event.x)
         if number is not None:
             self._choose(number - 1)
 
     def action_step_run(self, step: int) -> None:
         """Show the next run of every model; what is written to its end from its beginning."""
+        if self._plan.times == 1:
+            self.say("there is one run only: each model was asked once", Tone.WARN)
+            return
         self._number = (self._number - 1 + step) % self._plan.times + 1
         for index in range(len(self._plan.models)):
             if self._run(index).over:
@@ -200,12 +211,23 @@ class CompareScreen(SubScreen):
 
     async def _cancel_all(self) -> None:
         stopped, error = await self._runs.cancel()
+        if stopped:
+            self.host.done.note(
+                what=f"{many(len(stopped))} of a comparison stopped",
+                back=f"{many(len(stopped))} back in place, anew from the beginning",
+                after=f"{many(len(stopped))} of a comparison back in place",
+                steps=steps("completion:retry", stopped, in_place=True),
+            )
         if error is not None:
             self.say(f"not all were stopped: {error}", Tone.BAD)
         elif stopped:
-            self.say(f"{stopped} stopped; what had arrived is kept")
+            self.say(f"{len(stopped)} stopped; what had arrived is kept; u takes that back")
         else:
             self.say("nothing to stop: every run is over", Tone.WARN)
+
+    def _tell(self, answer: str | None) -> None:
+        super()._tell(answer)
+        self._runs.look_again()
 
     def action_copy(self) -> None:
         """Copy the chosen answer; without one its request's id."""

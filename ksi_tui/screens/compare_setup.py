@@ -7,23 +7,23 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
-from ksi_tui.screens.base import key_hints
-from ksi_tui.screens.comparison import MOST_TIMES, Plan
+from ksi_tui.screens.comparison import MOST_MODELS, MOST_TIMES, Plan
 from ksi_tui.screens.dialog import Act, Choice, Dialog, Sheet
 from ksi_tui.screens.draft import Draft
+from ksi_tui.screens.footer import key_hints
 from ksi_tui.screens.pickers import ModelPicker
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 TIMES = 3
-_MODELS = (("model-1", "Model 1"), ("model-2", "Model 2"), ("model-3", "Model 3"))
+_MODELS = tuple((f"model-{nth}", f"Model {nth}") for nth in range(1, MOST_MODELS + 1))
 _MORE = "one more, or none"
 _HISTORY = ("none", "what was said in the session")
 
 
 class CompareSetup(Dialog[Plan]):
-    """Takes two or three models and a number of times. Answers the plan, or None."""
+    """Takes two to four models and a number of times. Answers the plan, or None."""
 
     AUTO_FOCUS = "#model-2 PickInput"
 
@@ -69,6 +69,7 @@ class CompareSetup(Dialog[Plan]):
         self.query_one("#hints", Sheet).show(Line(), Line((Span(" "), *hints.spans)))
 
     @on(Input.Submitted)
+    @on(Choice.Entered)
     def _enter(self) -> None:
         self._send()
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ksi_tui.screens import later
-from ksi_tui.screens.base import ask, refusal
-from ksi_tui.screens.draft import Draft, draft_of
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.screens.navigating import NavigatingScreen
 from ksi_tui.widgets.spans import Tone
 
 if TYPE_CHECKING:
     from ksi_tui.screens.comparison import Plan
+    from ksi_tui.screens.draft import Draft
 
 
 class ComposingScreen(NavigatingScreen):
@@ -47,11 +47,15 @@ class ComposingScreen(NavigatingScreen):
             )
 
     async def _read_draft(self, request_id: str, what: str, then: Callable[[Draft], None]) -> None:
+        from ksi_tui.screens.draft import draft_of  # noqa: PLC0415 - after the first frame
+
         report = await ask(self.host, "completion:request_status", request_id=request_id)
         error = refusal(report)
         if error is not None:
             self.say(f"{what}: {error}", Tone.BAD)
         elif self.is_current:
+            from ksi_tui.screens.draft import draft_of  # noqa: PLC0415 - after the first frame
+
             then(draft_of(report))
 
     def _write(self, draft: Draft | None) -> None:
@@ -67,9 +71,11 @@ class ComposingScreen(NavigatingScreen):
         else:
             self._write(replace(draft, prompt=edited.text))
 
-    def _after_submit(self, request_id: str | None) -> None:
-        if request_id is not None:
-            self.open_request(request_id)
+    def _after_submit(self, answer: str | Plan | None) -> None:
+        if isinstance(answer, str):
+            self.open_request(answer)
+        else:
+            self._after_setup(answer)
 
     def _compare(self, draft: Draft) -> None:
         self.app.push_screen(later.compare_setup(draft), self._after_setup)

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
-from ksi_tui.screens.base import key_hints
+from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone

@@ -17,7 +17,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widget import Widget
 
-from ksi_tui.screens.base import Host
+from ksi_tui.screens.host import Host
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
@@ -62,6 +62,7 @@ class Act(Widget, can_focus=True):
     DEFAULT_CSS = """
     Act { width: auto; height: 1; margin: 0 4; }
     Act:focus { background: $primary; color: $background; text-style: bold; }
+    Act:focus:ansi { color: ansi_black; }
     """
 
     class Pressed(Message):
@@ -110,6 +111,7 @@ class Choice(Widget, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "step(-1)", show=False),
         Binding("right,space", "step(1)", show=False),
+        Binding("enter", "enter", show=False),
     ]
     DEFAULT_CSS = "Choice:focus { text-style: bold; color: $accent; }"
 
@@ -119,6 +121,9 @@ class Choice(Widget, can_focus=True):
         def __init__(self, index: int) -> None:
             super().__init__()
             self.index = index
+
+    class Entered(Message):
+        """Enter was pressed: the choice stands."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
@@ -150,6 +155,9 @@ class Choice(Widget, can_focus=True):
             self.index = (self.index + step) % len(self._options)
             self.refresh()
             self.post_message(self.Chosen(self.index))
+
+    def action_enter(self) -> None:
+        self.post_message(self.Entered())
 
     def on_click(self, event: events.Click) -> None:
         start, text = 0, self._text()

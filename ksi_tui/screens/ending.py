@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ksi_tui.client import EngineClient, SnapshotQuery
 from ksi_tui.engine.views import Phase
-from ksi_tui.screens.base import Host, ask, refusal
+from ksi_tui.screens.host import Host, ask, refusal
 
 _NOTHING = SnapshotQuery(active_limit=0, queue_limit=0, lock_limit=0, trend_points=1)
 _EVERYTHING = SnapshotQuery(active_limit=10**6, queue_limit=10**6, lock_limit=0, trend_points=1)

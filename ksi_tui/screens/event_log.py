@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from ksi_tui.widgets.event_rows import Entry, entry_of
-
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient, Event, Subscription
+    from ksi_tui.widgets.event_rows import Entry
 
 MOST: Final = 10_000
 """Entries that are kept; over it the oldest go."""
@@ -45,6 +44,8 @@ class EventLog:
 
     def add(self, event: Event) -> None:
         """Take in one event; the state that a subscription begins with is none."""
+        from ksi_tui.widgets.event_rows import entry_of  # noqa: PLC0415 - after the first frame
+
         if event.name != _SNAPSHOT:
             self._taken += 1
             self._entries.append(entry_of(f"e{self._taken}", event.at, event.name, event.data))

@@ -12,11 +12,12 @@ from textual.app import ComposeResult
 from ksi_tui.actions import Where
 from ksi_tui.client import SnapshotQuery
 from ksi_tui.engine.errors import FilterError
-from ksi_tui.screens.base import Target, ask, screen_bindings
+from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.event_filter import EventBook, EventFilter, read
-from ksi_tui.screens.event_log import MOST
 from ksi_tui.screens.finding import Finding
+from ksi_tui.screens.host import ask
 from ksi_tui.screens.past_events import PastEvents
+from ksi_tui.screens.shown_events import ShownEvents
 from ksi_tui.screens.sub import SubScreen
 from ksi_tui.widgets import event_rows, formats
 from ksi_tui.widgets.clean import clean
@@ -43,9 +44,7 @@ class EventsScreen(Finding, SubScreen):
         super().__init__()
         self._typed = self._before = "" if pattern == "*" else pattern
         self._filter = EventFilter()
-        self._live: list[Entry] = []
-        self._taken = 0
-        self._past = PastEvents(self._filter, float("inf"))
+        self._held = ShownEvents(self.host.events, self._filter)
 
     def compose_body(self) -> ComposeResult:
         yield LiveTable("Events", EVENTS, id="events", clock=self.host.clock)
@@ -64,52 +63,29 @@ class EventsScreen(Finding, SubScreen):
 
     @property
     def _at_top(self) -> bool:
-        newest = self._live[-1].key if self._live else None
-        return self.table.cursor_key in (None, newest) or not self._live
-
-    @property
-    def _new(self) -> int:
-        return self.host.events.taken - self._taken
+        newest = self._held.newest
+        return newest is None or self.table.cursor_key in (None, newest)
 
     def read(self) -> None:
         """Take in what is new, unless one has gone back in time."""
         if self.client is not None:
             self.at = self.client.snapshot(_CLOCK_ONLY).at
-        if self._at_top and self._new:
-            self._take_in()
+        if self._at_top and self._held.new:
+            self._held.take_in()
             self.table.to_top()
-
-    def _take_in(self) -> None:
-        log = self.host.events
-        new = log.since(self._taken)
-        self._taken = log.taken
-        self._live += new if self._filter.everything else filter(self._filter.fits, new)
-        if len(self._live) > MOST:
-            del self._live[:-MOST]
-            self._past = PastEvents(self._filter, self._live[0].at)
 
     def _begin_again(self) -> None:
         """Build the list anew, for another filter; older entries are asked for when needed."""
-        log = self.host.events
-        self._live, self._taken = [], 0
-        self._take_in()
-        began = log.oldest_at
-        self._past = PastEvents(self._filter, float("inf") if began is None else began)
+        self._held = ShownEvents(self.host.events, self._filter)
         self.table.to_top()
         self.tick()
-
-    def _entry(self, index: int) -> Entry | None:
-        if index < len(self._live):
-            return self._live[-1 - index]
-        past = index - len(self._live)
-        return self._past.entries[past] if past < len(self._past.entries) else None
 
     def show_body(self) -> None:
         """Show the window of the log that is in view."""
         table = self.table
         first, limit = table.window()
-        total = len(self._live) + len(self._past.entries)
-        found = (self._entry(index) for index in range(first, min(first + limit, total)))
+        total = len(self._held)
+        found = (self._held.entry(index) for index in range(first, min(first + limit, total)))
         rows = [event_rows.row_of(entry) for entry in found if entry is not None]
         table.set_rows(rows, offset=min(first, total), total=total)
         table.set_head(self._head(total), self._note())
@@ -121,9 +97,17 @@ class EventsScreen(Finding, SubScreen):
             self._go_back()
 
     def _go_back(self) -> None:
-        if self.client is not None and self._past.wants_more():
-            worker = self._past.go_back(self._ask_journal)
-            self.run_worker(worker, name="journal", group="read")
+        if self.client is not None and self._held.past.wants_more():
+            self.run_worker(self._read_past(self._held.past), name="journal", group="read")
+
+    async def _read_past(self, past: PastEvents) -> None:
+        """Read on; where the cursor waited at the end, what was found comes into sight."""
+        held = len(past.entries)
+        await past.go_back(self._ask_journal)
+        last = self._held.entry(len(self._held) - len(past.entries) + held - 1)
+        if past is self._held.past and last is not None and last.key == self.table.cursor_key:
+            self.show_body()
+            self.table.show_below()
 
     async def _ask_journal(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         return await ask(self.host, "system:journal", **data)
@@ -135,11 +119,13 @@ class EventsScreen(Finding, SubScreen):
         return line(*spans)
 
     def _note(self) -> Line:
-        past, parts = self._past, []
+        past, parts = self._held.past, []
         if past.error is not None:
             return line(Span(f"! journal: {past.error}", Tone.BAD))
-        if not self._at_top and self._new:
-            parts.append(Span(f"{formats.count(self._new)} new above, g goes there", Tone.WARN))
+        if not self._at_top and self._held.new:
+            parts.append(
+                Span(f"{formats.count(self._held.new)} new above, g goes there", Tone.WARN)
+            )
         if past.asking:
             parts.append(Span("reading…", Tone.BUSY))
         elif past.full:
@@ -150,7 +136,7 @@ class EventsScreen(Finding, SubScreen):
         return Line(tuple(span for pair in zip(gaps, parts, strict=True) for span in pair)[1:])
 
     def _empty(self) -> tuple[Line, ...]:
-        if self._past.asking:
+        if self._held.past.asking:
             return Line(), line(Span("  reading…", Tone.DIM))
         if self.client is None:
             said = clean(self.host.fault or "the engine is starting", _SHOWN_CHARS)
@@ -222,7 +208,7 @@ class EventsScreen(Finding, SubScreen):
         """Return the entry under the cursor."""
         key = self.table.cursor_key
         first, limit = self.table.window()
-        found = (self._entry(index) for index in range(first, first + limit))
+        found = (self._held.entry(index) for index in range(first, first + limit))
         return next((entry for entry in found if entry is not None and entry.key == key), None)
 
     def target(self) -> Target | None:

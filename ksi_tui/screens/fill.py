@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MOST_PROVIDERS = 8
 _PROVIDER_FRAME = 3
+_NOTHING_WAITS = Span("√ nothing waits", Tone.OK)
+_NOBODY_HOLDS = Span("√ nobody holds a session", Tone.OK)
 
 
 def attention(
@@ -77,17 +79,22 @@ def queues(table: LiveTable, snapshot: Snapshot, offset: int) -> None:
         total=snapshot.queues_total,
     )
     word = "session" if snapshot.queues_total == 1 else "sessions"
+    many = f"{formats.count(totals.queued)} in {snapshot.queues_total} {word}"
     table.set_head(
-        f"1 Queues  {formats.count(totals.queued)} in {snapshot.queues_total} {word}",
+        f"1 Queues  {many}" if snapshot.queues_total else "1 Queues",
         _part(table, snapshot.queues_total) if snapshot.queues_total else "",
     )
+    table.set_empty(Line(), line("  ", _NOTHING_WAITS))
+    table.set_calm(line(_NOTHING_WAITS))
     table.redraw()
 
 
 def locks(table: LiveTable, snapshot: Snapshot) -> None:
     """Show who holds which session."""
     table.set_rows([rows.lock_row(view) for view in snapshot.locks], total=snapshot.locks_total)
-    table.set_head(f"4 Locks  {snapshot.locks_total}")
+    table.set_head(f"4 Locks  {snapshot.locks_total}" if snapshot.locks_total else "4 Locks")
+    table.set_empty(Line(), line("  ", _NOBODY_HOLDS))
+    table.set_calm(line(_NOBODY_HOLDS))
     table.redraw()
 
 

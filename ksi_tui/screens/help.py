@@ -10,7 +10,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from ksi_tui.actions import ACTIONS, Action, Group, Where, shown_key
-from ksi_tui.screens.base import KsiScreen, Target, key_hints
+from ksi_tui.screens.base import KsiScreen, Target
+from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ksi_tui.actions import Where
     from ksi_tui.screens.add_provider import AddProvider
-    from ksi_tui.screens.base import Host, Target
+    from ksi_tui.screens.base import Target
     from ksi_tui.screens.compare import CompareScreen
     from ksi_tui.screens.compare_setup import CompareSetup
     from ksi_tui.screens.comparison import Plan
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ksi_tui.screens.ending import Work
     from ksi_tui.screens.events import EventsScreen
     from ksi_tui.screens.help import HelpScreen
+    from ksi_tui.screens.host import Host
     from ksi_tui.screens.order import OrderDialog
     from ksi_tui.screens.outside import Edited
     from ksi_tui.screens.provider import ProviderScreen

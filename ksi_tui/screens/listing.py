@@ -13,13 +13,12 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 
-from ksi_tui.client import SnapshotQuery
+from ksi_tui.client import Snapshot, SnapshotQuery
 from ksi_tui.engine.errors import FilterError
 from ksi_tui.engine.views import Live
 from ksi_tui.screens import listed
-from ksi_tui.screens.base import ERROR_LIMIT, ask
 from ksi_tui.screens.finding import Finding
-from ksi_tui.screens.layouts import Layout
+from ksi_tui.screens.host import ERROR_LIMIT, ask
 from ksi_tui.screens.search import QUIET_S, REFRESH_S, Page, Query, Search
 from ksi_tui.screens.sub import SubScreen
 from ksi_tui.widgets import request_rows
@@ -71,11 +70,6 @@ class Listing(Finding, SubScreen):
         self._fit()
         self.bring_back(self._opened_with)
 
-    def place(self) -> None:
-        """Give the keys back to the list after a size at which it could not be shown."""
-        if self.focused is None and self.fits is not Layout.SMALL:
-            self.call_after_refresh(self.table.focus)
-
     @property
     def table(self) -> LiveTable:
         """The list."""
@@ -86,6 +80,9 @@ class Listing(Finding, SubScreen):
         raise NotImplementedError
 
     # --- what is asked ---------------------------------------------------------------
+
+    def look_at(self, snapshot: Snapshot) -> None:
+        """Note what of a moment is looked at here: of a list in general, nothing."""
 
     def read(self) -> None:
         """Look at the row under the cursor, and ask for rows where it is time to."""
@@ -103,6 +100,7 @@ class Listing(Finding, SubScreen):
         )
         snapshot = self.client.snapshot(query)
         self._live, self.at = snapshot.live, snapshot.at
+        self.look_at(snapshot)
         self._look_for_rows()
 
     def _look_for_rows(self) -> None:

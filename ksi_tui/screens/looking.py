@@ -14,10 +14,11 @@ from textual.timer import Timer
 from textual.widgets import TextArea
 
 from ksi_tui.screens import offers
-from ksi_tui.screens.base import ask, refusal
+from ksi_tui.screens.comparison import Plan
 from ksi_tui.screens.dialog import Choice, Dialog, Sheet
 from ksi_tui.screens.draft import Draft
 from ksi_tui.screens.fields import Picker
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.spans import Span, Tone, line
 
@@ -25,7 +26,7 @@ LOOK_AFTER_S = 0.25
 """How long after the last change it is looked at what would be sent, in seconds."""
 
 
-class LookingForm(Dialog[str]):
+class LookingForm(Dialog[str | Plan]):
     """A form with a line `#summary` and a pane `#preview` about what it would send."""
 
     def __init__(self) -> None:

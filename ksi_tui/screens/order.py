@@ -11,8 +11,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
-from ksi_tui.screens.base import key_hints
 from ksi_tui.screens.dialog import Dialog, Sheet
+from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets.request_rows import ORDERS, WORST
 from ksi_tui.widgets.spans import Line, Span, Tone
 from ksi_tui.widgets.table import Column, LiveTable, Row

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from textual.app import App, SuspendNotSupported
 
-from ksi_tui.screens.base import Host
+from ksi_tui.screens.host import Host
 
 FILE_NAME = "prompt.md"
 

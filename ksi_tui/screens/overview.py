@@ -13,11 +13,13 @@ from ksi_tui.screens import empty, fill, later
 from ksi_tui.screens.attending import ATTENTION, Attends
 from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.deeds import ActingScreen
+from ksi_tui.screens.folding import Folds
+from ksi_tui.screens.host import looks_only
 from ksi_tui.screens.layouts import Layout, layout_for
 from ksi_tui.screens.overview_finding import FindsFromPanes
 from ksi_tui.screens.series import WINDOWS, WindowedScreen
 from ksi_tui.screens.targets import target_of
-from ksi_tui.widgets import header, rows
+from ksi_tui.widgets import fit, header, rows
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Span, Tone, line
@@ -46,6 +48,7 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         self._zoomed = False
         self._frozen_at: float | None = None
         self._notices: tuple[str, ...] = ()
+        self._folds = Folds()
 
     def compose(self) -> ComposeResult:
         clock = self.host.clock
@@ -125,7 +128,7 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
 
     @on(events.Click, "#tabs")
     def _tab_clicked(self, event: events.Click) -> None:
-        number = header.tab_at(header.tabs_line(self._snapshot, self._chosen), event.x - 1)
+        number = header.tab_at(header.tabs_line(self._snapshot, self._chosen), event.x)
         if number is not None:
             self.action_pane(number)
 
@@ -153,6 +156,7 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
             queue_limit=queue[1],
             lock_limit=sum(self._table("locks").window()),
             attention_limit=self.attention_limit(),
+            looked_at=self.host.looked.at,
             trend_points=self.query_one("#tokens", TokenPane).chart_points,
         )
 
@@ -161,9 +165,11 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         verdict, at = self._verdict(), snapshot.at if snapshot else None
         name = self.host.display_name
         self.query_one("#verdict", Bar).show(header.verdict_line(name, verdict, at, width))
-        totals = snapshot.totals if snapshot else None
-        ui = self.host.ui
-        numbers = header.numbers_line(totals, ui.operator, width, read_only=ui.read_only)
+        totals = self.host.looked.left(snapshot) if snapshot else None
+        who = self.host.ui.operator if self.host.recording is None else ""
+        note = looks_only(self.host, long=width >= 120)
+        paused = snapshot.pauses_total if snapshot else 0
+        numbers = header.numbers_line(totals, who, width, note=note, paused=paused)
         self.query_one("#numbers", Bar).show(numbers)
         self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
         self.host.show_verdict(verdict)
@@ -173,7 +179,9 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         else:
             self._show_panes(snapshot)
         hidden = self._hidden()
-        self.query_one("#hidden", Bar).show(line(Span(f" {hidden}", Tone.DIM)))
+        self.query_one("#hidden", Bar).show(
+            line(Span(f" {fit.items(hidden, width - 2)}", Tone.DIM))
+        )
         self.show_footer()
 
     def _verdict(self) -> Verdict:
@@ -188,6 +196,9 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         fill.active(self._table("active"), snapshot, query.active_offset)
         fill.queues(self._table("queues"), snapshot, query.queue_offset)
         fill.locks(self._table("locks"), snapshot)
+        folded = self._folds.classes(snapshot.queues_total, snapshot.locks_total, self.host.clock())
+        for name, folds in folded.items():
+            self.set_class(folds and not self.has_class("tabs"), name)
         fill.providers(self._table("providers"), snapshot, fixed=not self.has_class("tabs"))
         pane = self.query_one("#tokens", TokenPane)
         live = self.window is WINDOWS[0]
@@ -231,7 +242,7 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now."""
         if action_id == "open":
-            return self.target() is not None or self.attends
+            return self.target() is not None or self.opens_attention(self._snapshot)
         if action_id == "attention":
             return self.attention_table.total > 0
         if action_id == "force_lock":
@@ -239,8 +250,12 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         if action_id in ("probe", "force_circuit"):
             target = self.target()
             return target is not None and target.provider is not None and not target.request_id
-        if action_id == "undo":
-            return self.host.done.last() is not None
+        if action_id == "pause":
+            return self.target() is not None or self.attends  # all may be paused, and goes on
+        if action_id == "copy":
+            return self.target() is not None
+        if action_id == "palette":
+            return self.target() is None
         if action_id in ("demo", "providers"):
             return self._snapshot is not None and self._snapshot.simulated_only
         return super().applies(action_id)

@@ -22,8 +22,9 @@ from textual.screen import Screen
 from ksi_tui import client
 from ksi_tui.actions import Group, Where, actions_of
 from ksi_tui.screens import later
-from ksi_tui.screens.base import Host, KsiScreen, ask
+from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.finding import WORST_FIRST
+from ksi_tui.screens.host import Host, ask
 from ksi_tui.screens.navigating import NavigatingScreen
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from ksi_tui.screens.base import refusal
 from ksi_tui.screens.event_filter import EventFilter
+from ksi_tui.screens.host import refusal
 from ksi_tui.widgets.event_rows import Entry, entry_of
 
 MOST: Final = 20_000

@@ -65,12 +65,20 @@ class QuitDialog(Dialog[str]):
                 "d", "drain", f"let the {work.running} finish, then leave; {waiting} stay on disk"
             ),
             _way("l", "leave", "leave now; all of it goes on at the next start"),
-            _way("c", "cancel all", f"stop all {work.running + waiting}; their texts are kept"),
+            *self._stopping(work.running + waiting),
             _way("esc", "stay", ""),
         )
 
+    def _stopping(self, count: int) -> list[Line]:
+        """Return the way that changes requests, where this dashboard may."""
+        if self.host.ui.read_only:
+            return []
+        return [_way("c", "cancel all", f"stop all {count}; their texts are kept")]
+
     def action_answer(self, answer: str) -> None:
-        """Take one of the ways, unless the key was still on its way here."""
+        """Take one of the ways, unless it is not offered or the key was still on its way here."""
+        if answer == "cancel" and self.host.ui.read_only:
+            return
         if self.meant():
             self.dismiss(answer)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ksi_tui.client import SnapshotQuery
-from ksi_tui.screens.base import ask
+from ksi_tui.screens.host import ask
 from ksi_tui.screens.sub import SubScreen
 
 Take = Callable[[dict[str, Any]], None]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ksi_tui.actions import Where
+from ksi_tui.client import Snapshot
 from ksi_tui.screens.base import screen_bindings
 from ksi_tui.screens.list_keys import ListingScreen
 from ksi_tui.widgets import request_rows
@@ -35,6 +36,11 @@ class FailedScreen(ListingScreen):
     SCOPE = "status:failed"
     COLUMNS = request_rows.FAILED
     ORDER = ("ENDED", False)
+
+    def look_at(self, snapshot: Snapshot) -> None:
+        """Note that what has failed is looked at, once it is on the screen."""
+        if self._shown is not None:
+            self.host.looked.at_all(snapshot)
 
     def row_of(self, found: Mapping[str, Any]) -> Row:
         """Return the row of a failed request."""

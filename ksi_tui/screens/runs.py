@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ksi_tui.client import SnapshotQuery
+from ksi_tui.engine.views import Phase
 from ksi_tui.screens import comparison
-from ksi_tui.screens.base import Host, ask, refusal
 from ksi_tui.screens.comparison import Plan, Run
+from ksi_tui.screens.dialogs.outcomes import failures, outcomes
+from ksi_tui.screens.host import Host, ask, refusal
 
 LOOKED_AT_ONCE = 3
 """How many runs are looked at in one tick; the others have their turn in the next."""
@@ -73,7 +74,10 @@ class Runs:
         return {"messages": reply["messages"]}
 
     def look(self) -> bool:
-        """Look at some of those that run; never waits. Returns whether `read` is due."""
+        """Look at some of those that run; never waits.
+
+        Returns whether `read` is due; if so, it counts as begun.
+        """
         client, unfinished = self._host.client, self.unfinished
         if client is None or not unfinished:
             return False
@@ -84,11 +88,13 @@ class Runs:
             self.at = snapshot.at
             if snapshot.live is not None and snapshot.live.phase.running:
                 self.all[index] = comparison.live_run(self.all[index], snapshot.live)
-        return not self._reading and self._host.clock() - self._read_at >= RE_READ_S
+        if self._reading or self._host.clock() - self._read_at < RE_READ_S:
+            return False
+        self._reading = True
+        return True
 
     async def read(self) -> None:
         """Read the records of those that are not over."""
-        self._reading = True
         try:
             for index in self.unfinished:
                 report = await ask(
@@ -101,23 +107,31 @@ class Runs:
             self._reading = False
             self._read_at = self._host.clock()
 
-    async def cancel(self) -> tuple[int, str | None]:
-        """Stop those that are not over; returns how many that were, and what went wrong."""
-        replies: list[Mapping[str, Any]] = await asyncio.gather(
-            *(
-                ask(
-                    self._host,
-                    "completion:cancel",
-                    request_id=self.all[index].request_id,
-                    reason="comparison stopped",
-                    by=self._host.ui.operator,
-                )
-                for index in self.unfinished
-            )
+    async def cancel(self) -> tuple[list[str], str | None]:
+        """Stop those that are not over; returns which were stopped, and what went wrong."""
+        ids = [self.all[index].request_id for index in self.unfinished]
+        if not ids:
+            return [], None
+        reply = await ask(
+            self._host,
+            "completion:cancel",
+            request_ids=ids,
+            reason="comparison stopped",
+            by=self._host.ui.operator,
         )
         self._read_at = float("-inf")
-        errors = (refusal(reply) for reply in replies)
-        return len(replies), next((error for error in errors if error is not None), None)
+        if (error := refusal(reply)) is not None:
+            return [], error
+        found = outcomes(reply.get("cancelled") or ())
+        said = failures(found)
+        return [each.request_id for each in found if each.changed], said[0] if said else None
+
+    def look_again(self) -> None:
+        """Follow those again that were stopped: somebody may have taken that back."""
+        for index, run in enumerate(self.all):
+            if run.phase is Phase.CANCELLED:
+                self.all[index] = replace(run, phase=Phase.QUEUED, said="")
+        self._read_at = float("-inf")
 
 
 def _accepted(run: Run, entry: Mapping[str, Any]) -> Run:

@@ -10,18 +10,23 @@ from textual.widgets import Static
 
 from ksi_tui.incident.errors import BundleError
 from ksi_tui.incident.save import Saved, Wanted
-from ksi_tui.screens.base import key_hints
+from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.dialog import Act, Choice, Dialog, Sheet
+from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
-from ksi_tui.widgets.spans import Line, Span, line
+from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 _MINUTES = (5, 15, 60)
 _TEXTS = ("hashes instead", "as they are")
+_PATH_LIMIT = 400
 
 
 class SaveBundle(Dialog[None]):
-    """Asks what a bundle is to hold, writes it, and says where."""
+    """Asks what a bundle is to hold, writes it, and says where.
+
+    Left while it is written, that goes on, and the screen below says how it ended.
+    """
 
     AUTO_FOCUS = "#minutes"
     SAID: ClassVar[tuple[str, ...]] = (
@@ -66,7 +71,8 @@ class SaveBundle(Dialog[None]):
         elif not self._saving and self.meant():
             self._saving = True
             self.query_one("#act", Act).relabel("saving…")
-            self.run_worker(self._save(), name="save-bundle", group="deeds")
+            # The app's, not the dialog's: it goes on when the dialog is left.
+            self.app.run_worker(self._save(), name="save-bundle", group="bundle")
 
     async def _save(self) -> None:
         wanted = Wanted(
@@ -76,19 +82,40 @@ class SaveBundle(Dialog[None]):
             name=self.host.display_name,
         )
         try:
-            saved = await self.host.save_bundle(wanted)
+            saved = await self.host.save_bundle(wanted, self._tell)
         except BundleError as error:
-            self.show_error(str(error))
+            self._failed(str(error))
         else:
             self._show(saved)
         self._saving = False
-        self.query_one("#act", Act).relabel("Save the bundle")
+        if self.is_attached:
+            self.query_one("#act", Act).relabel("Save the bundle")
+
+    def _tell(self, how_far: str) -> None:
+        if self.is_attached:
+            going_on = Span("  esc leaves, it goes on", Tone.DIM)
+            said = line(Span(f"  ○ {how_far}", Tone.BUSY), going_on)
+            self.query_one("#error", Sheet).show(said, Line())
+
+    def _failed(self, why: str) -> None:
+        if self.is_attached:
+            self.show_error(why)
+        elif isinstance(self.app.screen, KsiScreen):
+            self.app.screen.say(f"no incident bundle was saved: {why}", Tone.BAD)
 
     def _show(self, saved: Saved) -> None:
+        path = clean(str(saved.path), _PATH_LIMIT)
+        if not self.is_attached:
+            if isinstance(self.app.screen, KsiScreen):
+                self.app.screen.say(f"incident bundle saved in {path}")
+            return
+        self.query_one("#error", Sheet).show()
         self.query_one("#question", Sheet).show(
             Line(),
-            line(f"  Saved {formats.count(saved.size)}B: {saved.frames} moments, "),
-            line(f"  {saved.requests} requests, in"),
-            line(f"  {clean(str(saved.path), 400)}"),
+            line(
+                f"  Saved {formats.count(saved.size)}B: {saved.frames} moments, "
+                f"{saved.requests} requests, in"
+            ),
+            line(f"  {path}"),
             Line(),
         )

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ksi_tui.screens.base import refusal
+from ksi_tui.screens.host import refusal
 
 REFRESH_S = 1.0
 """How often a list with unfinished requests in view is read again, in seconds."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from ksi_tui.screens.base import KsiScreen, ask, refusal
+from ksi_tui.screens.base import KsiScreen
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets.chart import OTHERS, Plotted, lettered
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Line, Span, Tone

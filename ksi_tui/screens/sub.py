@@ -10,9 +10,11 @@ from textual.app import ComposeResult
 
 from ksi_tui.screens import empty
 from ksi_tui.screens.deeds import ActingScreen
+from ksi_tui.screens.host import looks_only
 from ksi_tui.screens.layouts import Layout, layout_for
 from ksi_tui.widgets import header
 from ksi_tui.widgets.lines import Bar
+from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 
@@ -55,6 +57,15 @@ class SubScreen(ActingScreen):
         self.set_class(self.fits is not Layout.PANES, "tabs")
         self.query_one("#small", Bar).show(*empty.too_small(width, height))
         self.place()
+        if self.focused is None and self.fits is not Layout.SMALL:
+            self.call_after_refresh(self._give_keys)
+
+    def _give_keys(self) -> None:
+        """Give the keys to a pane again after a size at which none could be shown."""
+        panes = [pane for pane in self.query(Pane) if pane.focusable and pane.region.height]
+        if self.focused is None and panes:
+            wanted = (pane for pane in panes if f"#{pane.id}" == self.AUTO_FOCUS)
+            next(wanted, panes[0]).focus()
 
     def place(self) -> None:
         """Show and hide widgets as `fits` says."""
@@ -85,8 +96,7 @@ class SubScreen(ActingScreen):
         note = "frozen, f goes on" if self.frozen else ""
         if self.host.stale_s is not None and not self.frozen:
             note = f"STALE {header.stale_text(self.host.stale_s)}"
-        if self.host.ui.read_only:
-            note = f"{header.READ_ONLY}  {note}".rstrip()
+        note = f"{looks_only(self.host, long=self.size.width >= 120)}  {note}".strip()
         shown = header.crumbs_line(
             self.host.display_name, self.crumbs(), self.at, self.size.width, note
         )

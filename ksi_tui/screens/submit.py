@@ -19,10 +19,13 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
 from ksi_tui.past_prompts import PastPrompt
-from ksi_tui.screens.base import ask, key_hints, refusal
+from ksi_tui.screens import later
+from ksi_tui.screens.comparison import Plan
 from ksi_tui.screens.dialog import Act, Choice, Sheet
 from ksi_tui.screens.draft import PRIORITIES, Draft
 from ksi_tui.screens.fields import Picker, Prompt, plain_text
+from ksi_tui.screens.footer import key_hints
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.screens.looking import LookingForm
 from ksi_tui.screens.outside import edit_outside
 from ksi_tui.screens.pickers import ModelPicker, SessionPicker
@@ -41,7 +44,7 @@ NARROW_OR_WIDE = [(0, "-narrow"), (124, "-wide")]
 
 
 class SubmitScreen(LookingForm):
-    """Takes a prompt and its settings. Answers the new request's id, or None."""
+    """Takes a prompt and its settings. Answers the new request's id, a comparison, or None."""
 
     CSS_PATH: ClassVar[list[str | Path]] = [  # type: ignore[assignment] # as Textual takes it
         Path(__file__).with_name("dialog.tcss"),
@@ -52,6 +55,7 @@ class SubmitScreen(LookingForm):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+o", "look", show=False),
         Binding("ctrl+g", "outside", show=False),
+        Binding("ctrl+t", "compare", show=False),
     ]
     TITLE_TEXT: ClassVar[str] = "Submit a prompt"
 
@@ -86,13 +90,14 @@ class SubmitScreen(LookingForm):
             yield Sheet(id="error")
             with Horizontal(id="acts"):
                 yield Act("Send", id="act")
+                yield Act("Side by side", id="compare")
                 yield Act("Close the form", id="keep")
             yield Sheet(id="question")
 
     def on_mount(self) -> None:
         super().on_mount()
         draft = self._draft
-        self.set_heading(self.TITLE_TEXT)
+        self.set_heading("Edit and send as new" if self._given else self.TITLE_TEXT)
         self.query_one("#priority", Choice).offer(PRIORITIES, PRIORITIES.index(draft.priority))
         streams = [value for _, value in STREAM]
         self.query_one("#stream", Choice).offer(
@@ -100,12 +105,15 @@ class SubmitScreen(LookingForm):
         )
         self.query_one("#history", Choice).offer(HISTORY, 0 if draft.history else 1)
         self.query_one("#history").disabled = draft.sent_as_messages
+        prompt = self.query_one("#prompt", Prompt)
+        prompt.move_cursor(prompt.document.end)
         hints = key_hints(
             ("enter", "send"),
-            ("^j", "new line"),
-            ("^up", "earlier"),
+            ("^j", "line"),
+            ("^up", "past"),
             ("^o", "look"),
-            ("^g", "$EDITOR"),
+            ("^g", "edit"),
+            ("^t", "compare"),
             ("esc", "close"),
         )
         self.query_one("#question", Sheet).show(Line((Span(" "), *hints.spans)))
@@ -177,6 +185,7 @@ class SubmitScreen(LookingForm):
 
     @on(Prompt.Sent)
     @on(Input.Submitted)
+    @on(Choice.Entered)
     def _enter(self) -> None:
         self._send_once()
 
@@ -184,6 +193,8 @@ class SubmitScreen(LookingForm):
     def _pressed(self, event: Act.Pressed) -> None:
         if event.act.id == "keep":
             self.action_keep()
+        elif event.act.id == "compare":
+            self.action_compare()
         else:
             self._send_once()
 
@@ -211,6 +222,24 @@ class SubmitScreen(LookingForm):
         if self._given is None:
             self.host.draft = None
         self.dismiss(str(reply["request_id"]))
+
+    def action_compare(self) -> None:
+        """Choose models that get what is written, side by side; the form stays until they do."""
+        draft = self.written()
+        if draft.blank:
+            self.show_error("the prompt is empty")
+        else:
+            self.app.push_screen(later.compare_setup(draft), self._planned)
+
+    def _planned(self, plan: Plan | None) -> None:
+        if plan is not None:
+            self.run_worker(self._leave_with(plan), name="submit")
+
+    async def _leave_with(self, plan: Plan) -> None:
+        await self._remember(plan.draft)
+        if self._given is None:
+            self.host.draft = None
+        self.dismiss(plan)
 
     async def _remember(self, draft: Draft) -> None:
         past = PastPrompt(prompt=draft.prompt, system=draft.system)

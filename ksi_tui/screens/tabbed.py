@@ -96,7 +96,7 @@ class TabbedScreen(SubScreen):
 
     @on(events.Click, "#tabs")
     def _tab_clicked(self, event: events.Click) -> None:
-        number = header.tab_at(self._tabs_line(), event.x - 1)
+        number = header.tab_at(self._tabs_line(), event.x)
         if number is not None:
             self.action_pane(number)
 

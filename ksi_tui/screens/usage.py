@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -13,16 +12,18 @@ from textual.containers import Grid
 from ksi_tui.actions import Where
 from ksi_tui.client import SnapshotQuery
 from ksi_tui.screens import later
-from ksi_tui.screens.base import Target, ask, refusal, screen_bindings
+from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.series import WINDOWS, Charted, WindowedScreen
 from ksi_tui.screens.sub import SubScreen
+from ksi_tui.screens.sums import Sums
 from ksi_tui.widgets import formats, usage_rows
 from ksi_tui.widgets.axis import Times
+from ksi_tui.widgets.chart import Plotted, lettered
 from ksi_tui.widgets.chart_pane import ChartPane
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane, TextPane
-from ksi_tui.widgets.spans import Line, Span, Tone, line
+from ksi_tui.widgets.spans import Line, Span, Tone
 from ksi_tui.widgets.table import LiveTable
 
 CHARTS: Final = ("tokens", "requests", "errors", "latency_ms", "cost")
@@ -33,9 +34,6 @@ _EMPTY: Final = {
     "cost": "no call of this time has a price",
 }
 _SPLITS: Final[tuple[str | None, ...]] = (None, "provider", "model")
-_RE_READ_S: Final = 5.0
-"""How often the table is read again, in seconds."""
-_MOST_GROUPS: Final = 500
 _CLOCK_ONLY = SnapshotQuery(
     active_limit=0, queue_limit=0, lock_limit=0, pause_limit=0, trend_points=1
 )
@@ -55,13 +53,8 @@ class UsageScreen(WindowedScreen, SubScreen):
         self._chosen = 0
         self._zoomed = False
         self._split: str | None = None
-        self._by = usage_rows.GROUPS[0]
+        self._sums = Sums()
         self._charts: Charted | str = "reading…"
-        self._read: tuple[tuple[str, float], Mapping[str, Any]] | None = None
-        self._error: str | None = None
-        self._reading = False
-        self._asked_sums: tuple[str, float] | None = None
-        self._next_read_at = 0.0
 
     def compose_body(self) -> ComposeResult:
         yield Bar(id="tabs")
@@ -75,7 +68,7 @@ class UsageScreen(WindowedScreen, SubScreen):
                     empty=_EMPTY.get(name, "no call has ended yet"),
                 )
             yield TextPane("Whole", id="whole")
-        table = LiveTable("", usage_rows.columns(self._by), id="groups", clock=self.host.clock)
+        table = LiveTable("", usage_rows.columns(self._sums.by), id="groups", clock=self.host.clock)
         yield table
 
     # --- layout ----------------------------------------------------------------------
@@ -134,25 +127,9 @@ class UsageScreen(WindowedScreen, SubScreen):
         points = [pane.points for pane in charts]
         if points:
             self._charts = self.chart_series(max(points), self._split)
-        wanted = (self._by, self.window.hours)
-        due = wanted != self._asked_sums or self.host.clock() >= self._next_read_at
-        if due and not self._reading:
-            self._reading, self._asked_sums = True, wanted
-            self.run_worker(self._read_sums(wanted), name="usage", group="read")
-
-    async def _read_sums(self, wanted: tuple[str, float]) -> None:
-        by, hours = wanted
-        time = {} if by == "session" else {"hours": hours}
-        try:
-            reply = await ask(
-                self.host, "completion:token_usage", by=by, limit=_MOST_GROUPS, **time
-            )
-        finally:
-            self._reading = False
-        self._next_read_at = self.host.clock() + _RE_READ_S
-        self._error = refusal(reply)
-        if self._error is None:
-            self._read = (wanted, reply)
+        wanted = self._sums.wants(self.window, self.host.clock())
+        if wanted is not None:
+            self.run_worker(self._sums.read(self.host, wanted), name="usage", group="read")
 
     # --- the picture -----------------------------------------------------------------
 
@@ -166,9 +143,18 @@ class UsageScreen(WindowedScreen, SubScreen):
                 pane.show_instead(self._charts)
             else:
                 times = Times(self._charts.last, self._charts.step_s)
-                split = self._charts.split[name] if self._split else (self._charts.total[name],)
-                pane.show(split, times)
-        self._show_sums()
+                pane.show(self._plotted(self._charts, name), times)
+        table, whole = self.query_one("#groups", LiveTable), self.query_one("#whole", TextPane)
+        self._sums.show(table, whole, self.window)
+
+    def _plotted(self, charts: Charted, name: str) -> tuple[Plotted, ...]:
+        """Return a chart's series: split, or of all; whole answers with their first tokens."""
+        if self._split is not None:
+            return charts.split[name]
+        whole, first = charts.total[name], charts.total["ttft_ms"]
+        if name != "latency_ms" or all(value is None for value in first.values):
+            return (whole,)
+        return lettered((("answer", whole.values), ("first token", first.values)))
 
     def _chart_note(self, name: str) -> Line:
         parts = [*self.window_note().spans] if name == CHARTS[self._chosen] else []
@@ -185,30 +171,13 @@ class UsageScreen(WindowedScreen, SubScreen):
             spans.append(Span(f"[{text}]" if chosen else f" {text} ", _tab_tone(chosen=chosen)))
         return Line(tuple(spans))
 
-    def _show_sums(self) -> None:
-        table, whole = self.query_one("#groups", LiveTable), self.query_one("#whole", TextPane)
-        held = self._read
-        fresh = held is not None and held[0][0] == self._by
-        groups = held[1]["groups"] if held is not None and fresh else ()
-        table.set_rows([usage_rows.row_of(self._by, group) for group in groups])
-        span = "since the first call" if self._by == "session" else f"last {self.window.name}"
-        error = line(Span(f"! {self._error}", Tone.BAD)) if self._error else line("o by another")
-        table.set_head(f"By {self._by}  {span}", error)
-        empty = "no call ended in this time" if fresh else self._error or "reading…"
-        table.set_empty(Line(), line(Span(f"  {empty}", Tone.DIM)))
-        table.redraw()
-        whole.set_head(f"All  {span}")
-        lines = usage_rows.totals_lines(held[1]) if held is not None else [line("reading…")]
-        whole.show(lines)
-
     # --- keys ------------------------------------------------------------------------
 
     def action_group(self) -> None:
         """Show the table by the next thing."""
-        index = usage_rows.GROUPS.index(self._by) + 1
-        self._by = usage_rows.GROUPS[index % len(usage_rows.GROUPS)]
+        self._sums.next_by()
         table = self.query_one("#groups", LiveTable)
-        table.set_columns(usage_rows.columns(self._by))
+        table.set_columns(usage_rows.columns(self._sums.by))
         table.to_top()
         self.tick()
 
@@ -224,17 +193,21 @@ class UsageScreen(WindowedScreen, SubScreen):
 
     def target(self) -> Target | None:
         """Return the provider or session under the cursor."""
-        if self._key is None or self._by not in ("provider", "session"):
+        if self._key is None or self._sums.by not in ("provider", "session"):
             return None
-        if self._by == "provider":
+        if self._sums.by == "provider":
             return Target(provider=self._key)
         return Target(session_id=self._key)
 
     def action_open(self) -> None:
         """Open the provider or session of the row, or the requests of its agent or model."""
-        if self._key is not None and self._by in ("agent", "model"):
+        if self._key is None:
+            self.say("nothing to open: the table has no row", Tone.WARN)
+        elif self._sums.by in usage_rows.GROUPS[4:]:
+            self.say(f"a row by {self._sums.by} opens nothing: o chooses what the table is by")
+        elif self._sums.by in ("agent", "model"):
             quoted = self._key.replace("\\", "\\\\").replace('"', '\\"')
-            self.go(later.requests_screen(f'{self._by}="{quoted}"'))
+            self.go(later.requests_screen(f'{self._sums.by}="{quoted}"'))
         else:
             super().action_open()
 
@@ -245,18 +218,16 @@ class UsageScreen(WindowedScreen, SubScreen):
     def applies(self, action_id: str) -> bool:
         """Return whether an action does something here and now."""
         if action_id == "open":
-            return self._key is not None and self._by in usage_rows.GROUPS[:4]
+            return self._key is not None and self._sums.by in usage_rows.GROUPS[:4]
         return super().applies(action_id)
 
     def action_copy(self) -> None:
         """Copy the table, tabs between its cells."""
-        if self._read is None or self._read[0][0] != self._by:
+        text = self._sums.as_text()
+        if text is None:
             self.say("nothing was read yet", Tone.WARN)
-            return
-        heads = "\t".join(column.name for column in usage_rows.columns(self._by))
-        rows = [usage_rows.row_of(self._by, group) for group in self._read[1]["groups"]]
-        lines = ["\t".join(cell.text for cell in row.cells) for row in rows]
-        self.copy_out("\n".join([heads, *lines]), "the table")
+        else:
+            self.copy_out(text, "the table")
 
 
 def _tab_tone(*, chosen: bool) -> Tone:

@@ -13,6 +13,7 @@ from ksi_tui.screens.base import KsiScreen, screen_bindings
 from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.why_frees import DEEDS, Frees
 from ksi_tui.widgets import chain, formats
+from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane, TextPane
 from ksi_tui.widgets.rows import name_of
@@ -45,8 +46,12 @@ class WhyScreen(Frees):
         """The word, after the request where that is not on the way here."""
         name, stack = name_of(self.request_id), self.app.screen_stack
         below = stack[: stack.index(self)] if self in stack else []
-        named = any(isinstance(each, KsiScreen) and each.crumb == name for each in below)
-        return "why" if named else f"{name} > why"
+        named = any(isinstance(s, KsiScreen) and s.crumb.split(" > ")[-1] == name for s in below)
+        if named:
+            return "why"
+        session = self._session_of(self.request_id)
+        own = session is None or session == self.request_id
+        return f"{name} > why" if own else f"{name_of(session)} > {name} > why"
 
     def compose_body(self) -> ComposeResult:
         clock = self.host.clock
@@ -138,7 +143,8 @@ class WhyScreen(Frees):
         _high(table, max(1, min(6, len(live.same_root))) + _TABLE_FRAME)
         table.set_empty(line(" nobody else waits for it"))
         table.set_head(
-            f"Same root: {formats.count(total)} requests in {formats.count(sessions)} sessions",
+            f"Same root: {chain.same_root(live, total)} requests "
+            f"in {formats.count(sessions)} sessions",
             f"{min(table.rows_in_view, sessions)} of {sessions} · a act on all" if total else "",
         )
         table.redraw()
@@ -146,6 +152,8 @@ class WhyScreen(Frees):
     def _show_ended(self) -> None:
         reading = self._snapshot is None
         text = "reading…" if reading else f"{name_of(self.request_id)} waits no more: it has ended"
+        if self.live is not None:  # in a recording: only the last moment has them
+            text = f"{clean(self.live.why, 200)}; the chain of this moment was not recorded"
         self.query_one("#head", Bar).show(line(f" {text}"))
         more = "" if reading else "enter opens it · esc goes back"
         self.query_one("#chain", TextPane).show([line(text), line(more)])

@@ -11,7 +11,8 @@ from textual import on
 
 from ksi_tui.actions import BY_ID
 from ksi_tui.screens import later
-from ksi_tui.screens.base import Target, ask, refusal
+from ksi_tui.screens.base import Target
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.screens.sub import SubScreen
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.chain import remedy_key

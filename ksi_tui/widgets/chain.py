@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ksi_tui.engine.states import CircuitLook
+from ksi_tui.engine.views import Next
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import WHY_LIMIT, name_of
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 REMEDIES = (
     Column(name="KEY", width=5, narrow=3),
-    Column(name="WHAT", width=40, narrow=28),
+    Column(name="WHAT", width=42, narrow=26),
     Column(name="FREES", width=0),
-    Column(name="ALSO HITS", width=32, narrow=18, drop=2),
+    Column(name="ALSO HITS", width=39, narrow=24, drop=2),
     Column(name="UNDO", width=9, drop=1),
 )
 SAME = (
@@ -66,16 +67,22 @@ def head_line(live: Live, now: float, width: int) -> Line:
         by_itself = "moves by itself in ~" + formats.countdown(soon - now) if soon else depth
         return fit.both_ends(left, line(Span(f"{by_itself} ", Tone.DIM)), width)
     cycle = "A cycle: " if chain.cycle else "Root cause: "
-    text = f" has waited {waited}. {cycle}{root}."
-    text += f" Moves by itself in about {formats.countdown(soon - now)}." if soon else ""
-    left = line(Span(f" {name_of(live.request_id)}", Tone.STRONG), text)
+    name, has = name_of(live.request_id), f" has waited {waited}. {cycle}"
+    then = f". Moves by itself in about {formats.countdown(soon - now)}." if soon else "."
+    room = width - fit.cells(name + has + then + depth) - 4
+    left = line(Span(f" {name}", Tone.STRONG), has, fit.end(root, max(12, room)), then)
     return fit.both_ends(left, line(Span(f"{depth} ", Tone.DIM)), width)
 
 
 def _count(live: Live) -> str:
     own = sum(row.requests for row in live.same_root if row.session_id == _session(live))
     here = f"{own} wait here, " if own > 1 else ""
-    return f"{here}{formats.count(live.same_root_requests)} on the same root"
+    return f"{here}{same_root(live, live.same_root_requests)} on the same root"
+
+
+def same_root(live: Live, total: int) -> str:
+    """Return a total of those that wait for the same root, with `≥` where it is a bound."""
+    return f"{'≥ ' if live.same_root_at_least else ''}{formats.count(total)}"
 
 
 def _session(live: Live) -> str:
@@ -132,7 +139,7 @@ def _edge(link: Link, onward: Link) -> list[Line]:
     lock = line(
         Span("○ ", Tone.WARN),
         Span(_pad(f"lock {name_of(link.session_id)}", _NAME), Tone.STRONG),
-        clean(link.cause.text.removeprefix("lock "), WHY_LIMIT),
+        clean(link.lock or link.cause.text.removeprefix("lock "), WHY_LIMIT),
     )
     bar = "│" if onward.certain else "¦ likely:"
     return [word, lock, line(Span(f"{bar} {clean(onward.via, WHY_LIMIT)}", Tone.DIM))]
@@ -177,8 +184,11 @@ def moves_lines(live: Live, now: float, width: int) -> list[Line]:
     """Return what happens if nobody acts, soonest first; in little room in one line."""
     moves = live.moves or ((live.outlook,) if live.outlook is not None else ())
     if width < 116:
-        parts = [f"{_when(each, now)} {_short(each)}" for each in moves]
-        return [fit.clip(line(" · ".join(parts)), width)]
+        full = " · ".join(f"{_when(each, now)} {_short(each)}" for each in moves)
+        brief = " · ".join(
+            f"{_when(each, now).removeprefix('in ')} {_brief(each)}" for each in moves
+        )
+        return [line(full if fit.cells(full) <= width else fit.items(brief, width))]
     return [
         line(
             Span(_pad(_when(each, now), 11), Tone.DIM),
@@ -198,6 +208,29 @@ def _short(move: Outlook) -> str:
     if move.at is not None and text.startswith("in "):
         text = text.split(" ", 3)[-1] if len(text.split(" ", 3)) == 4 else text
     return f"{_whose(move)}{text}"
+
+
+_MOVES = {
+    Next.FIRST_TOKEN_CLOCK: "first-token clock",
+    Next.IDLE_CLOCK: "idle clock",
+    Next.REPLY_CLOCK: "reply clock",
+    Next.DEADLINE: "deadline",
+    Next.BACKOFF_ENDS: "backoff ends",
+    Next.LOCK_EXPIRES: "lock expires",
+    Next.PROBE: "probe",
+    Next.COOLDOWN_ENDS: "cooldown ends",
+    Next.RATE_ALLOWS: "rate allows it",
+    Next.WAIT_ENDS: "wait ends",
+}
+"""What moves by itself, in two words."""
+
+
+def _brief(move: Outlook) -> str:
+    """Return in two words what moves, and whose it is; what has none says all."""
+    words = _MOVES.get(move.what)
+    if words is None:
+        return _short(move)
+    return f"{words} ({name_of(move.request_id)})" if move.request_id else words
 
 
 def _whose(move: Outlook) -> str:

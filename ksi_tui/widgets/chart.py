@@ -59,10 +59,14 @@ def chart(values: Sequence[float], *, width: int, height: int, ticks: int = 3) -
     rows = max(1, height - 1)
     room = max(1, width - _LABEL)
     shown = list(values[-room:])
+    every = -(-rows // _LABELLED)
     top = axis_top(shown, rows)
+    if every > 1:  # not every row can be a round number, so those that are carry one
+        top = axis_step(max(shown, default=0.0) * every / rows) * rows / every
+    steps = [formats.count(top * up / rows) if up % every == 0 else "" for up in range(rows, 0, -1)]
     lines = [
         line(
-            Span(f"{formats.count(top * (rows - row) / rows):>{_LABEL - 1}}┤", Tone.DIM),
+            Span(f"{steps[row]:>{_LABEL - 1}}{'┤' if steps[row] else '│'}", Tone.DIM),
             Span(_bars(shown, top, rows, rows - 1 - row).rjust(room), Tone.BUSY),
         )
         for row in range(rows)

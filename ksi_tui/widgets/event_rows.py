@@ -7,7 +7,7 @@ This is the view-model's edge for events and journal entries: every text of them
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -71,10 +71,47 @@ class Entry:
     @property
     def text(self) -> str:
         """What is told beside the ids, in words."""
+        if (teller := _TELLERS.get(self.name)) is not None:
+            return clean(teller(self.data), TEXT_CHARS)
         told = [(each, value) for each, value in self.data.items() if each not in _IDS]
         told.sort(key=lambda item: item[0] not in _SELF_TOLD)
         words = (f"{value}" if each in _SELF_TOLD else f"{each} {value}" for each, value in told)
         return clean(", ".join(words), TEXT_CHARS)
+
+
+def _clock(at: Any) -> str:
+    """Return a time of an event, ISO 8601, as a time of day."""
+    try:
+        return formats.clock(datetime.fromisoformat(str(at)).timestamp())
+    except ValueError:
+        return formats.NOTHING
+
+
+def _deed(what: str, data: Mapping[str, Any]) -> str:
+    """Return what was done, by whom, until when, and why."""
+    by = f" by {data['by']}" if data.get("by") else ""
+    ends = f" until {_clock(data['until'])}" if data.get("until") else ""
+    why = f": {data['reason']}" if data.get("reason") else ""
+    return f"{what}{by}{ends}{why}"
+
+
+def _of_circuit(data: Mapping[str, Any]) -> str:
+    state = str(data.get("to", "")).replace("_", "-")
+    if data.get("forced"):
+        return _deed(f"forced {state}", data)
+    return _deed(f"{state}, was {str(data.get('from', '')).replace('_', '-')}", data)
+
+
+def _of_scope(data: Mapping[str, Any]) -> str:
+    return str(data.get("id") or data.get("scope") or "")
+
+
+_TELLERS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "provider:circuit": _of_circuit,
+    "queue:paused": lambda data: _deed(f"{_of_scope(data)} paused", data),
+    "queue:resumed": lambda data: _deed(f"{_of_scope(data)} resumed", data),
+}
+"""Events that rarely happen and are read the most are told in a sentence."""
 
 
 def entry_of(key: str, at: float, name: str, data: Mapping[str, Any]) -> Entry:
@@ -86,6 +123,8 @@ def entry_of(key: str, at: float, name: str, data: Mapping[str, Any]) -> Entry:
                 short[each] = value if len(value) <= TEXT_CHARS else value[:TEXT_CHARS]
         elif isinstance(value, _PLAIN):
             short[each] = value
+        elif each == "requests" and isinstance(value, list):
+            short[each] = ", ".join(map(str, value))[:TEXT_CHARS]
     if "result" in data:
         short |= _of_result(data["result"])
     session_id, provider = short.get("session_id"), short.get("provider")

@@ -149,8 +149,20 @@ class FilterBar(Vertical):
         self._look()
 
     def take_keys(self) -> None:
-        """Let the keys go here."""
-        self._input.focus()
+        """Let the keys go here, from this moment on."""
+        self.screen.set_focus(self._input)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether what is typed goes here."""
+        return self._input.has_focus
+
+    def take_key(self, key: events.Key) -> None:
+        """Take a key that was pressed before the keys went here."""
+        if key.is_printable and key.character:
+            self._input.insert_text_at_cursor(key.character)
+        else:
+            self._input._forward_event(key)
 
     @property
     def _input(self) -> FilterInput:

@@ -9,6 +9,12 @@ from rich.cells import cell_len, set_cell_size
 from ksi_tui.widgets.clean import ELLIPSIS
 from ksi_tui.widgets.spans import Line, Span
 
+_MOST_KEPT = 0.7
+"""The share of a cut text that must stand before a word for the word to go as a whole."""
+
+_STUMP = 12
+"""Cells of a cut item that say nothing."""
+
 
 def width_of(line: Line) -> int:
     """Return the cells that a line takes."""
@@ -21,10 +27,26 @@ def cells(text: str) -> int:
 
 
 def end(text: str, width: int) -> str:
-    """Return `text` in at most `width` cells, its end replaced by `…` when it is longer."""
+    """Return `text` in at most `width` cells, its end replaced by `…` when it is longer.
+
+    A word that would be cut goes as a whole, unless that took much of the text along.
+    """
     if cell_len(text) <= width:
         return text
-    return _take(text, width - 1).rstrip() + ELLIPSIS if width > 1 else ELLIPSIS[:width]
+    if width <= 1:
+        return ELLIPSIS[:width]
+    taken = _take(text, width - 1)
+    if text[len(taken)] != " " and taken.rfind(" ") >= len(taken) * _MOST_KEPT:
+        taken = taken[: taken.rfind(" ")]
+    return taken.rstrip(" ,;:") + ELLIPSIS
+
+
+def items(text: str, width: int) -> str:
+    """Return as much of `a · b · c` as has room in `width` cells; no item is cut to a stump."""
+    shown = end(text, width)
+    kept, dot, last = shown.rpartition(" · ")
+    whole = shown == text or not dot or cell_len(last) > _STUMP
+    return shown if whole else kept
 
 
 def middle(text: str, width: int) -> str:

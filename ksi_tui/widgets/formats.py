@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ksi_tui.engine.advice import AttentionKind
-from ksi_tui.engine.states import CircuitLook, Level, Phase
+from ksi_tui.engine.states import AttentionKind, CircuitLook, Level, Phase
 from ksi_tui.widgets.spans import Span, Tone
 
 NOTHING = "–"
@@ -165,6 +164,10 @@ LEVELS: dict[Level, Span] = {
     Level.STOPPING: Span("○", Tone.WARN),
     Level.STALE: Span("▲", Tone.BAD),
 }
+
+
+PAUSED = Span("= paused", Tone.WARN)
+"""The state of what a person holds."""
 
 
 def phase(value: Phase) -> Span:

@@ -30,8 +30,13 @@ def shown_verdict(
     `stale_s` is how old the snapshot is when it is older than it should be.
     """
     if snapshot is not None and stale_s is not None:
-        before = f"{snapshot.verdict.level}  {snapshot.verdict.cause}"
-        return Verdict(level=Level.STALE, cause=f"{stale_text(stale_s)}, then: {before}")
+        level, then = snapshot.verdict.level, f"{stale_text(stale_s)}, then"
+        cause, short = snapshot.verdict.cause, snapshot.verdict.short or snapshot.verdict.cause
+        return Verdict(
+            level=Level.STALE,
+            cause=f"{then}: {level}  {cause}",
+            short=f"{then}: {level}  {short}",
+        )
     if fault is not None:
         return Verdict(level=Level.DOWN, cause=fault.splitlines()[0])
     if snapshot is None:
@@ -50,13 +55,17 @@ def stale_text(seconds: float) -> str:
 def verdict_line(name: str, verdict: Verdict, at: float | None, width: int) -> Line:
     """Return line 1: name, verdict in words with its one cause, and the time."""
     moment = f"{formats.clock(at)} UTC " if at is not None else ""
-    cause = clean(verdict.cause, CAUSE_LIMIT)
-    gap = " " if verdict.level is Level.STALE else "  "  # STALE 12s
-    body = [formats.verdict(verdict.level), Span(f"{gap}{cause}")]
-    named = line(Span(f" {clean(name, 60)}  ", Tone.STRONG), *body)
-    short = line(" ", *body)
     room = width - len(moment) - 1
-    return fit.both_ends(named if fit.width_of(named) <= room else short, line(moment), width)
+    named = line(Span(f" {clean(name, 60)}  ", Tone.STRONG), *_said(verdict.level, verdict.cause))
+    tried = (named, line(" ", *_said(verdict.level, verdict.cause)))
+    least = line(" ", *_said(verdict.level, verdict.short or verdict.cause))
+    shown = next((each for each in tried if fit.width_of(each) <= room), least)
+    return fit.both_ends(shown, line(moment), width)
+
+
+def _said(level: Level, cause: str) -> list[Span]:
+    gap = " " if level is Level.STALE else "  "  # STALE 12s
+    return [formats.verdict(level), Span(f"{gap}{clean(cause, CAUSE_LIMIT)}")]
 
 
 def crumbs_line(name: str, crumbs: str, at: float | None, width: int, note: str = "") -> Line:
@@ -69,20 +78,25 @@ def crumbs_line(name: str, crumbs: str, at: float | None, width: int, note: str 
 
 
 def numbers_line(
-    totals: Totals | None, operator: str, width: int, *, read_only: bool = False
+    totals: Totals | None, operator: str, width: int, *, note: str = "", paused: int = 0
 ) -> Line:
-    """Return line 2: the numbers, who is at the keys, and that those only look."""
-    who = Span(f"{clean(operator, 20)} ", Tone.DIM)
-    ending = line(Span(f"{READ_ONLY} " if read_only else "", Tone.WARN), who)
+    """Return line 2: the numbers, how much is paused, who is at the keys, and what those may.
+
+    `note` says that they only look; without one they operate.
+    """
+    name = clean(operator, 20)
+    noted = Span(f"{clean(note, 80)} " if note else "", Tone.WARN)
+    who = line(noted, Span(f"{name} " if name else "", Tone.DIM))
     if totals is None:
-        return fit.both_ends(line(""), line(Span("you: ", Tone.DIM), *ending.spans), width)
-    wide = _numbers(totals, long=True)
-    if fit.width_of(wide) + fit.width_of(ending) + 2 <= width:
-        return fit.both_ends(wide, ending, width)
-    return fit.both_ends(_numbers(totals, long=False), ending, width)
+        return fit.both_ends(line(""), line(Span("you: ", Tone.DIM), *who.spans), width)
+    wide = _numbers(totals, paused, long=True)
+    may = who if note else line(Span(f"{name} (operate) ", Tone.DIM))
+    if fit.width_of(wide) + fit.width_of(may) + 2 <= width:
+        return fit.both_ends(wide, may, width)
+    return fit.both_ends(_numbers(totals, paused, long=False), who, width)
 
 
-def _numbers(totals: Totals, *, long: bool) -> Line:
+def _numbers(totals: Totals, paused: int, *, long: bool) -> Line:
     gap = "   " if long else "  "
 
     def word(full: str, short: str) -> str:
@@ -103,6 +117,8 @@ def _numbers(totals: Totals, *, long: bool) -> Line:
     ]
     if long:
         parts.insert(4, Span(f"{gap}ttft p50 {formats.age(totals.ttft_p50_s)}"))
+    if long and paused:
+        parts.append(Span(f"{gap}paused {paused}", Tone.WARN))
     return line(*parts)
 
 
@@ -125,7 +141,7 @@ def tabs_line(snapshot: Snapshot | None, chosen: int) -> Line:
 
 def numbered_tabs(tabs: Sequence[tuple[str, str]], chosen: int) -> Line:
     """Return numbered tabs, the chosen one in brackets; `chosen` counts from 1."""
-    spans: list[Span] = []
+    spans = [Span(" ")]
     for number, (name, note) in enumerate(tabs, start=1):
         text = " ".join(part for part in (str(number), name, note) if part)
         if number == chosen:
@@ -138,10 +154,10 @@ def numbered_tabs(tabs: Sequence[tuple[str, str]], chosen: int) -> Line:
 def tab_at(shown: Line, x: int) -> int | None:
     """Return the number of the tab at cell `x`, or None."""
     start = 0
-    for number, span in enumerate(shown.spans, start=1):
+    for number, span in enumerate(shown.spans):
         start += fit.width_of(line(span))
         if x < start:
-            return number
+            return number or None
     return None
 
 

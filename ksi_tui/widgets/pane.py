@@ -22,6 +22,11 @@ class Pane(LineWidget, can_focus=True):
         super().__init__(id=id)
         self._title: Line = line(title)
         self._note: Line = line()
+        self._calm: Line = line()
+
+    def set_calm(self, said: Line) -> None:
+        """Set what follows the title where the pane is folded to one line."""
+        self._calm = said
 
     def set_head(self, title: Line | str, note: Line | str = "") -> None:
         """Set what the upper edge says; it is painted with the next `redraw`."""
@@ -35,7 +40,7 @@ class Pane(LineWidget, can_focus=True):
 
     def state(self) -> object:
         """Return what frame and body are composed of."""
-        return self._title, self._note, self.body_state()
+        return self._title, self._note, self._calm, self.body_state()
 
     def body_state(self) -> object:
         """Return what the body is composed of."""
@@ -48,6 +53,9 @@ class Pane(LineWidget, can_focus=True):
     def line_at(self, y: int, width: int) -> Line:
         """Return an edge or a framed body line."""
         edge = Tone.FOCUS if self.has_focus else Tone.FRAME
+        if self._height == 1:
+            tone = Tone.FOCUS if self.has_focus else Tone.PLAIN
+            return fit.clip(line(Span(f" {self._title.text}  ", tone), *self._calm.spans), width)
         if y == 0:
             return self._upper_edge(width, edge)
         if y == self._height - 1:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ID_LIMIT = 200
 WHY_LIMIT = 300
+_PAUSED = "paused"
+"""How the engine's words for a wait begin that a person's pause makes."""
 
 ACTIVE = (
     Column(name="REQUEST", width=8, narrow=7, elide_middle=True),
@@ -26,7 +28,7 @@ ACTIVE = (
     Column(name="MODEL (→ not the one asked)", width=27, drop=3, elide_middle=True),
     Column(name="PROVIDER", width=10, drop=9),
     Column(name="PHASE", width=13),
-    Column(name="AGE", width=5, right=True),
+    Column(name="AGE", width=6, right=True),
     Column(name="TTFT", width=5, right=True, drop=1),
     Column(name="TOK", width=5, right=True, drop=2),
     Column(name="TOK/S", width=5, right=True, drop=6),
@@ -42,7 +44,7 @@ QUEUES = (
 PROVIDERS = (
     Column(name="PROVIDER", width=11, narrow=10, elide_middle=True),
     Column(name="CIRCUIT", width=11),
-    Column(name="SINCE", width=5, right=True),
+    Column(name="SINCE", width=6, right=True),
     Column(name="OK 5m", width=5, right=True),
     Column(name="REQ/S 15 MIN", width=15, drop=2),
     Column(name="P50", width=5, right=True, drop=4),
@@ -64,10 +66,10 @@ LOCKS = (
 
 
 ATTENTION = (
-    Column(name="WHAT", width=13, elide_middle=True),
-    Column(name="STATE", width=13),
+    Column(name="WHAT", width=13, narrow=12, elide_middle=True),
+    Column(name="STATE", width=13, narrow=11),
     Column(name="FOR", width=6, right=True),
-    Column(name="WHY", width=0, narrow=34),
+    Column(name="WHY", width=0, narrow=44),
     Column(name="HITS", width=22, drop=1),
     Column(name="BEST KEY", width=20, drop=2),
 )
@@ -135,7 +137,7 @@ def attention_row(view: AttentionView, best_key: str, why_room: int | None) -> R
     glyph = formats.attention(view.kind, view.look)
     why, hits = clean(view.why, WHY_LIMIT) or formats.NOTHING, clean(view.hits, ID_LIMIT)
     if why_room is not None and hits:
-        why = f"{fit.end(why, max(8, why_room - fit.cells(hits) - 2))}; {hits}"
+        why = _why_and_hits(why, hits, why_room)
     return Row(
         key=view.key,
         cells=(
@@ -149,6 +151,13 @@ def attention_row(view: AttentionView, best_key: str, why_room: int | None) -> R
     )
 
 
+def _why_and_hits(why: str, hits: str, room: int) -> str:
+    """Return both in `room` cells: of what it hits at least the first number, `62 req`."""
+    if fit.cells(why) + fit.cells(hits) + 2 > room:
+        hits = " ".join(hits.removeprefix("≥ ").split(" ")[:2]).rstrip(",")
+    return f"{fit.end(why, max(8, room - fit.cells(hits) - 2))}; {hits}"
+
+
 def attention_hidden(view: AttentionView, best_key: str) -> str:
     """Return the line that says what the hidden columns of a row of Attention hold."""
     parts = [best_key, clean(view.hits, ID_LIMIT), clean(view.why, WHY_LIMIT)]
@@ -159,7 +168,8 @@ def queue_row(view: QueueView) -> Row:
     """Return the row of a session with unfinished requests."""
     head = name_of(view.head_id)
     why = clean(view.why, WHY_LIMIT) or formats.NOTHING
-    own = view.phase in (Phase.WAITING, Phase.RETRYING) and not why.startswith(("paused", head))
+    held = view.phase is Phase.WAITING and why.startswith(_PAUSED)
+    own = view.phase in (Phase.WAITING, Phase.RETRYING) and not held and not why.startswith(head)
     named = f"{head}: {why}" if own and view.head_id else why
     return Row(
         key=view.session_id,
@@ -167,8 +177,8 @@ def queue_row(view: QueueView) -> Row:
             Span(name_of(view.session_id)),
             Span(formats.count(view.depth)),
             Span(formats.age(view.oldest_s)),
-            formats.phase(view.phase),
-            Span(named),
+            formats.PAUSED if held else formats.phase(view.phase),
+            Span(named.removeprefix(_PAUSED).lstrip() or formats.NOTHING if held else named),
         ),
     )
 

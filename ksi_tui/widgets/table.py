@@ -334,6 +334,10 @@ class LiveTable(Pane):
         self.redraw()
         self.post_message(self.WindowMoved(self) if row is None else self.CursorMoved(self))
 
+    def show_below(self) -> None:
+        """Scroll so that what comes after the cursor's row is seen, as far as there is any."""
+        self.scroll_line(max(0, min(self._cursor, self._total - self._page)))
+
     def move_by(self, rows: int) -> None:
         """Move the cursor by a number of rows, negative is up."""
         self.move_to(self._cursor + rows)

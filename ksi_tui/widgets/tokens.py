@@ -122,7 +122,7 @@ def _totals_row(row: TokenRow) -> Line:
 
 def _waste(view: TokenView) -> Line:
     if not view.waste_tokens:
-        return line(Span("waste none", Tone.DIM))
+        return line(Span("waste none" if view.rows else "nothing was sent today", Tone.DIM))
     parts = [
         f"waste {formats.percent(view.waste_share)}",
         f"{formats.count(view.waste_tokens)} tok",

@@ -5,6 +5,7 @@ And how late the engine's loop turns meanwhile: the one that a dashboard shares.
 
 from __future__ import annotations
 
+import gc
 import random
 import sqlite3
 import time
@@ -13,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+from ksi_tui import collector
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.store import migrations
@@ -115,6 +117,7 @@ async def finding(folder: Path) -> dict[str, Any]:
     """Ask each filter a few times; then cancel ten thousand requests at once and take it back."""
     path = folder / "ksi.db"
     _fill(path)
+    collector.calm()  # as the command does
     settings = Config.model_validate(
         {
             "engine": {"database": str(path), "responses_dir": str(folder / "responses")},
@@ -126,6 +129,8 @@ async def finding(folder: Path) -> dict[str, Any]:
         def asking(name: str, **data: Any) -> Callable[[], Awaitable[Mapping[str, Any]]]:
             return lambda: engine.emit(name, data)
 
+        gc.collect()
+        gc.freeze()  # as the dashboard does once it is connected
         await engine.emit("completion:requests")
         found = {
             text: await _took(asking("completion:requests", filter=text), _TIMES)

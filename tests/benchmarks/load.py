@@ -195,9 +195,9 @@ async def router_mocked(_: Path, count: int = 3000) -> dict[str, Any]:
 
 LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "first_frame": screen.first_frame,
-    "first_frame_bare": screen.first_frame_bare,
     "idle": crowd.idle,
     "crowd": crowd.crowd,
+    "crowd_unseen": crowd.crowd_unseen,
     "stall_start": screen.stall_start,
     "stall_streams": screen.stall_streams,
     "durable_null": durable_null,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,16 @@ async def until(holds: Callable[[], object], what: str = "") -> None:
         async with asyncio.timeout(BOUND_S):
             while not holds():  # noqa: ASYNC110 - any condition, not an event of ours
                 await asyncio.sleep(0.001)
+    except TimeoutError:
+        raise AssertionError(f"never came true: {what or holds}") from None
+
+
+async def until_turn(holds: Callable[[], object], what: str = "") -> None:
+    """As `until`, but look in each turn of the loop: what is awaited is soon over."""
+    try:
+        async with asyncio.timeout(BOUND_S):
+            while not holds():  # noqa: ASYNC110 - any condition, not an event of ours
+                await asyncio.sleep(0)
     except TimeoutError:
         raise AssertionError(f"never came true: {what or holds}") from None
 
@@ -332,23 +342,6 @@ class Rig:
         parts.dispatcher._pump()
         assert self.ticket(request_id).run is not None
         return request_id
-
-    @contextmanager
-    def slow_disk(self) -> Iterator[None]:
-        """Let nothing that is handed over in here come to the disk before this is left."""
-        writer = self.core.store._writer  # type: ignore[attr-defined]
-        commit, quick = writer._commit, asyncio.Event()
-
-        async def waits(taken: Sequence[Any]) -> None:
-            await quick.wait()
-            await commit(taken)
-
-        writer._commit = waits
-        try:
-            yield
-        finally:
-            writer._commit = commit
-            quick.set()
 
     def left_over(self) -> dict[str, int]:
         """Return what the engine still holds of requests, by kind; {} when nothing leaked."""

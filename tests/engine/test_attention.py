@@ -87,6 +87,7 @@ async def test_an_open_circuit_with_what_it_hits_and_where_its_traffic_went(
             "p open 2m10s (timeout): 80% of it moved to q, 20% waits, probe in 3 min; "
             "q paused by op2"
         )
+        assert shot.verdict.short == "p open 2m10s, 20% waits, probe in 3 min; q paused by op2"
         assert next(each for each in shot.providers if each.name == "q").paused
         await rig.emit("queue:resume", scope="provider", id="q")
         assert next(p for p in rig.engine.snapshot().providers if p.name == "q").now.startswith(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ksi_tui.engine.clock import time_of_day
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import Cause, CauseKind, State
 from ksi_tui.engine.views import Chain, Next, Phase, SnapshotQuery
+from ksi_tui.engine.why import same_root
 from ksi_tui.engine.why.causes import Causes
 from ksi_tui.engine.why.chain import MAX_LINKS, SHOWN_OF_A_SESSION, Chains
 from ksi_tui.engine.why.lock_holder import work_of
 from ksi_tui.engine.why.outlook import Outlooks
 from tests.engine.engine_fixtures import (
-    BOUND_S,
     HandClock,
     Rig,
     config,
@@ -25,6 +25,7 @@ from tests.engine.engine_fixtures import (
     in_turn,
     provider,
     running,
+    until_turn,
 )
 
 
@@ -77,6 +78,10 @@ async def test_behind_one_that_waits_for_a_lock_whose_holder_waits_for_a_probe(
         ]
         assert [link.phase for link in chain.links] == [Phase.QUEUED, Phase.WAITING, Phase.WAITING]
         assert chain.links[2].via == "probably busy with r-1x"
+        held = f"held by a7 since {time_of_day(clock.now)}, 5 min left"
+        assert [link.lock for link in chain.links] == ["", held, ""]
+        await lock(rig, "s1", "a7")
+        assert chain_of(rig, last).links[1].lock == f"{held}, extended 1x"
         assert chain.root is not None
         assert (chain.root.kind, chain.root.target, chain.root.until) == (
             "circuit",
@@ -315,9 +320,7 @@ async def test_one_that_is_just_ending_is_a_root_for_those_behind(tmp_path: Path
         second = await rig.submit("2", session_id="s")
         (up,) = await rig.calls(1)
         up.go.set()
-        async with asyncio.timeout(BOUND_S):
-            while first not in rig.core.finishing:  # noqa: ASYNC110 - each turn: it soon is over
-                await asyncio.sleep(0)
+        await until_turn(lambda: first in rig.core.finishing)
         chain = chain_of(rig, second)
         assert [link.request_id for link in chain.links] == [second, first]
         assert (chain.links[1].phase, chain.links[1].why) == (
@@ -392,3 +395,22 @@ async def test_a_disk_that_cannot_be_written_is_a_root(
         root = chain_of(rig, request_id).root
         assert root is not None
         assert root.text.startswith("engine at 1 of 1")
+
+
+async def test_totals_are_bounds_where_not_every_lock_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(same_root, "LOCKS_LOOKED_AT", 1)
+    clock = HandClock()
+    async with running(config(tmp_path), clock=clock, scripts={"p": held}) as rig:
+        await lock(rig, "s", "a7")
+        request_id = await rig.submit("x", session_id="s", agent_id="a3")
+        query = SnapshotQuery(request_id=request_id, explain=True)
+        live = rig.engine.snapshot(query).live
+        assert live is not None
+        assert not live.same_root_at_least
+        await lock(rig, "t", "a7")
+        clock.now += 5
+        live = rig.engine.snapshot(query).live
+        assert live is not None
+        assert live.same_root_at_least

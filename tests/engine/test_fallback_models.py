@@ -41,7 +41,10 @@ async def test_a_fallback_answers_under_its_own_name(tmp_path: Path) -> None:
         (result,) = rig.events("completion:result", request)
         assert result["result"]["ksi"]["model"] == "small"
         verdicts = (await rig.status(request))["attempts"][0]["verdicts"]
-        assert [(v["provider"], v["detail"]) for v in verdicts] == [("p", ""), ("q", "as small")]
+        assert [(v["provider"], v["detail"]) for v in verdicts] == [
+            ("p", "counts 1 of 5"),
+            ("q", "as small"),
+        ]
         (record,) = (await rig.emit("completion:results"))["results"]
         assert (record["model"], record["requested_model"]) == ("small", "big")
 

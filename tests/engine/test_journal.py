@@ -90,12 +90,18 @@ async def test_what_people_do_is_told_with_who_and_why(tmp_path: Path) -> None:
             ]
         )
         by_name = {entry["name"]: entry["data"] for entry in entries}
-        assert by_name["action:cancel"] == {**who, "target": "r", "detail": None}
+        ids = {"request_id": "r", "session_id": "s"}
+        assert by_name["action:cancel"] == {**who, "target": "r", "detail": None, **ids}
         assert by_name["action:force open"]["detail"] == "for 60 s"
         assert by_name["completion:cancelled"]["by"] == "op1"
         assert "partial_text" not in by_name["completion:cancelled"]
         of_session = await _told(rig, session_id="s", pattern="action:*")
-        assert _names(of_session) == ["action:pause", "action:resume", "action:force lock"]
+        assert _names(of_session) == [
+            "action:pause",
+            "action:resume",
+            "action:cancel",
+            "action:force lock",
+        ]
         assert _names(await _told(rig, provider="p", pattern="action:*")) == ["action:force open"]
         assert _names(await _told(rig, request_id="r", pattern="action:*")) == ["action:cancel"]
 

@@ -81,15 +81,15 @@ class Clock:
 
 @asynccontextmanager
 async def dashboard(
-    client: ScriptedClient, size: tuple[int, int] = WIDE, **ui: Any
+    client: ScriptedClient, size: tuple[int, int] = WIDE, *, ready: bool = True, **ui: Any
 ) -> AsyncIterator[Hand]:
-    """The dashboard over a scripted client, ready and read once."""
+    """The dashboard over a scripted client, read once if that is to be `ready` by itself."""
     clock = Clock()
     settings = UiSettings.model_validate({"operator": "op1", "refresh_hz": 30} | ui)
     app = KsiApp(client.connect, ui=settings, name="ksi-tui prod-eu", clock=clock)
     async with app.run_test(size=size) as pilot:
         hand = Hand(pilot, client, clock)
-        await hand.until(lambda: client.queries, "reads a snapshot")
+        await hand.until(lambda: client.queries or not ready, "reads a snapshot")
         await pilot.pause()
         try:
             yield hand

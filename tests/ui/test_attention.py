@@ -6,8 +6,7 @@ import dataclasses
 from typing import Any
 
 from ksi_tui.client import Snapshot
-from ksi_tui.engine.advice import AttentionKind, AttentionView
-from ksi_tui.engine.views import CircuitLook, Phase
+from ksi_tui.engine.views import AttentionKind, AttentionView, CircuitLook, Phase
 from ksi_tui.screens.overview import Overview
 from tests.ui.harness import SMALL, WIDE, Hand, dashboard
 from tests.ui.scripted import ScriptedClient, busy, first_start
@@ -110,7 +109,7 @@ async def test_the_picture_where_there_is_room() -> None:
 
 async def test_the_small_picture_puts_what_is_hit_into_the_why() -> None:
     async with dashboard(ScriptedClient(needy()), SMALL) as hand:
-        await hand.sees("! Attention  4", "; 62 req, 23 sessions", "; 3 req", "[2 Active")
+        await hand.sees("! Attention  4", "no first token…; 62 req", "; 3 req", "[2 Active")
         assert "BEST KEY" not in hand.screen
         await hand.press("exclamation_mark")
         await hand.sees("openai: enter its circuit · 62 req, 23 sessions · 5 timeouts in a row")

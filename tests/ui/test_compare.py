@@ -59,7 +59,8 @@ class Engine(ScriptedClient):
                 "completion:models": {"models": MODELS},
                 "completion:request_status": self._status,
                 "completion:batch": self._batch,
-                "completion:cancel": {"cancelled": [{"changed": True}]},
+                "completion:cancel": self._cancel,
+                "completion:retry": self._retry,
                 "completion:preview": {
                     "messages": [{"role": "user", "content": "turn"}],
                     "candidates": [],
@@ -67,6 +68,7 @@ class Engine(ScriptedClient):
             },
         )
         self.over: set[str] = set()
+        self.cancelled: set[str] = set()
 
     def _batch(self, data: Mapping[str, Any]) -> dict[str, Any]:
         ids = [f"r-{number}" for number in range(1, len(data["requests"]) + 1)]
@@ -92,9 +94,30 @@ class Engine(ScriptedClient):
         request_id = data["request_id"]
         if request_id == "r-1042":
             return FIRST
+        if request_id in self.cancelled:
+            return {**finished(request_id), "status": "cancelled", "text": "half of it"}
         if request_id in self.over:
             return finished(request_id)
         return {"request_id": request_id, "status": "processing"}
+
+    def _cancel(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        self.cancelled |= set(data["request_ids"])
+        self.lives.clear()
+        return {
+            "cancelled": [
+                {"request_id": each, "was": "processing", "changed": True}
+                for each in data["request_ids"]
+            ]
+        }
+
+    def _retry(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        self.cancelled -= set(data["request_ids"])
+        return {
+            "retried": [
+                {"request_id": each, "was": "cancelled", "changed": True}
+                for each in data["request_ids"]
+            ]
+        }
 
     def end(self, *request_ids: str) -> None:
         """Let runs end."""
@@ -223,9 +246,87 @@ async def test_one_key_stops_all_that_still_runs(size: tuple[int, int]) -> None:
         await hand.sees("1 of 6 over")
         await hand.press("c")
         await hand.sees("5 stopped; what had arrived is kept")
-        stopped = client.sent("completion:cancel")
-        assert [each["request_id"] for each in stopped] == ["r-2", "r-3", "r-4", "r-5", "r-6"]
-        assert {each["by"] for each in stopped} == {"op1"}
+        (stopped,) = client.sent("completion:cancel")
+        assert stopped["request_ids"] == ["r-2", "r-3", "r-4", "r-5", "r-6"]
+        assert stopped["by"] == "op1"
+        await later(hand)
+        await hand.sees("6 of 6 over")
+
+
+@BOTH
+async def test_what_was_stopped_can_be_taken_back_and_is_followed_again(
+    size: tuple[int, int],
+) -> None:
+    client = Engine()
+    async with dashboard(client, size) as hand:
+        await sent(hand)
+        client.end("r-1")
+        await later(hand)
+        await hand.sees("1 of 6 over")
+        await hand.press("c")
+        await hand.sees("u takes that back")
+        await later(hand)
+        await hand.sees("6 of 6 over")
+        await hand.press("u")
+        await hand.sees("Take back what was done last?", "5 requests of a comparison stopped")
+        hand.clock.advance(1)
+        await hand.press("tab", "enter")
+        await hand.sees("undone: 5 requests of a comparison back in place")
+        (back,) = client.sent("completion:retry")
+        assert back["request_ids"] == ["r-2", "r-3", "r-4", "r-5", "r-6"]
+        assert back["in_place"] is True
+        await later(hand)
+        await hand.sees("1 of 6 over")
+        client.end("r-2")
+        await later(hand)
+        await hand.sees("2 of 6 over")
+
+
+@BOTH
+async def test_four_models_at_most(size: tuple[int, int]) -> None:
+    client = Engine()
+    async with dashboard(client, size) as hand:
+        await set_up(hand)
+        for nth in (3, 4):
+            hand.app.screen.query_one(f"#model-{nth} PickInput").focus()
+            await hand.type(f"sim/no{nth}")
+        assert not hand.app.screen.query("#model-5")
+        await hand.press("enter")
+        await hand.sees("run 1 of", "0 of 12 over")
+        requests = client.sent("completion:batch")[0]["requests"]
+        asked = ["gpt-4o", "claude-haiku-4-5", "sim/no3", "sim/no4"]
+        assert [each["model"] for each in requests] == asked * 3
+        await hand.press("tab", "tab", "tab")
+        await hand.sees("sim/no4")
+
+
+@BOTH
+async def test_from_the_form_what_is_written_goes_to_several(size: tuple[int, int]) -> None:
+    client = Engine()
+    async with dashboard(client, size) as hand:
+        await hand.press("s")
+        await hand.sees("Submit a prompt", "^t compare")
+        await hand.press("ctrl+t")
+        await hand.sees("the prompt is empty")
+        await hand.type("why twice?")
+        await hand.press("ctrl+t")
+        await hand.sees("The same request to several models", "why twice?")
+        await hand.press("escape")
+        await hand.sees("Submit a prompt", "why twice?")
+        await hand.press("ctrl+t")
+        await hand.sees("The same request to several models")
+        await hand.type("haiku")
+        await hand.press("down", "enter")
+        await hand.sees("$1.00 in $5.00 out")
+        await hand.press("enter")
+        await hand.sees("run 1 of 3", "so far r-1")
+        requests = client.sent("completion:batch")[0]["requests"]
+        assert {each["prompt"] for each in requests} == {"why twice?"}
+        assert [each["model"] for each in requests] == ["gpt-4o", "claude-haiku-4-5"] * 3
+        assert client.sent("completion:async") == []
+        await hand.press("escape", "s")
+        await hand.sees("Submit a prompt")
+        await hand.sees_no("why twice?")
 
 
 async def test_a_refused_run_is_named_and_the_others_go_on() -> None:

@@ -47,8 +47,8 @@ def engine(**changes: Any) -> ScriptedClient:
     )
 
 
-async def form(hand: Hand) -> SubmitScreen:
-    await hand.sees("Submit a prompt")
+async def form(hand: Hand, title: str = "Edit and send as new") -> SubmitScreen:
+    await hand.sees(title)
     screen = hand.app.screen
     assert isinstance(screen, SubmitScreen)
     return screen
@@ -80,7 +80,7 @@ async def test_e_opens_the_form_with_all_of_it_and_sends_it_as_new(size: tuple[i
 async def test_an_own_draft_survives_an_edit_of_another() -> None:
     async with dashboard(engine()) as hand:
         await hand.press("s")
-        await form(hand)
+        await form(hand, "Submit a prompt")
         await hand.type("mine")
         await hand.press("escape")
         await hand.press("e")
@@ -212,7 +212,7 @@ async def test_the_form_has_the_editor_too(monkeypatch: pytest.MonkeyPatch) -> N
     with suspending(monkeypatch, 'import sys; open(sys.argv[1], "a").write(" and why")'):
         async with dashboard(engine()) as hand:
             await hand.press("s")
-            screen = await form(hand)
+            screen = await form(hand, "Submit a prompt")
             await hand.type("how")
             await hand.press("ctrl+g")
             await hand.until(lambda: screen.query_one("#prompt", Prompt).text == "how and why")
@@ -235,7 +235,7 @@ async def test_what_goes_wrong_is_said_and_nothing_is_lost(
         monkeypatch.setenv("EDITOR", editor)
         async with dashboard(engine()) as hand:
             await hand.press("s")
-            screen = await form(hand)
+            screen = await form(hand, "Submit a prompt")
             await hand.type("precious")
             await hand.press("ctrl+g")
             await hand.sees("! ", said)

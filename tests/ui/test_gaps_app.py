@@ -11,11 +11,12 @@ from typing import Any, cast
 import pytest
 
 from ksi_tui import demo
-from ksi_tui.actions import Where, footer_actions
+from ksi_tui.actions import Where, footer_actions, kept_in_footer
 from ksi_tui.demo import MOST_UNFINISHED, DemoLoad
 from ksi_tui.engine.views import Phase
-from ksi_tui.screens.base import Host, footer_line
 from ksi_tui.screens.ending import end_work
+from ksi_tui.screens.footer import footer_line
+from ksi_tui.screens.host import Host
 from ksi_tui.screens.targets import target_of
 from tests.ui.harness import dashboard
 from tests.ui.scripted import ScriptedClient, active, busy, first_start, totals
@@ -102,11 +103,63 @@ async def test_a_forgotten_demo_stays_small(monkeypatch: pytest.MonkeyPatch) -> 
         await load.stop()
 
 
-@pytest.mark.parametrize("width", [60, 80, 140])
-def test_a_key_without_room_is_left_out_of_the_footer_and_never_cut(width: int) -> None:
-    every = footer_actions(Where.OVERVIEW, lambda _: True)
-    text = footer_line(every, {}, width).text
+@pytest.mark.parametrize("width", [40, 60, 80, 140])
+@pytest.mark.parametrize(
+    "where", [where for where in Where if where not in (Where.ANY, Where.PANE)]
+)
+def test_a_key_without_room_is_left_out_of_the_footer_and_never_cut(
+    where: Where, width: int
+) -> None:
+    every = footer_actions(where, lambda _: True)
+    text = footer_line(every, {}, width, kept=kept_in_footer(where)).text
     assert len(text) == width
     assert "…" not in text
-    assert text.startswith(" enter open  s submit")
-    assert text.endswith("? help  q quit ")
+    whole = footer_line(every, {}, 1000).text.split("  ")
+    assert [part.strip() for part in text.split("  ") if part.strip()] == [
+        part.strip() for part in whole if part.strip() and part in text
+    ]
+    first = " enter open" if where is Where.OVERVIEW else " esc back"
+    assert text.startswith(first)
+    assert "? help" in text
+    assert text.endswith("q quit ") or width < 140
+
+
+_PICTURES = {
+    (Where.OVERVIEW, 80): " enter open  w why  s submit  c cancel  r retry  n elsewhere"
+    "  / filter   ? help ",
+    (Where.OVERVIEW, 140): " enter open  w why  s submit  c cancel  r retry  n elsewhere  p pause"
+    "  / filter  space mark  y copy  z zoom  tab pane        ? help  q quit ",
+}
+_NOW_AND_THEN = "probe force_circuit force_lock undo demo providers palette step_back step_on"
+
+
+@pytest.mark.parametrize(("where", "width"), _PICTURES)
+def test_the_footer_stands_as_in_the_picture(where: Where, width: int) -> None:
+    usual = footer_actions(where, lambda name: name not in _NOW_AND_THEN.split())
+    shown = footer_line(usual, {}, width, kept=kept_in_footer(where)).text
+    assert shown == _PICTURES[where, width]
+
+
+def test_the_keys_of_a_first_start_stand_as_in_the_picture() -> None:
+    empty = (
+        "demo",
+        "providers",
+        "submit",
+        "filter",
+        "palette",
+        "zoom",
+        "next_pane",
+        "help",
+        "quit",
+    )
+    shown = footer_actions(Where.OVERVIEW, lambda name: name in empty)
+    text = footer_line(shown, {}, 80, kept=kept_in_footer(Where.OVERVIEW)).text
+    assert text == (
+        " s submit  D demo  K providers  / filter  ctrl+p palette         ? help  q quit "
+    )
+
+
+@pytest.mark.parametrize("where", [Where.OVERVIEW, Where.REQUESTS, Where.FAILED, Where.EVENTS])
+def test_the_filter_stands_in_the_narrow_footer_of_every_list(where: Where) -> None:
+    every = footer_actions(where, lambda _: True)
+    assert "/ filter" in footer_line(every, {}, 80, kept=kept_in_footer(where)).text

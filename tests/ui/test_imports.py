@@ -18,14 +18,18 @@ HEAVY = (
     "ksi_tui.engine.completion_service",
 )
 AFTER_THE_FIRST_FRAME = (
+    "json",
     "pydantic",
     "ksi_tui.config",
     "ksi_tui.demo",
+    "ksi_tui.engine.advice",
     "ksi_tui.engine.models",
     "ksi_tui.engine.views",
     "ksi_tui.engine.events",
+    "ksi_tui.screens.draft",
+    "ksi_tui.widgets.event_rows",
 )
-"""Each takes longer to load than the overview's widgets together."""
+"""What it can do without, and would be slower with."""
 WIDGET_FOREIGN = ("ksi_tui.app", "ksi_tui.screens", "sqlite3", "aiosqlite", "litellm")
 
 

@@ -29,9 +29,9 @@ async def test_wide_shows_the_verdict_the_numbers_and_five_panes() -> None:
         assert "today ≥ $41.20 (4 unpriced)" in lines[1]
         for title in ("1 Queues", "2 Active  31 of 32", "3 Providers", "4 Locks  3", "5 Tokens"):
             assert f"┌─ {title}" in hand.screen
-        assert "openai      ■ open      4m12s   41%" in hand.screen
+        assert "openai      ■ open       4m12s   41%" in hand.screen
         assert "etl-nightl…-03" in hand.screen
-        assert "► no token    1m20s  0.7s   412     0 no token for 34 s" in hand.screen
+        assert "► no token     1m20s  0.7s   412     0 no token for 34 s" in hand.screen
         assert "anthropic   1.8M   402k    44%    $21.07" in hand.screen
 
 

@@ -150,7 +150,9 @@ async def on_why(hand: Hand) -> WhyScreen:
 async def test_the_whole_picture_where_there_is_room() -> None:
     async with dashboard(client(story()), WIDE) as hand:
         await on_why(hand)
-        await hand.sees("overview > r-93 > why", "r-93 has waited 3m10s. Root cause: openai open")
+        await hand.sees(
+            "overview > acme-42 > r-93 > why", "r-93 has waited 3m10s. Root cause: openai open"
+        )
         await hand.sees("Moves by itself in about 0:41", "3 wait here, 62 on the same root")
         rows = hand.screen.splitlines()
         at = {
@@ -363,3 +365,22 @@ async def test_every_size_from_the_least() -> None:
             await hand.pilot.resize_terminal(*size)
             await hand.pilot.pause()
             assert hand.screen.strip()
+
+
+@pytest.mark.parametrize("size", [SMALL, WIDE])
+async def test_a_lock_says_who_holds_it_since_when_and_a_bound_says_so(
+    size: tuple[int, int],
+) -> None:
+    told = story()
+    assert told.chain is not None
+    held = "held by a7 since 03:01:25, 41 s left, extended 3x"
+    behind, locked, last = told.chain.links
+    links = (behind, dataclasses.replace(locked, lock=held), last)
+    chain = dataclasses.replace(told.chain, links=links)
+    scripted = ScriptedClient(busy())
+    scripted.lives["r-93"] = dataclasses.replace(told, chain=chain, same_root_at_least=True)
+    async with dashboard(scripted, size) as hand:
+        await hand.app.push_screen(WhyScreen("r-93"))
+        await hand.sees("○ lock acme-42", held)
+        if size == WIDE:
+            await hand.sees("≥ 62 on the same root", "Same root: ≥ 62 requests in 23 sessions")

@@ -35,9 +35,10 @@ from tests.engine.store_values import accepted, finished, started
 
 @pytest.fixture
 def _collector() -> Iterator[None]:
-    threshold = gc.get_threshold()
+    threshold, callbacks = gc.get_threshold(), gc.callbacks[:]
     yield
     gc.set_threshold(*threshold)
+    gc.callbacks[:] = callbacks
     gc.enable()
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from rich.color import Color as RichColor
 from rich.color import ColorSystem
-from textual.filter import Monochrome, NoColor
+from textual.color import Color
+from textual.filter import ANSIToTruecolor, Monochrome, NoColor
 from textual.theme import Theme
 
 from ksi_tui import theme
@@ -111,3 +112,17 @@ def test_no_color_means_none_not_greys(monkeypatch: pytest.MonkeyPatch) -> None:
     filters = app()._filters
     assert any(isinstance(found, NoColor) for found in filters)
     assert not any(isinstance(found, Monochrome) for found in filters)
+
+
+@pytest.mark.parametrize("chosen", theme.THEMES, ids=lambda chosen: chosen.name)
+async def test_the_chosen_theme_is_what_is_drawn_from_the_first_frame_on(chosen: Theme) -> None:
+    running = app(theme=chosen.name)
+    async with running.run_test() as pilot:
+        await pilot.pause()
+        expected = Color.parse(variables(chosen)["background"])
+        assert running.screen.styles.background.rgb == expected.rgb
+        assert running.theme_variables["error"] == running.get_css_variables()["error"]
+        assert running.has_class("-dark-mode") == chosen.dark
+        kept = any(isinstance(f, ANSIToTruecolor) and f.enabled for f in running._filters)
+        assert kept == (not chosen.ansi)
+        await running.close_engine()

@@ -44,14 +44,18 @@ class SimOptions:
 
     `delay_ms` passes before the first token (None: as the model has it), then
     `tokens_per_s` are streamed (None: at once). `words` makes the reply prose of that
-    length in place of the echo. `retry_after_s` is what a 429 of `sim/limited` asks for.
+    length in place of the echo. After `silent_after` tokens a stream says nothing more and
+    stays open (None: never). `retry_after_s` is what a 429 of `sim/limited` asks for.
+    `behaves_like` is the one of MODELS that models of any name behave as, for rehearsals.
     """
 
     seed: int = 0
     delay_ms: float | None = None
     tokens_per_s: float | None = None
     words: int | None = None
+    silent_after: int | None = None
     retry_after_s: float = 2.0
+    behaves_like: str | None = None
 
 
 _OPTION_NAMES = tuple(item.name for item in fields(SimOptions))
@@ -80,16 +84,17 @@ class SimulatedProvider:
 
     async def call(self, spec: CallSpec, observer: CallObserver) -> CallResult:
         """Perform one call; raises ProviderFault as the model says."""
-        if spec.model not in MODELS:
+        options = self._options_of(spec)
+        model = options.behaves_like or spec.model
+        if model not in MODELS:
             raise ProviderFault(
                 ErrorKind.MODEL_NOT_FOUND,
                 f"no simulated model {spec.model!r}; allowed: {', '.join(MODELS)}",
                 status=404,
             )
-        options = self._options_of(spec)
         progress = _Progress()
         try:
-            return await self._answer(spec, options, observer, progress)
+            return await self._answer(model, spec, options, observer, progress)
         except asyncio.CancelledError:
             usage = Usage(input=_input_words(spec), output=progress.words)
             observer.on_closed(Closed(after_ms=0.0, confirmed=True, usage=usage))
@@ -111,29 +116,34 @@ class SimulatedProvider:
             ) from None
 
     async def _answer(
-        self, spec: CallSpec, options: SimOptions, observer: CallObserver, progress: _Progress
+        self,
+        model: str,
+        spec: CallSpec,
+        options: SimOptions,
+        observer: CallObserver,
+        progress: _Progress,
     ) -> CallResult:
         delay_ms = options.delay_ms
         if delay_ms is None:
-            delay_ms = _SLOW_MS if spec.model == "sim/slow" else 0.0
+            delay_ms = _SLOW_MS if model == "sim/slow" else 0.0
         if delay_ms > 0:
             await self._sleep(delay_ms / 1000)
-        await self._fail_if_due(spec.model, options)
+        await self._fail_if_due(model, spec.model, options)
         text = _reply_text(spec, options)
-        if spec.model == "sim/cut":
+        if model == "sim/cut":
             await self._cut(spec, text, options, observer, progress)
         if spec.stream or options.tokens_per_s:
             await self._play(_pieces(text), options, observer if spec.stream else None, progress)
         return _result(spec, text)
 
-    async def _fail_if_due(self, model: str, options: SimOptions) -> None:
+    async def _fail_if_due(self, model: str, named: str, options: SimOptions) -> None:
         if model in ("sim/echo", "sim/slow", "sim/cut"):
             return
         self._calls[model] += 1
         turn = self._calls[model] + options.seed
         if model == "sim/down" or (model == "sim/flaky" and turn % _FLAKY_EVERY == 0):
             raise ProviderFault(
-                ErrorKind.PROVIDER_ERROR, f"{model} is unavailable (simulated)", status=503
+                ErrorKind.PROVIDER_ERROR, f"{named} is unavailable (simulated)", status=503
             )
         if model == "sim/limited" and turn % _LIMITED_EVERY == 0:
             raise ProviderFault(
@@ -143,8 +153,12 @@ class SimulatedProvider:
                 retry_after_s=options.retry_after_s,
             )
         if model == "sim/hang":
-            await self._closed.wait()
-            raise ProviderFault(ErrorKind.DAEMON_RESTART, "the provider was closed")
+            await self._silence()
+
+    async def _silence(self) -> NoReturn:
+        """Say nothing until a clock or an operator ends the call, or the engine ends."""
+        await self._closed.wait()
+        raise ProviderFault(ErrorKind.DAEMON_RESTART, "the provider was closed")
 
     async def _cut(
         self,
@@ -173,6 +187,8 @@ class SimulatedProvider:
         """Hand out the pieces at the asked pace, by absolute times so that it does not drift."""
         began = self._clock()
         for index, piece in enumerate(pieces):
+            if index == options.silent_after:
+                await self._silence()
             if options.tokens_per_s:
                 wait = began + index / options.tokens_per_s - self._clock()
                 if wait > 0:
@@ -200,15 +216,23 @@ def _overridden(options: SimOptions, values: Any) -> SimOptions:
     for name, value in values.items():
         if name not in _OPTION_NAMES:
             raise ConfigError(f"unknown option {name!r}; allowed: {', '.join(_OPTION_NAMES)}")
-        whole = name in ("seed", "words")
+        if name == "behaves_like":
+            _check_behaviour(value)
+            continue
+        whole = name in ("seed", "words", "silent_after")
         number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
         least = 1 if name == "words" else 0
-        if value is None and name in ("delay_ms", "tokens_per_s", "words"):
+        if value is None and name in ("delay_ms", "tokens_per_s", "words", "silent_after"):
             continue
         if not number or (name != "seed" and not least <= value < float("inf")):
             kind = "a whole number" if whole else "a number"
             raise ConfigError(f"{name} is {kind} of at least {least}; found {value!r}")
     return replace(options, **values)
+
+
+def _check_behaviour(value: Any) -> None:
+    if value is not None and value not in MODELS:
+        raise ConfigError(f"behaves_like is one of {', '.join(MODELS)}; found {value!r}")
 
 
 def _content_text(message: Message) -> str:

@@ -188,9 +188,14 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionTaken:
-    """Somebody acted; kept for the timeline."""
+    """Somebody acted; kept for the timeline and, where it is `told`, in the journal.
+
+    `session_id`: that of the request which it was done to.
+    """
 
     action: Action
+    session_id: str | None = None
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

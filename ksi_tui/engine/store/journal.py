@@ -25,7 +25,7 @@ LONGEST_TEXT: Final = 2_000
 ACTION: Final = "action:"
 """What the names of people's actions begin with."""
 _ON_SESSIONS: Final = ("force lock", "reset conversation")
-_ON_REQUESTS: Final = ("cancel", "retry", "report failure")
+_ON_REQUESTS: Final = ("cancel", "retry", "send elsewhere", "report failure")
 
 Row = tuple[object, ...]
 
@@ -72,15 +72,19 @@ def _short(value: Any) -> Any:
     return value
 
 
-def of_action(action: Action) -> EntryKept:
-    """Return the entry of what somebody did: `action:cancel`, `action:pause` …"""
+def of_action(action: Action, session_of: str | None = None) -> EntryKept:
+    """Return the entry of what somebody did: `action:cancel`, `action:pause` …
+
+    `session_of`: the session of the request that it was done to.
+    """
     name, target = action.name, action.target
     scope, _, id = target.partition(":")
     on_session, on_request = name in _ON_SESSIONS, name in _ON_REQUESTS
     scoped = not (on_session or on_request)
-    session_id = target if on_session else None
+    session_id = target if on_session else session_of
     if scoped and scope == PauseScope.SESSION:
         session_id = id
+    ids = {"request_id": target, "session_id": session_of} if on_request and session_of else {}
     return EntryKept(
         at=action.at,
         name=f"{ACTION}{name}",
@@ -92,6 +96,7 @@ def of_action(action: Action) -> EntryKept:
             "reason": action.reason,
             "target": target,
             "detail": action.detail,
+            **ids,
         },
     )
 

@@ -266,7 +266,8 @@ class Batch:
 
     def _act(self, write: ActionTaken) -> None:
         self._append(statements.ADD_ACTION, columns.action_row(write.action))
-        add_to_batch(of_action(write.action), self._append)
+        if write.told:
+            add_to_batch(of_action(write.action, write.session_id), self._append)
 
     def _journal(self, write: JournalWrite) -> None:
         add_to_batch(write, self._append)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ksi_tui.engine.clock import time_of_day
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import Cause, CauseKind, Lock
@@ -62,18 +63,20 @@ class Chains:
             step = onward
 
     def _link(self, step: _Step, now: float) -> Link:
-        ticket = step.ticket
+        ticket, cause = step.ticket, self._causes.cause(step.ticket, now)
+        lock = self._core.locks.get(ticket.session_id) if cause.kind is CauseKind.LOCK else None
         return Link(
             request_id=ticket.request_id,
             session_id=ticket.session_id,
             agent_id=ticket.agent_id,
             status=str(ticket.state),
             phase=self._causes.phase(ticket, now),
-            cause=self._causes.cause(ticket, now),
+            cause=cause,
             queued_s=now - ticket.queued_at,
             via=step.via,
             certain=step.certain,
             omitted=step.omitted,
+            lock="" if lock is None else _lock_words(lock, now),
         )
 
     def _onward(self, ticket: Ticket, cause: Cause, in_session: int) -> _Step | None:
@@ -142,6 +145,12 @@ class Chains:
         text = f"{_sentence([*links, again])}: a cycle"
         text += f"; {root.text} and ends it" if root is not None else ""
         return Chain(links=tuple(links), root=root, cycle=True, text=text)
+
+
+def _lock_words(lock: Lock, now: float) -> str:
+    since, left = time_of_day(lock.granted_at), seconds(lock.expires_at - now)
+    extended = f", extended {lock.extended}x" if lock.extended else ""
+    return f"held by {lock.holder} since {since}, {left} left{extended}"
 
 
 def _first_to_expire(locks: list[Lock], now: float) -> Root:

@@ -45,6 +45,7 @@ class Explanations:
                 "same_root": company.rows,
                 "same_root_requests": company.requests,
                 "same_root_sessions": company.sessions,
+                "same_root_at_least": company.at_least,
                 "plain": in_plain_words(self._core, chain, moves, now),
             }
         return self._explained

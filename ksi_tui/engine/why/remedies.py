@@ -52,7 +52,10 @@ class Remedies:
             return
         kind, target = last.cause.kind, last.cause.target
         if kind in _RUNS and target is not None:
-            yield from self._restart(ticket, target, chain, now)
+            found = list(self._restart(ticket, target, chain, now))
+            if not found and kind is CauseKind.NO_TOKEN:
+                found = list(self._other_model(ticket, chain, now, at=target))
+            yield from found
         elif kind is CauseKind.BACKOFF:
             yield self._freeing(
                 Remedy(
@@ -95,10 +98,13 @@ class Remedies:
             now,
         )
 
-    def _other_model(self, ticket: Ticket, chain: Chain, now: float) -> Iterator[Remedy]:
-        """Let another model answer, the first that somebody serves at once."""
+    def _other_model(
+        self, ticket: Ticket, chain: Chain, now: float, *, at: str | None = None
+    ) -> Iterator[Remedy]:
+        """Let another model answer, the first that somebody serves at once; not the one `at`."""
+        avoid = ticket.route.avoid | {at} if at is not None else ticket.route.avoid
         for model in self._models():
-            route = ticket.route._replace(model=model)
+            route = ticket.route._replace(model=model, avoid=avoid)
             taker = self._begins.taker(route, now) if model != ticket.route.model else None
             if taker is None:
                 continue
@@ -212,6 +218,8 @@ class Remedies:
 
     def _cancels(self, chain: Chain, now: float) -> Iterator[Remedy]:
         """Cancel one of those that are waited for: the root's first, then those nearer."""
+        if len(chain.links) == 1 and chain.links[0].cause.kind is CauseKind.NO_TOKEN:
+            yield from self._stop(chain.links[0].request_id)
         proposed = 0
         for place in range(len(chain.links) - 1, 0, -1):
             link, before = chain.links[place], chain.links[place - 1]
@@ -234,6 +242,25 @@ class Remedies:
                 undo=_UNDO_CANCEL,
                 request_id=occupant,
             )
+
+    def _stop(self, request_id: str) -> Iterator[Remedy]:
+        """Stop a call that is silent, for those that are behind it or want its slot."""
+        ticket = self._core.tickets.get(request_id)
+        if ticket is None:
+            return
+        lane = self._core.queue.lane(ticket.session_id)
+        first = lane.head if lane is not None else None
+        behind = self._core.queue.depth(ticket.session_id)
+        more = f"; then {behind - 1} more of its session" if behind > 1 else ""
+        frees = f"{first.request_id} now{more}" if first is not None else "its slot"
+        yield Remedy(
+            action="cancel",
+            what=f"stop {request_id}",
+            frees=frees,
+            also_hits=self._told(ticket),
+            undo=_UNDO_CANCEL,
+            request_id=request_id,
+        )
 
     def _cancel(self, gone: Ticket, waits: Ticket, chain: Chain, now: float) -> Remedy:
         name = gone.request_id
@@ -300,12 +327,8 @@ class Remedies:
         if ticket is None:
             return ""
         call = ticket.run.call if ticket.run is not None else None
-        kept = (
-            f", {call.tokens} tokens kept as partial text"
-            if call is not None and call.tokens
-            else ""
-        )
-        return f"{ticket.agent_id or 'its sender'} gets completion:cancelled{kept}"
+        kept = f"{call.tokens} tokens kept; " if call is not None and call.tokens else ""
+        return f"{kept}{ticket.agent_id or 'its sender'} gets completion:cancelled"
 
     def _room(self, name: str) -> str:
         """Return a provider and how much room it has."""

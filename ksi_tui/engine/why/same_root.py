@@ -34,11 +34,15 @@ _Key = tuple[str, str | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Company:
-    """Who waits for one root. The totals hold what is not listed too."""
+    """Who waits for one root. The totals hold what is not listed too.
+
+    `at_least`: there were more locks than are followed, so that they are lower bounds.
+    """
 
     rows: tuple[SameRoot, ...] = ()
     requests: int = 0
     sessions: int = 0
+    at_least: bool = False
 
 
 class SameRoots:
@@ -61,6 +65,7 @@ class SameRoots:
             rows=tuple(rows[:SHOWN]),
             requests=requests + sum(row.requests for row in led),
             sessions=sessions + len(led),
+            at_least=len(self._core.locks) > LOCKS_LOOKED_AT,
         )
 
     def _root_of(self, chain: Chain) -> _Key | None:

@@ -7,11 +7,11 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from ksi_tui.engine import events
-from ksi_tui.screens.base import refusal
 from ksi_tui.screens.dialogs import stakes
 from ksi_tui.screens.dialogs.hits import UNFINISHED, Scope
 from ksi_tui.screens.dialogs.selection import SelectionDialog
 from ksi_tui.screens.dialogs.stopped import StopReceipt, stopped_rows
+from ksi_tui.screens.host import refusal
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.spans import Line
 

@@ -9,13 +9,13 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
 
-from ksi_tui.screens.base import ask, refusal
 from ksi_tui.screens.dialog import Choice, Sheet
 from ksi_tui.screens.dialogs import moment
 from ksi_tui.screens.dialogs.confirm import Confirm
 from ksi_tui.screens.dialogs.routes import moves
 from ksi_tui.screens.dialogs.stakes import named
 from ksi_tui.screens.done import Step
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of
@@ -35,6 +35,7 @@ class CircuitDialog(Confirm[str]):
         super().__init__()
         self._provider = provider
         self._all: Mapping[str, Any] = {}
+        self._substitutes: Mapping[str, Any] = {}
 
     def compose_question(self) -> ComposeResult:
         for label, name in (("Hold it", "state"), ("For", "time")):
@@ -66,6 +67,7 @@ class CircuitDialog(Confirm[str]):
             self.show_error(error)
             return False
         self._all = found
+        self._substitutes = (await ask(self.host, "completion:models")).get("substitutes") or {}
         return True
 
     @property
@@ -143,7 +145,7 @@ class CircuitDialog(Confirm[str]):
         flight = (self._own.get("stats") or {}).get("in_flight") or 0
         stays = f"{flight} in flight go on, no new call" if flight else "no new call"
         after = "a probe after that" if self._for_s is not None else "nothing ends it by itself"
-        found = moves(self._provider, self._all, self.moment)
+        found = moves(self._provider, self._all, self.moment, self._substitutes)
         routes = [("Moves", text, tone) for text, tone in found]
         return [("Then", f"{stays}; {after}", Tone.PLAIN), *routes, undo]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Generic
 
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -15,8 +15,9 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from ksi_tui.client import SnapshotQuery
-from ksi_tui.screens.base import KsiScreen, key_hints
-from ksi_tui.screens.dialog import REASON_LIMIT, Act, Answer, Dialog, Sheet
+from ksi_tui.screens.base import KsiScreen
+from ksi_tui.screens.dialog import REASON_LIMIT, Act, Answer, Choice, Dialog, Sheet
+from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
@@ -74,12 +75,16 @@ class Page(Dialog[Answer], Generic[Answer]):
         at = self.moment
         clock = line(f"{formats.clock(at)} UTC " if at is not None else "")
         self.query_one("#way", Bar).show(fit.both_ends(line(clean(way, 400)), clock, width))
-        keys = Line((Span(" "), *key_hints(*self.HINTS).spans))
+        keys = Line((Span(" "), *key_hints(*self.hints()).spans))
         self.query_one("#keys", Bar).show(fit.clip(keys, width))
 
         for asked in self.query(Asked):
             around = AROUND + (2 if self._faulty else 0)
             asked.styles.max_height = max(3, self.app.size.height - around)
+
+    def hints(self) -> tuple[tuple[str, str], ...]:
+        """Return keys and what they do, for the last line."""
+        return self.HINTS
 
     def show_error(self, text: str) -> None:
         super().show_error(text)
@@ -152,6 +157,10 @@ class Confirm(Page[Answer], Generic[Answer]):
         super().__init__()
         self._acting = False
 
+    def hints(self) -> tuple[tuple[str, str], ...]:
+        """Return the keys; before them that a reason can be typed at once."""
+        return ((("type", "the reason"),) if self.REASONED else ()) + self.HINTS
+
     def compose_box(self) -> ComposeResult:
         with Asked(id="asked"):
             yield from self.compose_question()
@@ -160,7 +169,12 @@ class Confirm(Page[Answer], Generic[Answer]):
             with Horizontal(classes="field"):
                 yield Static("Reason", classes="label", markup=False)
                 yield Static("[", classes="edge", markup=False)
-                yield Input(id="reason", max_length=REASON_LIMIT, placeholder="for the record")
+                yield Input(
+                    id="reason",
+                    max_length=REASON_LIMIT,
+                    placeholder="for the record",
+                    select_on_focus=False,
+                )
                 yield Static("]", classes="edge", markup=False)
                 yield Static(Content(f"by {clean(self.host.ui.operator, 20)}"), id="by")
         with Horizontal(id="acts"):
@@ -192,7 +206,24 @@ class Confirm(Page[Answer], Generic[Answer]):
             return None
         return self.query_one("#reason", Input).value.strip() or None
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
+    def on_key(self, event: events.Key) -> None:
+        """Take what is typed on a button as the reason: that is what one writes here.
+
+        What comes here while the field has the keys was typed before it had them.
+        """
+        if not self.REASONED or not event.is_printable or not event.character:
+            return
+        field, on_button = self.query_one("#reason", Input), isinstance(self.focused, Act)
+        begins = event.character.strip() and event.key not in self._bindings.key_to_bindings
+        if self.focused is field or (on_button and begins):
+            event.stop()
+            event.prevent_default()
+            self.set_focus(field)
+            field.insert_text_at_cursor(event.character)
+
+    @on(Choice.Entered)
+    @on(Input.Submitted)
+    def _entered(self, event: Choice.Entered | Input.Submitted) -> None:
         """Go on to the buttons: enter in a field does nothing else."""
         event.stop()
         self.query_one("#keep").focus()

@@ -12,11 +12,12 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from ksi_tui.screens.base import Target, ask, refusal
+from ksi_tui.screens.base import Target
 from ksi_tui.screens.dialog import Sheet
 from ksi_tui.screens.dialogs.confirm import Confirm
 from ksi_tui.screens.dialogs.routes import Candidate, circuit_of, serving
 from ksi_tui.screens.dialogs.stakes import named
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import Line, Span, Tone, line
@@ -75,6 +76,7 @@ class ElsewhereDialog(Confirm[str]):
         self._avoids: frozenset[str] = frozenset()
         self._all: Mapping[str, Any] = {}
         self._prices: dict[str, str] = {}
+        self._substitutes: Mapping[str, Any] = {}
         self._chosen: str | None = None
 
     def compose_question(self) -> ComposeResult:
@@ -117,12 +119,13 @@ class ElsewhereDialog(Confirm[str]):
         self._avoids = frozenset(str(each) for each in report.get("avoid") or ())
         self._running = report.get("status") == "processing"
         self._provider = self._provider or _waits_for(report)
-        await self._read_prices()
+        await self._read_models()
         self._choose_next()
         self._show()
 
-    async def _read_prices(self) -> None:
+    async def _read_models(self) -> None:
         reply = await ask(self.host, "completion:models")
+        self._substitutes = reply.get("substitutes") or {}
         for each in reply.get("models") or ():
             prices = each.get("input_price"), each.get("output_price")
             if None not in prices:
@@ -136,9 +139,12 @@ class ElsewhereDialog(Confirm[str]):
 
     @property
     def _candidates(self) -> list[Candidate]:
-        found = serving(self._wanted, self._all, self.moment)
+        found = self._serving()
         here = {self._provider} if self._wanted == self._model else set()
         return [c for c in found if c.name not in here and c.name not in self._avoids]
+
+    def _serving(self) -> list[Candidate]:
+        return serving(self._wanted, self._all, self.moment, self._substitutes)
 
     def _choose_next(self) -> None:
         """Choose the one that would be next: the first usable, else the first."""
@@ -175,8 +181,8 @@ class ElsewhereDialog(Confirm[str]):
     def _table(self, found: Sequence[Candidate]) -> list[Line]:
         head = f"     {'PROVIDER':<14}{'CIRCUIT':<18}{'SLOTS':<15}$/M IN, OUT"
         lines = [line(Span(head, Tone.DIM))]
-        price = self._prices.get(self._wanted, formats.NOTHING)
         for one in found:
+            price = self._prices.get(one.model, formats.NOTHING)
             circuit, tone = circuit_of(one)
             mark = "(•)" if one.name == self._chosen else "( )"
             name = fit.pad(named(one.name, 13), 14)
@@ -202,7 +208,11 @@ class ElsewhereDialog(Confirm[str]):
         if chosen is not None and not chosen.usable:
             circuit, _ = circuit_of(chosen)
             facts.append(("Then", f"it waits: {named(chosen.name)} {circuit}, {chosen.slots}"))
+        if chosen is not None and chosen.model != self._model:
+            facts.append(("Answers", f"{name_of(chosen.model)}, not {name_of(self._model)}"))
         facts.append(("Keeps", "its id, its place and its attempts; the answer begins anew"))
+        sees = "the answer anew, from its first word" if self._running else "their answer, later"
+        facts.append(("They see", sees))
         facts.append(("Undo", "cannot be taken back; n sends it on"))
         return [shown for what, text in facts for shown in self.fact(what, text)]
 
@@ -234,7 +244,7 @@ class ElsewhereDialog(Confirm[str]):
         self.dismiss(f"{named(self._request_id)} {away}: next attempt at {named(self._chosen)}")
 
     def _avoided(self) -> list[str]:
-        names = [c.name for c in serving(self._wanted, self._all, self.moment)]
+        names = [c.name for c in self._serving()]
         before = names[: names.index(self._chosen)] if self._chosen in names else []
         here = (
             [self._provider] if self._provider in names and self._provider != self._chosen else []

@@ -14,7 +14,8 @@ from typing import Any
 
 from ksi_tui.client import SnapshotQuery
 from ksi_tui.engine.views import Live, Phase
-from ksi_tui.screens.base import Host, Target, ask, refusal
+from ksi_tui.screens.base import Target
+from ksi_tui.screens.host import Host, ask, refusal
 
 UNFINISHED = ("queued", "processing", "retrying")
 """States after which something still happens by itself."""

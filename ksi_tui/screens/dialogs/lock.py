@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ksi_tui.client import SnapshotQuery
-from ksi_tui.screens.base import ask, refusal
 from ksi_tui.screens.dialogs import moment
 from ksi_tui.screens.dialogs.confirm import Confirm
 from ksi_tui.screens.dialogs.stakes import many, named
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of
@@ -68,6 +68,7 @@ class LockDialog(Confirm[str]):
             ("Expires", f"by itself in {left}, unless extended"),
             ("Frees", f"{many(waiting)} that wait for it" if waiting else "nothing: nobody waits"),
             ("Also hits", f"{holder} is told; it may still write out of turn"),
+            ("They see", f"the messages of {name} go on, in their order"),
             ("Undo", "cannot be taken back"),
             ("Milder", "wait for the expiry, or cancel the holder's request"),
         )

@@ -10,10 +10,11 @@ from textual.widgets import Static
 
 from ksi_tui.client import Snapshot, SnapshotQuery
 from ksi_tui.engine.views import PauseView
-from ksi_tui.screens.base import Target, ask, refusal
+from ksi_tui.screens.base import Target
 from ksi_tui.screens.dialog import Choice, Sheet
 from ksi_tui.screens.dialogs.confirm import Confirm
 from ksi_tui.screens.dialogs.stakes import many, named
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of

@@ -7,11 +7,11 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from ksi_tui.screens.base import key_hints
 from ksi_tui.screens.dialog import Sheet
 from ksi_tui.screens.dialogs.confirm import Page
 from ksi_tui.screens.dialogs.stakes import named
 from ksi_tui.screens.done import Receipt
+from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ksi_tui.screens.base import ask, refusal
 from ksi_tui.screens.dialogs import stakes
 from ksi_tui.screens.dialogs.hits import AGAIN, Scope
 from ksi_tui.screens.dialogs.outcomes import outcomes
 from ksi_tui.screens.dialogs.retried import RetryReceipt
 from ksi_tui.screens.dialogs.selection import SelectionDialog
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.spans import Line
 

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ksi_tui.client import Subscription
-from ksi_tui.screens.base import Host, ask
 from ksi_tui.screens.dialogs.hits import Hit
 from ksi_tui.screens.dialogs.outcomes import failures, outcomes, steps
 from ksi_tui.screens.dialogs.stakes import many, named
 from ksi_tui.screens.done import Deed, Done
+from ksi_tui.screens.host import Host, ask
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean, clean_block
 from ksi_tui.widgets.rows import name_of

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ksi_tui.screens.base import ask, refusal
 from ksi_tui.screens.dialogs.confirm import Confirm
 from ksi_tui.screens.dialogs.outcomes import Outcome, failures, outcomes
 from ksi_tui.screens.done import Deed
+from ksi_tui.screens.host import ask, refusal
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.spans import Line
 

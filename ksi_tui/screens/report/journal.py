@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ksi_tui.screens.base import refusal
+from ksi_tui.screens.host import refusal
 from ksi_tui.screens.report.record import Report, moment
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
@@ -55,7 +55,8 @@ def told(entry: Report) -> Told:
     """Return what one entry tells; the texts are not cleaned."""
     name, data = str(entry.get("name", "")), entry.get("data") or {}
     if name.startswith(_ACTION):
-        return "!", name.removeprefix(_ACTION), f"{_on(data)}{_by(data)}", Tone.WARN
+        said = f"{_on(data)}{_by(data)}{_named(data)}"
+        return "!", name.removeprefix(_ACTION), said, Tone.WARN
     told_by = _TELLERS.get(name)
     if told_by is not None:
         return told_by(data)
@@ -68,6 +69,15 @@ def _by(data: Mapping[str, Any]) -> str:
     reason = f': "{data["reason"]}"' if data.get("reason") else ""
     detail = f" ({data['detail']})" if data.get("detail") else ""
     return f"{by}{reason}{detail}"
+
+
+def _named(data: Mapping[str, Any]) -> str:
+    """Name the requests of a deed on several, as far as the journal does."""
+    named = data.get("requests")
+    if not isinstance(named, list) or data.get("count") == 1:
+        return ""
+    more = int(data.get("count") or 0) - len(named)
+    return f": {', '.join(map(name_of, named))}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def _on(data: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from ksi_tui.engine.views import ActiveView, ProviderView
 from ksi_tui.screens.report.record import Report, moment
 from ksi_tui.screens.report.session import paused
 from ksi_tui.widgets import fit, formats
-from ksi_tui.widgets.chart import chart
+from ksi_tui.widgets.chart import Plotted, plot
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import WHY_LIMIT, name_of
 from ksi_tui.widgets.spans import Line, Span, Tone, line
@@ -294,18 +294,16 @@ def charts(reply: Report | None, provider: str, width: int, height: int) -> list
 
 
 def _chart(name: str, values: Sequence[Any], by: float, width: int, height: int) -> list[Line]:
-    numbers = [float(value) * by if value is not None else 0.0 for value in values]
-    now = next((float(v) * by for v in reversed(values) if v is not None), None)
+    """Return a chart under its name; what is unknown is a gap, never 0."""
+    known = tuple(None if value is None else float(value) * by for value in values)
+    now = next((value for value in reversed(known) if value is not None), None)
     newest = f"{now:.3g}" if now is not None else formats.NOTHING
     head = line(Span(f"{name}  now {newest}", Tone.DIM))
-    return [head, *chart(_spread(numbers, width - 6), width=width, height=height - 1)]
+    return [head, *plot([Plotted(name, known)], width=width, height=height - 1, label=_label)]
 
 
-def _spread(values: Sequence[float], room: int) -> list[float]:
-    """Return the values as wide as there is room: each over several cells where they are few."""
-    if not values or room <= len(values):
-        return list(values)
-    return [values[index * len(values) // room] for index in range(room)]
+def _label(value: float) -> str:
+    return f"{value:.3g}"
 
 
 def _side_by_side(parts: Sequence[Line], width: int) -> Line:

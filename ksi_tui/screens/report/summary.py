@@ -26,7 +26,7 @@ from ksi_tui.widgets.spans import Line, Span, Tone, line
 _WORD_LIMIT = 400
 _MOST_TAGS = 4
 UNCONFIRMED = "unconfirmed after 5 s: upstream may still bill"
-_NARROW = 100
+_NARROW, _LINES = 100, 3
 WIDE = 120
 """From so many cells on a line has room for everything."""
 
@@ -108,15 +108,15 @@ def _deadline(report: Report, at: float | None) -> str:
 def why(report: Report, live: Live | None, at: float | None, width: int) -> list[Line]:
     """Return the cause in words, and what happens if nobody acts.
 
-    In a narrow pane the cause has one line, so that both are seen.
+    In a narrow pane of three lines the cause has what the rest leaves, so that both are seen.
     """
     first, after = reasons(report, live, at)
     first = clean(first, _WORD_LIMIT)
-    short = after and width < _NARROW
-    lines = [fit.end(first, width)] if short else fit.wrapped(first, width)
-    if after:
-        lines += fit.wrapped(clean(after, _WORD_LIMIT), width)
-    return [line(text) for text in lines]
+    lines, rest = fit.wrapped(first, width), fit.wrapped(clean(after, _WORD_LIMIT), width)
+    room = max(1, _LINES - len(rest))
+    if after and width < _NARROW and len(lines) > room:
+        lines = [*lines[: room - 1], fit.end(" ".join(lines[room - 1 :]), width)]
+    return [line(text) for text in (*lines, *(rest if after else ()))]
 
 
 def reasons(report: Report, live: Live | None, at: float | None) -> tuple[str, str]:

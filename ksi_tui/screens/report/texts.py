@@ -18,7 +18,8 @@ from ksi_tui.widgets.spans import Line, Span, Tone, line
 TEXT_LIMIT = 200_000
 NEVER = 'hidden: ui.text is "never"'
 FOR_NOW = "hidden, t shows it"
-_ROLE = 9
+_ROLE = 6
+"""The longest of the usual roles of what one sends."""
 _SECRET = frozenset(
     {"prompt", "messages", "text", "partial_text", "content", "result", "history", "response"}
 )
@@ -48,11 +49,12 @@ def prompt(
 
 def _messages(messages: Iterable[Mapping[str, Any]], width: int, tone: Tone) -> list[Line]:
     lines: list[Line] = []
-    for message in messages:
-        role = clean(str(message.get("role", "")), 10)
-        wrapped = fit.wrapped(clean_block(words(message), TEXT_LIMIT), max(10, width - _ROLE))
+    told = [(clean(str(each.get("role", "")), 10), words(each)) for each in messages]
+    room = max([_ROLE, *(len(role) for role, _ in told)])
+    for role, text in told:
+        wrapped = fit.wrapped(clean_block(text, TEXT_LIMIT), max(10, width - room - 3))
         for index, part in enumerate(wrapped):
-            head = Span(f"{'' if index else role:<7}{' ' if index else '>'} ", Tone.DIM)
+            head = Span(f"{'' if index else role:<{room}} {' ' if index else '>'} ", Tone.DIM)
             lines.append(line(head, Span(part, tone)))
     return lines
 
@@ -71,7 +73,9 @@ def prompt_note(sent: Mapping[str, Any] | None) -> str:
     """Return how long the prompt is."""
     if sent is None:
         return ""
-    return f"~{int(sent.get('estimated_tokens') or 0):,} tok with history"
+    turns, tokens = int(sent.get("turns") or 0), int(sent.get("estimated_tokens") or 0)
+    along = f" with {turns} earlier {'turn' if turns == 1 else 'turns'}" if turns else ""
+    return f"~{tokens:,} tok{along}"
 
 
 def answer_text(report: Report, live: Live | None) -> str:

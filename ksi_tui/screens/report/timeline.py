@@ -95,7 +95,7 @@ def _attempt(report: Report, attempt: Report, width: int) -> list[Line]:
         own = next((c for c in calls if c.get("provider") == name), None)
         if kind == "taken" and own is not None:
             calls.remove(own)
-            lines += _call(own, width)
+            lines += _call(own, width, str(verdict.get("detail") or ""))
         elif kind == "taken":
             lines += _candidate(name, "taken", width=width)
         elif kind == "not_reached":
@@ -104,7 +104,18 @@ def _attempt(report: Report, attempt: Report, width: int) -> list[Line]:
             lines += _candidate(name, f"skipped: {skipped(verdict, attempt)}", Tone.DIM, width)
     for call in calls:
         lines += _call(call, width)
+    if attempt is (report.get("attempts") or (None,))[-1]:
+        lines += _others(report, attempt, width)
     return [*lines, *_tokens_seen(attempt.get("calls") or ())]
+
+
+def _others(report: Report, attempt: Report, width: int) -> list[Line]:
+    """Return who was no candidate at all, for the last attempt."""
+    found = report.get("not_serving") or {}
+    looked_at = {verdict.get("provider") for verdict in attempt.get("verdicts") or ()}
+    said = f"skipped: does not serve {found.get('model')}"
+    names = [name for name in found.get("providers") or () if name not in looked_at]
+    return [line for name in names for line in _candidate(name, said, Tone.DIM, width)]
 
 
 def skipped(verdict: Report, attempt: Report) -> str:
@@ -118,12 +129,13 @@ def skipped(verdict: Report, attempt: Report) -> str:
     return f"{text}, probe in {shown}" if kind == "open" else f"{text}, {shown} left"
 
 
-def _call(call: Report, width: int) -> list[Line]:
+def _call(call: Report, width: int, effect: str = "") -> list[Line]:
+    """Return how a call went; `effect`: what its failure did to its provider."""
     took = f"{formats.latency(call.get('duration_ms')):<7}"
     error, outcome = call.get("error"), str(call.get("outcome", ""))
     swap = substitution(call)
     if error:
-        said, tone = f"{took}! {failure(call)}", Tone.BAD
+        said, tone = f"{took}! {failure(call)}{f' ({effect})' if effect else ''}", Tone.BAD
     elif outcome == "answered":
         said, tone = f"{took}√ answered{swap}", Tone.OK
     elif outcome == "running":
