@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 JOBS ?= auto
 
+# Hundreds of processes start below: without bytecode each would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test check bench faults shot clean
 
 run: $(VENV)/.run
