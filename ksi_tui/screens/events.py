@@ -129,7 +129,8 @@ class EventsScreen(Finding, SubScreen):
         """Read on; where the cursor waited at the end, what was found comes into sight."""
         held = len(past.entries)
         await past.go_back(self._ask_journal)
-        last = self._entry(len(self._live) + held - 1)
+        known = len(self._live) + held
+        last = self._entry(known - 1) if known else None
         if past is self._past and last is not None and last.key == self.table.cursor_key:
             self.show_body()
             self.table.show_below()

@@ -55,7 +55,7 @@ async def play(user: User) -> AsyncIterator[str]:
     await user.press("slash", "ctrl+u")
     await user.type("queue:*")
     await user.press("enter")
-    await user.sees("filter: queue:*", "acme-42 paused by op1: until openai")
+    await user.sees("filter: queue:*", "Events  2", "acme-42 paused by op1: until openai")
     await user.press("G")
     await user.sees("nightly-eval paused by op2: budget")
     yield SCROLLS

@@ -26,6 +26,8 @@ _ESCAPE_S = 0.4
 """A terminal takes what follows an escape at once as a part of it."""
 _MEANT_S = 0.5
 """A dialog takes no press as meant in its first 0.4 s, nor so soon after another."""
+_STEP_S = 1.0
+"""How long the step to another field may take."""
 _ROOT = Path(__file__).parents[2]
 _KEYS = {
     "enter": "Enter",
@@ -104,11 +106,24 @@ class Terminal:
     async def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
         for key in keys:
+            before = await self._cursor()
             await self._tmux("send-keys", _KEYS.get(key, key.replace("ctrl+", "C-")))
             await asyncio.sleep(_ESCAPE_S if key == "escape" else _KEY_S)
+            if key in ("tab", "shift+tab"):
+                await self._leaves(before)
+
+    async def _cursor(self) -> str:
+        return await self._tmux("display-message", "-p", "#{cursor_x},#{cursor_y}")
+
+    async def _leaves(self, place: str) -> None:
+        """Wait until the cursor is elsewhere: the next field has it then; a button has none."""
+        end = time.monotonic() + _STEP_S
+        while await self._cursor() == place and time.monotonic() < end:
+            await asyncio.sleep(_POLL_S)
 
     async def type(self, text: str) -> None:
-        """Type a text."""
+        """Type a text, not before what has the keys is seen to have them."""
+        await asyncio.sleep(_ESCAPE_S)
         await self._tmux("send-keys", "-l", "--", text)
         await asyncio.sleep(_KEY_S)
 
