@@ -21,7 +21,7 @@ SCENES: Mapping[str, Scene] = {
     "developer": developer.play,
     "support": support.play,
 }
-SIZES = ((140, 45), (80, 24))
+SIZES = ((80, 24), (140, 45))
 
 
 async def played(name: str, columns: int, lines: int) -> bool:

@@ -42,7 +42,11 @@ async def play(user: User) -> AsyncIterator[str]:
 
     await user.press("exclamation_mark", "g", "enter")
     await user.sees("overview > openai", "forced open by op1", "was closed: 5 failures in a row")
-    await user.press("escape", "l", "slash")
+    await user.press("escape")
+    await user.sees("! Attention")
+    await user.press("l")
+    await user.sees("overview > events")
+    await user.press("slash")
     await user.type("provider:*")
     await user.press("enter")
     await user.sees("filter: provider:*", "Events  2", "forced open by op1 until ")
@@ -51,7 +55,7 @@ async def play(user: User) -> AsyncIterator[str]:
     await user.press("slash", "ctrl+u")
     await user.type("queue:*")
     await user.press("enter")
-    await user.sees("filter: queue:*", "acme-42 paused by op1: until openai")
+    await user.sees("filter: queue:*", "Events  2", "acme-42 paused by op1: until openai")
     await user.press("G")
     await user.sees("nightly-eval paused by op2: budget")
     yield SCROLLS

@@ -22,8 +22,12 @@ BOUND_S = 60.0
 """The longest that a step waits for what should follow."""
 _POLL_S = 0.1
 _KEY_S = 0.1
+_ESCAPE_S = 0.4
+"""A terminal takes what follows an escape at once as a part of it."""
 _MEANT_S = 0.5
 """A dialog takes no press as meant in its first 0.4 s, nor so soon after another."""
+_STEP_S = 1.0
+"""How long the step to another field may take."""
 _ROOT = Path(__file__).parents[2]
 _KEYS = {
     "enter": "Enter",
@@ -68,7 +72,11 @@ class Terminal:
     async def __aexit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
+        pid = (await self._tmux("display-message", "-p", "#{pane_pid}", check=False)).strip()
         await self._tmux("kill-server", check=False)
+        end = time.monotonic() + BOUND_S
+        while pid and Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+            await asyncio.sleep(_POLL_S)
 
     @property
     def _settings(self) -> Path:
@@ -93,16 +101,29 @@ class Terminal:
             "-f", "/dev/null", "new-session", "-d", "-x", columns, "-y", lines, command
         )
         await self._tmux("set-option", "-s", "set-clipboard", "on")
-        await self._tmux("set-option", "-s", "exit-empty", "off")
+        await self._tmux("set-option", "-g", "remain-on-exit", "on")
 
     async def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
         for key in keys:
+            before = await self._cursor()
             await self._tmux("send-keys", _KEYS.get(key, key.replace("ctrl+", "C-")))
-            await asyncio.sleep(_KEY_S)
+            await asyncio.sleep(_ESCAPE_S if key == "escape" else _KEY_S)
+            if key in ("tab", "shift+tab"):
+                await self._leaves(before)
+
+    async def _cursor(self) -> str:
+        return await self._tmux("display-message", "-p", "#{cursor_x},#{cursor_y}")
+
+    async def _leaves(self, place: str) -> None:
+        """Wait until the cursor is elsewhere: the next field has it then; a button has none."""
+        end = time.monotonic() + _STEP_S
+        while await self._cursor() == place and time.monotonic() < end:
+            await asyncio.sleep(_POLL_S)
 
     async def type(self, text: str) -> None:
-        """Type a text."""
+        """Type a text, not before what has the keys is seen to have them."""
+        await asyncio.sleep(_ESCAPE_S)
         await self._tmux("send-keys", "-l", "--", text)
         await asyncio.sleep(_KEY_S)
 
@@ -130,15 +151,16 @@ class Terminal:
 
     async def restarts(self) -> None:
         """Leave with the work for the next time, and come back."""
-        await self.press("escape", "escape", "escape", "escape", "q")
+        await self.press("q")
         await self.sees("Leave with work in flight?")
         await asyncio.sleep(_MEANT_S)
         await self.press("l")
         end = time.monotonic() + BOUND_S
-        while await self._tmux("list-sessions", check=False):
+        while await self._tmux("display-message", "-p", "#{pane_dead}") != "1\n":
             if time.monotonic() > end:
                 raise AssertionError(f"still there:\n{await self.screen()}")
             await asyncio.sleep(_POLL_S)
+        await self._tmux("kill-server")
         await self._begin()
         await self.sees("DEGRADED")
 

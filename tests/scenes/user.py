@@ -49,5 +49,5 @@ class User(Protocol):
 async def gives_reason(user: User, reason: str) -> None:
     """In a dialog whose safe button is focused: type why, and confirm."""
     await user.type(reason)
-    await user.press("enter", "tab")
+    await user.press("tab", "tab")
     await user.confirms()

@@ -226,7 +226,7 @@ class Confirm(Page[Answer], Generic[Answer]):
     def _entered(self, event: Choice.Entered | Input.Submitted) -> None:
         """Go on to the buttons: enter in a field does nothing else."""
         event.stop()
-        self.query_one("#keep").focus()
+        self.set_focus(self.query_one("#keep"))
         self.ask_again()
 
     def on_act_pressed(self, event: Act.Pressed) -> None:
