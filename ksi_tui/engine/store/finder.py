@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import aiosqlite
 
+from ksi_tui.engine.errors import StoreUnavailable
 from ksi_tui.engine.store import finding, migrations, rows
 from ksi_tui.engine.store.columns import storable, to_json
 from ksi_tui.engine.store.found import Find, Found, FoundRequest, NamesOf
@@ -60,10 +61,12 @@ class Finder:
         self._path = path
         self._connect = connect
         self._connection: aiosqlite.Connection | None = None
+        self._closed = False
         self._turn = asyncio.Lock()
 
     async def aclose(self) -> None:
-        """Release the connection; a search that runs ends first."""
+        """Release the connection for good; a search that runs ends first."""
+        self._closed = True  # whoever waits for a turn must not open it again
         async with self._turn:
             if self._connection is not None:
                 await self._connection.close()
@@ -106,6 +109,8 @@ class Finder:
         """Let what is asked inside see one state of the database."""
         async with self._turn:
             try:
+                if self._closed:
+                    raise StoreUnavailable(f"the database {self._path} is closed")
                 if self._connection is None:
                     self._connection = await self._connect(self._path)
                     self._connection.text_factory = _text

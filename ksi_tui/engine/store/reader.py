@@ -39,7 +39,11 @@ async def connect_reader(path: Path) -> aiosqlite.Connection:
     connection = await aiosqlite.connect(
         migrations.uri(path, "mode=ro"), uri=True, isolation_level=None
     )
-    await connection.execute("PRAGMA busy_timeout=2000")
+    try:
+        await connection.execute("PRAGMA busy_timeout=2000")
+    except BaseException:  # its thread would keep the process from ending
+        await connection.close()
+        raise
     return connection
 
 
