@@ -284,8 +284,9 @@ def shown_key(action: Action, keymap: Mapping[str, str]) -> str:
     """
     own = keymap.get(action.id)
     keys = _keys_of(own if own is not None else action.key)
-    if own is None:
-        taken = {key for other in _beside(action) for key in _keys_of(keymap.get(other, ""))}
+    if own is None and keymap:
+        others = _beside(action).intersection(keymap)
+        taken = {key for other in others for key in _keys_of(keymap[other])}
         keys = [key for key in keys if key not in taken]
     return _SHOWN.get(keys[0], keys[0]) if keys else ""
 
@@ -295,11 +296,11 @@ def _keys_of(keys: str) -> list[str]:
 
 
 @cache  # bounded by the registry
-def _beside(action: Action) -> tuple[str, ...]:
+def _beside(action: Action) -> frozenset[str]:
     """Return the other actions that apply on a screen where this one does."""
     common = {Where.ANY, Where.PANE}
     places = set(action.where)
-    return tuple(
+    return frozenset(
         other.id
         for other in ACTIONS
         if other is not action and (places & set(other.where) or common & (places | {*other.where}))

@@ -41,6 +41,7 @@ _SORTS: Final[Mapping[str, Callable[[Data], Any]]] = {
     "latency": lambda row: row["latency_ms"],
     "ttft": lambda row: row["ttft_ms"],
 }
+_NO_TRANSCRIPT: Final = "the recording does not hold this session's transcript"
 _BY_NAME: Final = ("session", "agent", "model", "provider", "status")
 _COLUMNS: Final = {"session": "session_id", "agent": "agent_id"}
 
@@ -166,6 +167,7 @@ class Answering:
             "completions": completions,
             "queue": {"exists": bool(waiting), "queue_size": waiting, "is_empty": not waiting},
             "session": {"exists": bool(rows), "request_count": len(rows)},
+            "history": {"turns": [{"role": "none", "text": _NO_TRANSCRIPT, "chars": 0}]},
         }
         found: Reply = fitted(shapes.Session, told, "a session")
         return found

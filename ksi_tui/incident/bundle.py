@@ -61,12 +61,13 @@ def write_bundle(
     about: Mapping[str, Any],
     settings: Mapping[str, Any],
     answers: Mapping[str, Mapping[str, Any]],
-    lists: Mapping[str, Iterable[Mapping[str, Any]]],
+    lists: Mapping[str, Iterable[Mapping[str, Any] | str]],
 ) -> int:
     """Write a bundle to a new private file and return its size in bytes.
 
-    `lists` are a `Bundle`'s, frames included; they are gone through once. Raises BundleError
-    when the file is there already or cannot be written; nothing half written is left behind.
+    `lists` are a `Bundle`'s, frames included; they are gone through once, and an item may be
+    JSON already. Raises BundleError when the file is there already or cannot be written;
+    nothing half written is left behind.
     """
     if path.exists():
         raise BundleError(f"{path} is already there; it was not touched")
@@ -78,10 +79,10 @@ def write_bundle(
             zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as packed,
         ):
             packed.writestr("settings.json", json.dumps(settings, indent=1))
-            packed.writestr("answers.json", json.dumps(answers))
             left_out = {
                 name: _write_lines(packed, name, lists.get(name, ())) for name in (_FRAMES, *_LISTS)
             }
+            left_out["answers"] = _write_answers(packed, answers)
             told = {"left_out": {name: count for name, count in left_out.items() if count}}
             packed.writestr("about.json", json.dumps({**about, **told, **_HEAD}, indent=1))
         part.rename(path)
@@ -92,17 +93,35 @@ def write_bundle(
         part.unlink(missing_ok=True)
 
 
-def _write_lines(packed: zipfile.ZipFile, name: str, items: Iterable[Mapping[str, Any]]) -> int:
+def _write_lines(
+    packed: zipfile.ZipFile, name: str, items: Iterable[Mapping[str, Any] | str]
+) -> int:
     """Write a list, an item a line; return how many items were too much."""
     room, left_out = _most(name), 0
     with packed.open(f"{name}.jsonl", "w") as part:
         for item in items:
-            text = json.dumps(item).encode() + b"\n"
+            text = (item if isinstance(item, str) else json.dumps(item)).encode() + b"\n"
             room -= len(text)
             if room < 0:
                 left_out += 1
             else:
                 part.write(text)
+    return left_out
+
+
+def _write_answers(packed: zipfile.ZipFile, answers: Mapping[str, Mapping[str, Any]]) -> int:
+    """Write answers as one object, piece by piece: the encoder lets nobody go on meanwhile."""
+    room, left_out, before = MOST_UNPACKED - 2, 0, b""
+    with packed.open("answers.json", "w") as part:
+        part.write(b"{")
+        for key, answer in answers.items():
+            text = before + f"{json.dumps(key)}: {json.dumps(answer)}".encode()
+            if len(text) > room:
+                left_out += 1
+                continue
+            room, before = room - len(text), b",\n"
+            part.write(text)
+        part.write(b"}")
     return left_out
 
 

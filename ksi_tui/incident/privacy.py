@@ -7,6 +7,7 @@ texts are not at hand are hidden as far as they say what no looked-through messa
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -25,6 +26,8 @@ _IDS: Final = frozenset(
 """Keys whose values are names, by which parts of a bundle find each other."""
 _REFERENCE: Final = re.compile(r"os\.environ/(\w+)")
 _OF_CIRCUIT: Final = re.compile(r"^(?:probe failed: )?(?:.{0,80}?, last )?(?:[a-z_]+: )?")
+_SENTENCE: Final = re.compile(r'"(?:[^"\\ ]|\\.)* (?:[^"\\]|\\.)*"')
+"""A string with a space in it, in JSON that has none elsewhere."""
 _MOST_KEPT: Final = 50_000
 
 Data = Mapping[str, Any]
@@ -55,6 +58,7 @@ class Privacy:
         self._hiding = hiding
         self._echoes = Echoes()
         self._kept: dict[str, str] = {}
+        self._sentences: dict[str, str] = {}
 
     def learn(self, records: Iterable[Data], texts: Iterable[Data], others: Iterable[Data]) -> None:
         """Learn what is private: all texts of `records` and `texts`, and what errors echo.
@@ -80,11 +84,28 @@ class Privacy:
         doubtful.spare([*looked_through, *persons])
         self._echoes.join(doubtful)
         self._kept.clear()
+        self._sentences.clear()
 
     def safe(self, record: Data) -> dict[str, Any]:
         """Return a record without what may not leave."""
         hidden = record if self._hiding is None else self._hiding.record(record)
         return {key: self._of(value, key) for key, value in hidden.items()}
+
+    def frame(self, text: str) -> str:
+        """Return a frame without what may not leave; JSON without spaces but within strings.
+
+        A frame has no place for a text of its own (`recorder.QUERY` asks for no request's), so
+        it is not taken apart: what an error has brought into its sentences is looked for there.
+        """
+        return _SENTENCE.sub(lambda found: self._sentence(found[0]), redacted(text, self._keys))
+
+    def _sentence(self, literal: str) -> str:
+        found = self._sentences.get(literal)
+        if found is None:
+            found = json.dumps(self._text(json.loads(literal), ""))
+            if len(self._sentences) < _MOST_KEPT:
+                self._sentences[literal] = found
+        return found
 
     def named(self, name: str) -> str:
         """Return the name of a part without keys."""

@@ -48,7 +48,7 @@ class Recorder:
     def record(self, snapshot: Snapshot, now: float) -> None:
         """Keep a snapshot, taken at `now` by the caller's own clock."""
         self._next_at = now + self._every_s
-        packed = zlib.compress(json.dumps(plain(snapshot)).encode(), 6)
+        packed = zlib.compress(frame_text(snapshot).encode(), 6)
         if len(self._frames) == self._frames.maxlen:
             self._drop()
         self._frames.append((snapshot.at, packed))
@@ -62,14 +62,19 @@ class Recorder:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def since(self, at: float) -> Iterator[dict[str, Any]]:
-        """Yield the frames from `at` (epoch seconds) on, oldest first, as plain JSON.
+    def since(self, at: float) -> Iterator[str]:
+        """Yield the frames from `at` (epoch seconds) on, oldest first, as JSON.
 
         Which these are is settled at once; each is unpacked when it is asked for, by whom and
         in which thread ever.
         """
         wanted = [packed for taken, packed in self._frames if taken >= at]
-        return (json.loads(zlib.decompress(packed)) for packed in wanted)
+        return (zlib.decompress(packed).decode() for packed in wanted)
+
+
+def frame_text(snapshot: Snapshot) -> str:
+    """Return a snapshot as JSON that has no space but within strings."""
+    return json.dumps(plain(snapshot), separators=(",", ":"))
 
 
 def snapshot_of(frame: Any, where: str) -> Snapshot:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,12 +22,14 @@ from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import ConfigError
 from ksi_tui.incident import gather
 from ksi_tui.incident.bundle import write_bundle
-from ksi_tui.incident.codec import plain
 from ksi_tui.incident.errors import BundleError
 from ksi_tui.incident.gather import Tell
 from ksi_tui.incident.hiding import Hiding
 from ksi_tui.incident.privacy import Privacy, keys_of
-from ksi_tui.incident.recorder import QUERY, Recorder
+from ksi_tui.incident.recorder import QUERY, Recorder, frame_text
+
+_GIVE_WAY_S = 0.002
+"""How long the thread that writes lets the screen go on after each frame."""
 
 Data = Mapping[str, Any]
 
@@ -58,7 +61,7 @@ class _Gathered:
     about: Data
     settings: Data
     answers: Mapping[str, Data]
-    frames: Iterable[Data]
+    frames: Iterable[str]
     events: Sequence[Data]
     journal: Sequence[Data]
     requests: Sequence[Data]
@@ -107,7 +110,7 @@ async def save_bundle(
         records=await gather.records_of(client, ids, tell),
         answers=await gather.answers_of(client, last, rows, tell),
         journal=await gather.journal_since(client, str(iso(since)), tell),
-        frames=chain(frames, [plain(last)]),
+        frames=chain(frames, [frame_text(last)]),
         events=[_event(event) for event in events if event.at >= since],
         requests=rows,
     )
@@ -125,11 +128,12 @@ def _write(found: _Gathered, path: Path, texts: bool) -> tuple[int, int]:
     privacy.learn(found.records, chain(found.answers.values(), found.lives), _unread(found))
     count = 0
 
-    def frames() -> Iterable[Data]:
+    def frames() -> Iterable[str]:
         nonlocal count
         for frame in found.frames:
             count += 1
-            yield privacy.safe(frame)
+            yield privacy.frame(frame)
+            time.sleep(_GIVE_WAY_S)
 
     size = write_bundle(
         path,

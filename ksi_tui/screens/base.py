@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _ON_A_REQUEST = ("elsewhere", "edit", "edit_outside", "compare", "why")
 _ON_REQUESTS = ("cancel", "retry")
+ON_UNFINISHED = frozenset({"cancel", "elsewhere", "why"})
+"""Actions on a request that has not ended."""
 SAY_S = 6.0
 """How long a message stands in the footer, in seconds, unless a key is pressed before."""
 

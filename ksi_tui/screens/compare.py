@@ -19,6 +19,7 @@ from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.comparison import Marked, Plan, Run
 from ksi_tui.screens.dialogs.outcomes import steps
 from ksi_tui.screens.dialogs.stakes import many
+from ksi_tui.screens.host import Work
 from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.runs import Runs
 from ksi_tui.screens.sub import SubScreen
@@ -82,7 +83,8 @@ class CompareScreen(SubScreen):
     def read(self) -> None:
         """Look at some of those that run; read the records when they are due."""
         if self._runs.look():
-            self.run_worker(self._read_records, name="records", group="read")
+            work: Work = self._read_records
+            self.run_worker(work, name="records", group="read")
         self.at = self._runs.at or self.at
 
     async def _read_records(self) -> None:
@@ -156,6 +158,10 @@ class CompareScreen(SubScreen):
 
     def applies(self, action_id: str) -> bool:
         """Cancel applies while something runs, another run where there is one."""
+        if action_id == "open":
+            return self.target() is not None
+        if action_id in ("next_run", "previous_run"):
+            return self._plan.times > 1
         if action_id == "cancel":
             return bool(self._runs.unfinished)
         return super().applies(action_id)
@@ -185,6 +191,9 @@ class CompareScreen(SubScreen):
 
     def action_step_run(self, step: int) -> None:
         """Show the next run of every model; what is written to its end from its beginning."""
+        if self._plan.times == 1:
+            self.say("there is one run only: each model was asked once", Tone.WARN)
+            return
         self._number = (self._number - 1 + step) % self._plan.times + 1
         for index in range(len(self._plan.models)):
             if self._run(index).over:

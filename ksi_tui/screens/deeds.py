@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ksi_tui.screens.dialogs.stopped import StopReceipt
     from ksi_tui.screens.done import Receipt
 
-_AT_PROVIDER = ("slot", "circuit", "cooldown", "rate", "running", "no_token")
+AT_PROVIDER = ("slot", "circuit", "cooldown", "rate", "running", "no_token")
 """Kinds of causes whose target is a provider."""
 
 
@@ -148,7 +148,7 @@ class ActingScreen(ComposingScreen):
         """Go on with the provider that a request waits for."""
         reply = await ask(self.host, "completion:request_status", request_id=request_id)
         cause = reply.get("cause") or {}
-        if cause.get("kind") in _AT_PROVIDER and cause.get("target"):
+        if cause.get("kind") in AT_PROVIDER and cause.get("target"):
             self._go_on(action_id, str(cause["target"]))
         else:
             self.say(f"{without}: {name_of(request_id)} waits for none", Tone.WARN)

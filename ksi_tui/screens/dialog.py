@@ -62,6 +62,7 @@ class Act(Widget, can_focus=True):
     DEFAULT_CSS = """
     Act { width: auto; height: 1; margin: 0 4; }
     Act:focus { background: $primary; color: $background; text-style: bold; }
+    Act:focus:ansi { color: ansi_black; }
     """
 
     class Pressed(Message):

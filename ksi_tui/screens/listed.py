@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ksi_tui.engine.views import Live, Phase
+from ksi_tui.screens.base import ON_UNFINISHED
 from ksi_tui.screens.host import ERROR_LIMIT
 from ksi_tui.widgets import fit, formats, request_rows
 from ksi_tui.widgets.clean import clean
@@ -15,7 +16,6 @@ from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 STORY_LINES = 3
 _ON_ROWS = frozenset({"open", "mark", "edit", "edit_outside", "compare", "copy"})
-_ON_UNFINISHED = frozenset({"why", "elsewhere"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +105,10 @@ def applies(action_id: str, found: Mapping[str, Any] | None, any_marked: bool) -
     """Return whether an action does something to the row under the cursor or to marked ones."""
     if action_id in _ON_ROWS:
         return found is not None
-    if action_id in _ON_UNFINISHED:
+    if action_id in ("cancel", "retry") and any_marked:
+        return True
+    if action_id in ON_UNFINISHED:
         return found is not None and request_rows.unfinished(found)
-    if action_id == "cancel":
-        return any_marked or (found is not None and request_rows.unfinished(found))
     if action_id == "retry":
-        again = ("failed", "cancelled", "retrying")
-        return any_marked or (found is not None and found.get("status") in again)
+        return found is not None and request_rows.goes_again(found)
     return True

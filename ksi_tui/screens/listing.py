@@ -19,7 +19,6 @@ from ksi_tui.engine.views import Live
 from ksi_tui.screens import listed
 from ksi_tui.screens.finding import Finding
 from ksi_tui.screens.host import ERROR_LIMIT, ask
-from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.search import QUIET_S, REFRESH_S, Page, Query, Search
 from ksi_tui.screens.sub import SubScreen
 from ksi_tui.widgets import request_rows
@@ -70,11 +69,6 @@ class Listing(Finding, SubScreen):
         """Write out what the list was opened with, then show it."""
         self._fit()
         self.bring_back(self._opened_with)
-
-    def place(self) -> None:
-        """Give the keys back to the list after a size at which it could not be shown."""
-        if self.focused is None and self.fits is not Layout.SMALL:
-            self.call_after_refresh(self.table.focus)
 
     @property
     def table(self) -> LiveTable:

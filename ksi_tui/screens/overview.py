@@ -250,7 +250,9 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         if action_id in ("probe", "force_circuit"):
             target = self.target()
             return target is not None and target.provider is not None and not target.request_id
-        if action_id in ("pause", "copy"):
+        if action_id == "pause":
+            return self.target() is not None or self.attends  # all may be paused, and goes on
+        if action_id == "copy":
             return self.target() is not None
         if action_id == "palette":
             return self.target() is None

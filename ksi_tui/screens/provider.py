@@ -220,10 +220,20 @@ class ProviderScreen(TabbedScreen):
         """Return the provider; the keys that act do so on it, not on a row."""
         return Target(provider=self.provider) if self._view is not None else None
 
+    def applies(self, action_id: str) -> bool:
+        """Return whether an action does something here and now."""
+        if action_id == "open":
+            return self._table.cursor_key is not None and self.chosen == "flight"
+        if action_id in ("pause", "probe", "force_circuit"):
+            return self._view is not None
+        return super().applies(action_id)
+
     def action_open(self) -> None:
         """Open the request under the cursor."""
         key = self._table.cursor_key
-        if key is None or self.focused is not self._table:
+        if key is None:
+            self.say("nothing to open: it is not called for anything now", Tone.WARN)
+        elif self.focused is not self._table:
             self.say("enter opens a row of In flight: 2 goes there", Tone.WARN)
         else:
             self.open_request(key)

@@ -12,7 +12,7 @@ from textual.containers import Horizontal
 
 from ksi_tui.actions import Where
 from ksi_tui.engine.views import Live, Phase
-from ksi_tui.screens.base import Target, screen_bindings
+from ksi_tui.screens.base import ON_UNFINISHED, Target, screen_bindings
 from ksi_tui.screens.command_line import command_of
 from ksi_tui.screens.copying import Copyable, CopyMenu
 from ksi_tui.screens.host import refusal
@@ -22,6 +22,7 @@ from ksi_tui.screens.report import summary, texts, timeline, usage
 from ksi_tui.screens.report.record import moment, phase_of
 from ksi_tui.screens.report.story import story
 from ksi_tui.screens.tabbed import TabbedScreen
+from ksi_tui.widgets import request_rows
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.rows import name_of
@@ -234,6 +235,14 @@ class RequestScreen(TabbedScreen):
         self.app.push_screen(CopyMenu(offered), self.copy_chosen)
 
     # --- what the keys act on --------------------------------------------------------
+
+    def applies(self, action_id: str) -> bool:
+        """Return whether an action does something here and now."""
+        if action_id in ON_UNFINISHED:
+            return bool(self._report) and (self._live is not None or not self._ended)
+        if action_id == "retry":
+            return request_rows.goes_again(self._report)
+        return super().applies(action_id)
 
     def target(self) -> Target | None:
         """Return this request, once its session is known."""

@@ -15,8 +15,9 @@ from ksi_tui.actions import Where
 from ksi_tui.engine.filter.terms import quoted
 from ksi_tui.engine.views import Live
 from ksi_tui.screens import later
-from ksi_tui.screens.base import Target, screen_bindings
+from ksi_tui.screens.base import ON_UNFINISHED, Target, screen_bindings
 from ksi_tui.screens.copying import Copyable, CopyMenu
+from ksi_tui.screens.deeds import AT_PROVIDER
 from ksi_tui.screens.host import refusal
 from ksi_tui.screens.kept import Kept
 from ksi_tui.screens.reads import Reads, only_live
@@ -25,6 +26,7 @@ from ksi_tui.screens.report.journal import happenings
 from ksi_tui.screens.report.texts import NEVER
 from ksi_tui.screens.session_rows import SessionRows
 from ksi_tui.screens.tabbed import TabbedScreen
+from ksi_tui.widgets import request_rows
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.rows import name_of
@@ -198,7 +200,9 @@ class SessionScreen(TabbedScreen):
     def action_open(self) -> None:
         """Open the request under the cursor."""
         key = self._table.cursor_key
-        if key is None or self.focused is not self._table:
+        if key is None:
+            self.say("nothing to open: no request of this session is kept", Tone.WARN)
+        elif self.focused is not self._table:
             self.say("enter opens a row of Requests: 1 goes there", Tone.WARN)
         else:
             self.open_request(key)
@@ -216,6 +220,21 @@ class SessionScreen(TabbedScreen):
             request_id=str(chosen["request_id"]),
             provider=self._live.provider if mine and self._live else None,
         )
+
+    def applies(self, action_id: str) -> bool:
+        """Return whether an action does something here and now."""
+        rows, session = self.chosen == "requests", self._reply.get("session") or {}
+        row = self._table.under_cursor if rows else None
+        if action_id in ("open", "mark", "mark_all", "sort"):
+            return row is not None
+        if action_id == "force_lock":
+            return bool(session.get("lock_holder"))
+        if action_id in ("probe", "force_circuit"):
+            return row is not None and (row.get("cause") or {}).get("kind") in AT_PROVIDER
+        if row is not None and not self.marked() and action_id in (*ON_UNFINISHED, "retry"):
+            fits = request_rows.goes_again if action_id == "retry" else request_rows.unfinished
+            return fits(row)
+        return super().applies(action_id)
 
     def action_copy(self) -> None:
         """Offer what can be copied."""

@@ -14,6 +14,7 @@ from ksi_tui.screens.host import looks_only
 from ksi_tui.screens.layouts import Layout, layout_for
 from ksi_tui.widgets import header
 from ksi_tui.widgets.lines import Bar
+from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 
@@ -56,6 +57,15 @@ class SubScreen(ActingScreen):
         self.set_class(self.fits is not Layout.PANES, "tabs")
         self.query_one("#small", Bar).show(*empty.too_small(width, height))
         self.place()
+        if self.focused is None and self.fits is not Layout.SMALL:
+            self.call_after_refresh(self._give_keys)
+
+    def _give_keys(self) -> None:
+        """Give the keys to a pane again after a size at which none could be shown."""
+        panes = [pane for pane in self.query(Pane) if pane.focusable and pane.region.height]
+        if self.focused is None and panes:
+            wanted = (pane for pane in panes if f"#{pane.id}" == self.AUTO_FOCUS)
+            next(wanted, panes[0]).focus()
 
     def place(self) -> None:
         """Show and hide widgets as `fits` says."""

@@ -201,7 +201,11 @@ class UsageScreen(WindowedScreen, SubScreen):
 
     def action_open(self) -> None:
         """Open the provider or session of the row, or the requests of its agent or model."""
-        if self._key is not None and self._sums.by in ("agent", "model"):
+        if self._key is None:
+            self.say("nothing to open: the table has no row", Tone.WARN)
+        elif self._sums.by in usage_rows.GROUPS[4:]:
+            self.say(f"a row by {self._sums.by} opens nothing: o chooses what the table is by")
+        elif self._sums.by in ("agent", "model"):
             quoted = self._key.replace("\\", "\\\\").replace('"', '\\"')
             self.go(later.requests_screen(f'{self._sums.by}="{quoted}"'))
         else:

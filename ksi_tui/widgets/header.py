@@ -30,8 +30,13 @@ def shown_verdict(
     `stale_s` is how old the snapshot is when it is older than it should be.
     """
     if snapshot is not None and stale_s is not None:
-        before = f"{snapshot.verdict.level}  {snapshot.verdict.cause}"
-        return Verdict(level=Level.STALE, cause=f"{stale_text(stale_s)}, then: {before}")
+        level, then = snapshot.verdict.level, f"{stale_text(stale_s)}, then"
+        cause, short = snapshot.verdict.cause, snapshot.verdict.short or snapshot.verdict.cause
+        return Verdict(
+            level=Level.STALE,
+            cause=f"{then}: {level}  {cause}",
+            short=f"{then}: {level}  {short}",
+        )
     if fault is not None:
         return Verdict(level=Level.DOWN, cause=fault.splitlines()[0])
     if snapshot is None:

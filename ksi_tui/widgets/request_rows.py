@@ -106,6 +106,11 @@ def unfinished(found: Mapping[str, Any]) -> bool:
     return found.get("status") not in ("completed", "failed", "cancelled")
 
 
+def goes_again(found: Mapping[str, Any]) -> bool:
+    """Return whether a request of an answer can be tried again, or at once where it backs off."""
+    return found.get("status") in ("failed", "cancelled", "retrying")
+
+
 def request_row(found: Mapping[str, Any]) -> Row:
     """Return the row of a request among all."""
     return Row(

@@ -41,7 +41,7 @@ def test_bad_lines_are_named_and_the_others_run(machine: Machine) -> None:
     assert sorted(numbers) == [3, 4, 5, 6, 7]
     told = dict(zip(numbers, complaints, strict=True))
     assert "not a JSON object" in told[3]
-    assert "unknown key 'promt'; allowed: prompt, messages," in told[4]
+    assert "unknown key 'promt'; allowed: prompt, system, messages," in told[4]
     assert "no provider serves the model 'no-such'; configured are: sim/*" in told[5]
     assert "not UTF-8" in told[6]
     assert "'low' or 'background'; found 'urgent'" in told[7]

@@ -41,6 +41,16 @@ async def until(holds: Callable[[], object], what: str = "") -> None:
         raise AssertionError(f"never came true: {what or holds}") from None
 
 
+async def until_turn(holds: Callable[[], object], what: str = "") -> None:
+    """As `until`, but look in each turn of the loop: what is awaited is soon over."""
+    try:
+        async with asyncio.timeout(BOUND_S):
+            while not holds():  # noqa: ASYNC110 - any condition, not an event of ours
+                await asyncio.sleep(0)
+    except TimeoutError:
+        raise AssertionError(f"never came true: {what or holds}") from None
+
+
 class HandClock:
     """A clock that stands still until it is moved by hand."""
 

@@ -21,6 +21,7 @@ from tests.engine.engine_fixtures import (
     provider,
     running,
     until,
+    until_turn,
 )
 
 
@@ -121,7 +122,7 @@ async def test_cancels_one_that_is_only_just_accepted(tmp_path: Path) -> None:
         entering = asyncio.create_task(
             rig.emit("completion:async", prompt="x", request_id="new", session_id="s")
         )
-        await until(lambda: "new" in rig.core.entering)
+        await until_turn(lambda: "new" in rig.core.entering)
         (answer,) = await cancel(rig, "new")
         assert answer["changed"] is True
         assert (await entering)["request_id"] == "new"

@@ -17,6 +17,7 @@ from tests.engine.engine_fixtures import (
     provider,
     running,
     until,
+    until_turn,
 )
 
 
@@ -135,7 +136,7 @@ async def test_in_mid_stream_the_partial_text_and_its_usage_are_kept(tmp_path: P
 async def test_before_its_run_has_begun(tmp_path: Path) -> None:
     async with running(config(tmp_path), scripts={"p": held}) as rig:
         asked = asyncio.create_task(rig.emit("completion:async", prompt="x", request_id="job"))
-        await until(lambda: "job" in rig.core.entering)
+        await until_turn(lambda: "job" in rig.core.entering)
         cancelled = await cancel(rig, "job")
         assert cancelled["cancelled"][0]["changed"] is True
         assert (await asked)["request_id"] == "job"

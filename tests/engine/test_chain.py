@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from ksi_tui.engine.why.chain import MAX_LINKS, SHOWN_OF_A_SESSION, Chains
 from ksi_tui.engine.why.lock_holder import work_of
 from ksi_tui.engine.why.outlook import Outlooks
 from tests.engine.engine_fixtures import (
-    BOUND_S,
     HandClock,
     Rig,
     config,
@@ -27,6 +25,7 @@ from tests.engine.engine_fixtures import (
     in_turn,
     provider,
     running,
+    until_turn,
 )
 
 
@@ -321,9 +320,7 @@ async def test_one_that_is_just_ending_is_a_root_for_those_behind(tmp_path: Path
         second = await rig.submit("2", session_id="s")
         (up,) = await rig.calls(1)
         up.go.set()
-        async with asyncio.timeout(BOUND_S):
-            while first not in rig.core.finishing:  # noqa: ASYNC110 - each turn: it soon is over
-                await asyncio.sleep(0)
+        await until_turn(lambda: first in rig.core.finishing)
         chain = chain_of(rig, second)
         assert [link.request_id for link in chain.links] == [second, first]
         assert (chain.links[1].phase, chain.links[1].why) == (

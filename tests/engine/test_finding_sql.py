@@ -7,6 +7,7 @@ kind, hard ones included. What is only in memory (`why`, what runs) comes along 
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -200,7 +201,15 @@ def _sort_values(facts: Facts) -> dict[SortBy, object]:
         SortBy.LATENCY: facts.latency_s,
         SortBy.TTFT: None if facts.ttft_s is None else facts.ttft_s * 1000,
         SortBy.FINISHED: place if facts.status.final else None,
+        SortBy.WORST: _worst(facts.status, place),
     }
+
+
+def _worst(state: State, place: int) -> int | None:
+    """Unfinished before failed, the oldest first; the rest has no rank."""
+    if not state.final:
+        return sys.maxsize - place
+    return 0 if state is State.FAILED else None
 
 
 def _found(database: sqlite3.Connection, find: Find) -> list[int]:

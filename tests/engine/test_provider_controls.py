@@ -79,7 +79,15 @@ async def test_forced_open_nobody_is_let_through_until_its_time_is_over(tmp_path
         shown = await rig.emit("completion:provider_status", provider="p")
         assert shown["circuit_breaker"] == reply["circuit_breaker"]
         assert rig.events("provider:circuit") == [
-            {"provider": "p", "from": "closed", "to": "open", "reason": "deploy"}
+            {
+                "provider": "p",
+                "from": "closed",
+                "to": "open",
+                "reason": "deploy",
+                "forced": "open",
+                "by": "op1",
+                "until": "2027-01-15T08:29:00.000Z",
+            }
         ]
         assert await actions(rig) == [
             ("force open", "provider:p", "op1", "deploy", "for 1740 s"),
@@ -169,7 +177,15 @@ async def test_forced_closed_it_stays_so_whatever_fails(tmp_path: Path) -> None:
         assert row.now == "forced closed by op1: trust me"
         # It was closed before: told all the same, since somebody acted.
         assert rig.events("provider:circuit") == [
-            {"provider": "p", "from": "closed", "to": "closed", "reason": "trust me"}
+            {
+                "provider": "p",
+                "from": "closed",
+                "to": "closed",
+                "reason": "trust me",
+                "forced": "closed",
+                "by": "op1",
+                "until": None,
+            }
         ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ksi_tui.engine.errors import StoreUnavailable
 from ksi_tui.engine.models import State
-from tests.engine.engine_fixtures import config, held, running, until
+from tests.engine.engine_fixtures import config, held, running, until_turn
 
 # --- limits --------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ async def test_no_twin_is_told_that_it_is_queued_when_nothing_was_written_down(
         rig.core.store.write = lambda *_: full  # type: ignore[method-assign]
         same = {"prompt": "x", "request_id": "job"}
         asked = asyncio.gather(*[rig.emit("completion:async", **same) for _ in range(3)])
-        await until(lambda: "job" in rig.core.entering)
+        await until_turn(lambda: "job" in rig.core.entering)
         late = asyncio.create_task(rig.emit("completion:async", **same))
         full.set_exception(StoreUnavailable("the disk is full"))
         rig.core.store.write = write  # type: ignore[method-assign]
@@ -162,7 +162,7 @@ async def test_whoever_submits_may_give_up_waiting_and_the_request_still_runs_on
 ) -> None:
     async with running(config(tmp_path)) as rig:
         asked = asyncio.create_task(rig.emit("completion:async", prompt="x", request_id="job"))
-        await until(lambda: "job" in rig.core.entering)
+        await until_turn(lambda: "job" in rig.core.entering)
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
         await rig.ended("job")

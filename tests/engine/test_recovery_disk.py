@@ -10,7 +10,7 @@ from pathlib import Path
 from ksi_tui.engine.models import State
 from ksi_tui.engine.store.sqlite import SqliteStore
 from ksi_tui.engine.views import Level
-from tests.engine.engine_fixtures import Rig, config, held, running, until
+from tests.engine.engine_fixtures import Rig, config, held, running, until, until_turn
 
 
 async def limit(rig: Rig, pages: int) -> None:
@@ -60,7 +60,7 @@ async def test_an_answer_waits_for_the_disk_before_it_is_told(tmp_path: Path) ->
         async with full_disk(rig):
             up.answer = "a" * 50_000
             up.go.set()
-            await until(lambda: request_id in rig.core.finishing)
+            await until_turn(lambda: request_id in rig.core.finishing)
             await until(lambda: rig.core.store.fault is not None)
             assert rig.events("completion:result") == []
             assert "behind" not in rig.p.prompts

@@ -74,6 +74,11 @@ def test_what_would_be_too_much_is_left_out_and_told(
     found = read_bundle(path)
     assert found.records == records[:3]
     assert found.about["left_out"] == {"records": 2}
+    answers = {name: {"a": "x" * 600} for name in ("one", "two")} | {"three": {}}
+    write(tmp_path / "c.zip", answers=answers)
+    found = read_bundle(tmp_path / "c.zip")
+    assert list(found.answers) == ["one", "three"]
+    assert found.about["left_out"] == {"answers": 1}
 
 
 def _zip(path: Path, **parts: str) -> Path:
@@ -192,8 +197,8 @@ def test_the_recorder_keeps_the_newest_moments_and_no_more() -> None:
         if recorder.due(float(second)):
             recorder.record(dataclasses.replace(busy(), at=AT + second), float(second))
     assert len(recorder) == 4
-    assert [frame["at"] - AT for frame in recorder.since(AT + 45)] == [45, 50, 55]
-    assert snapshot_of(next(recorder.since(AT + 45)), "frame") == dataclasses.replace(
+    assert [json.loads(frame)["at"] - AT for frame in recorder.since(AT + 45)] == [45, 50, 55]
+    assert snapshot_of(json.loads(next(recorder.since(AT + 45))), "frame") == dataclasses.replace(
         busy(), at=AT + 45
     )
 

@@ -92,6 +92,16 @@ def test_a_circuits_reason_is_hidden_as_far_as_it_is_an_upstreams() -> None:
     assert found.safe(closed) == closed
 
 
+def test_a_frames_sentences_are_looked_through_and_nothing_else_changes() -> None:
+    found = privacy([{"prompt": "tell me of my illness now"}], [])
+    said = 'openai: "tell me of my illness now" \\n is refused'
+    frame = {"why": said, "id": "a-b", "n": [1.5, None, True], "é ": 'quote " and \\ space'}
+    shown = json.loads(found.frame(json.dumps(frame, separators=(",", ":"))))
+    assert shown["why"].startswith('openai: "hash:')
+    assert shown["why"].endswith("is refused")
+    assert {**shown, "why": said} == frame
+
+
 def test_ids_stay_whatever_a_prompt_says() -> None:
     named = "customer-globex-production-eu-7"
     found = privacy([{"prompt": f"why does {named} hang"}], [])

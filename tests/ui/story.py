@@ -29,7 +29,7 @@ from ksi_tui.engine.views import (
 from tests.ui.acting import World
 from tests.ui.acting import live as acting_live
 from tests.ui.scripted import AT, active, busy, lock
-from tests.ui.test_request import REPORT, SENT
+from tests.ui.test_request import REPORT, SENT, stopped_report
 
 ANSWER = """Invoice 2231 doubled because two recurring lines were billed twice after the plan \
 change on 3 June:
@@ -388,4 +388,8 @@ class Night(World):
             return reply
         if reply["status"] == "processing":
             reply = {**reply, **REPORT, "prompt": PROMPT}
+        elif reply["status"] == "cancelled":
+            self.holder = None
+            stopped = stopped_report(closing=False, upstream_closed_ms=None, partial_text=ANSWER)
+            reply = {**reply, **stopped, "prompt": PROMPT}
         return {**reply, "sent": sent()} if data.get("sent") else reply

@@ -29,11 +29,11 @@ def simulated(folder: Path, **params: Any) -> Config:
 
 @asynccontextmanager
 async def over(
-    config: Config, size: tuple[int, int] = SMALL, *, demo: bool = False
+    config: Config, size: tuple[int, int] = SMALL, *, demo: bool = False, refresh_hz: float = 30
 ) -> AsyncIterator[Hand]:
     app = KsiApp(
         lambda: CompletionEngine(config),
-        ui=UiSettings(operator="op1", refresh_hz=30),
+        ui=UiSettings(operator="op1", refresh_hz=refresh_hz),
         name="ksi-tui",
         demo=demo,
     )

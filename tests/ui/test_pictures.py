@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from ksi_tui.engine.views import Root
 from ksi_tui.screens import later
 from ksi_tui.screens.folding import CALM_S
+from tests.ui.gallery import SCENES, story
 from tests.ui.harness import SMALL, WIDE, dashboard
 from tests.ui.scripted import ScriptedClient, active, busy, first_start, queue
+from tests.ui.shots import text_of
 from tests.ui.story import Night, chain, night, waiting
 
 
@@ -139,3 +143,43 @@ async def test_a_click_chooses_the_tab_under_it() -> None:
             await hand.pilot.click("#tabs", offset=(tabs.index(name), 0))
             await hand.sees(f"[{number} ")
             tabs = _line(hand.screen, f"[{number} ")
+
+
+async def test_small_stale_still_tells_the_whole_verdict_before() -> None:
+    client = ScriptedClient(night())
+    async with dashboard(client, SMALL) as hand:
+        await hand.sees("DEGRADED")
+        client.snapshot = _broken  # type: ignore[assignment,method-assign]
+        await hand.sees("cannot be looked at")
+        hand.clock.advance(12)
+        await hand.sees(
+            " ▲ STALE 12s, then: DEGRADED  openai open 4m12s, 29% waits, probe… 03:12:44 UTC"
+        )
+
+
+def _broken(_: Any = None) -> Any:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("size", [(50, 12), (59, 40), (80, 10)])
+async def test_too_small_shows_its_message_and_nothing_else(size: tuple[int, int]) -> None:
+    async with dashboard(ScriptedClient(night()), size) as hand:
+        await hand.sees(f"{size[0]}x{size[1]} is too small", "The engine goes on.", "q quits")
+        await hand.pilot.pause(0.1)
+        assert [line.strip() for line in hand.screen.splitlines()][5:] == [""] * (size[1] - 5)
+
+
+async def test_while_the_engine_starts_there_is_no_empty_table_of_what_needs_somebody() -> None:
+    scene = SCENES["overview-starting"]
+    for size in scene.sizes:
+        text = await text_of(scene, size)
+        assert "Starting the engine" in text
+        assert "Attention" not in text
+
+
+@pytest.mark.parametrize("name", [*story(), "submit", "compare", "usage", "events"])
+async def test_every_picture_of_the_story_fills_its_screen_exactly(name: str) -> None:
+    for size in SCENES[name].sizes:
+        lines = (await text_of(SCENES[name], size)).splitlines()
+        assert {cell_len(line) for line in lines} == {size[0]}
+        assert len(lines) == size[1]

@@ -16,6 +16,7 @@ from ksi_tui.screens.dialog import Answer, Choice, Sheet
 from ksi_tui.screens.dialogs import stakes
 from ksi_tui.screens.dialogs.confirm import Confirm
 from ksi_tui.screens.dialogs.hits import Hits, Reach, Scope, read_hits
+from ksi_tui.screens.host import Work
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
@@ -104,7 +105,8 @@ class SelectionDialog(Confirm[Answer], Generic[Answer]):
 
     def on_choice_chosen(self) -> None:
         self.ask_again()
-        self.run_worker(self._chosen, name="read-hits", group="read", exclusive=True)
+        work: Work = self._chosen
+        self.run_worker(work, name="read-hits", group="read", exclusive=True)
 
     async def _chosen(self) -> None:
         if await self.read():
