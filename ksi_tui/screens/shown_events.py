@@ -46,7 +46,9 @@ class ShownEvents:
         return len(self._live) + len(self.past.entries)
 
     def entry(self, index: int) -> Entry | None:
-        """Return an entry by its place, None past the last."""
+        """Return an entry by its place from 0, None where there is none."""
+        if index < 0:
+            return None
         if index < len(self._live):
             return self._live[-1 - index]
         past = index - len(self._live)
