@@ -3,6 +3,7 @@
 # make check  format, lint, types, import rule and tests: exactly what CI runs
 # make bench  measure what README promises
 # make faults play every fault of a provider and write docs/faults.md
+# make scenes play the three scenes in a real terminal (needs tmux)
 # make shot   render every screen to pictures under shots/
 
 PYTHON ?= python3.11
@@ -11,7 +12,10 @@ BIN := $(VENV)/bin
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 JOBS ?= auto
 
-.PHONY: run test check bench faults shot clean
+# Hundreds of processes start below: without bytecode each would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run test check bench faults shot scenes clean
 
 run: $(VENV)/.run
 	@if $(BIN)/ksi-tui config check | grep -qx 'providers: simulated'; \
@@ -32,6 +36,9 @@ bench: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults
+
+scenes: $(VENV)/.dev
+	$(BIN)/python -m tests.scenes
 
 shot: $(VENV)/.dev
 	$(BIN)/python -m tests.ui.shots

@@ -19,6 +19,7 @@ from ksi_tui.incident.bundle import Bundle
 from ksi_tui.incident.errors import BundleError
 from ksi_tui.incident.fitting import Shape, fitted
 from ksi_tui.incident.gather import groups_question, key_of, series_question, session_question
+from ksi_tui.incident.record_shapes import Record
 from ksi_tui.incident.resample import resampled
 from ksi_tui.read_only import READING
 
@@ -54,7 +55,7 @@ class Answering:
         self._rows = _all(shapes.Row, bundle.requests, "requests")
         self._journal = _all(shapes.Entry, bundle.journal, "journal")
         self._records = {
-            str(each["request_id"]): each for each in _all(shapes.Record, bundle.records, "records")
+            str(each["request_id"]): each for each in _all(Record, bundle.records, "records")
         }
         self._by_id = {str(row["request_id"]): row for row in self._rows}
         self._questions: dict[str, Callable[[Data], Reply]] = {
@@ -100,7 +101,7 @@ class Answering:
             return _unknown(f"it does not hold {request_id}")
         known = {name: row[name] for name in shapes.RECORD_OF_ROW}
         told = {**known, "requested_model": row["asked_model"]}
-        found: Reply = fitted(shapes.Record, told, "a request")
+        found: Reply = fitted(Record, told, "a request")
         return found
 
     def _requests(self, data: Data) -> Reply:

@@ -34,7 +34,7 @@ def fitting(models: Sequence[Reply], typed: str) -> list[Reply]:
 
 
 def model_line(row: Reply, width: int) -> Line:
-    """Return a model of the list: name, providers, prices, window."""
+    """Return a model of the list: its name, and what is known of it."""
     name = fit.middle(name_of(row["model"]), min(_NAME_CELLS, max(12, width // 3)))
     tone = Tone.DIM if row.get("pattern") else Tone.PLAIN
     return line(
@@ -44,19 +44,20 @@ def model_line(row: Reply, width: int) -> Line:
 
 
 def model_facts(row: Reply) -> str:
-    """Return a model's prices per million tokens, its window and its providers."""
+    """Return a model's providers, its prices per million tokens and its window."""
     if row.get("pattern"):
-        return f"any name that fits · {_providers(row)}"
+        return f"{_providers(row)} · any name that fits"
     prices = "unpriced"
     if row.get("input_price") is not None:
-        prices = f"{formats.money(row['input_price'])} in {_out(row)} out /M"
+        prices = f"{_price(row, 'input_price')} in {_price(row, 'output_price')} out /M"
     window = f" · {formats.count(row['window'])} window" if row.get("window") else ""
     default = " · default" if row.get("default") else ""
-    return f"{prices}{window} · {_providers(row)}{default}"
+    return f"{_providers(row)} · {prices}{window}{default}"
 
 
-def _out(row: Reply) -> str:
-    return formats.money(row["output_price"]) if row.get("output_price") is not None else "?"
+def _price(row: Reply, name: str) -> str:
+    """Return a price without cents where it has none."""
+    return "?" if row.get(name) is None else formats.money(row[name]).removesuffix(".00")
 
 
 def _providers(row: Reply) -> str:
@@ -101,12 +102,14 @@ def preview_lines(reply: Reply, width: int, *, shown: bool) -> list[Line]:
     lines += [Line(), line(Span("routing now", Tone.DIM))]
     for each in reply.get("candidates") or ():
         verdict = str(each.get("verdict") or "")
+        name = name_of(each.get("provider"))
         detail = clean(str(each.get("detail") or verdict.replace("_", " ")), 120)
+        detail = detail.removeprefix(f"{name} ")
         word = "taken" if verdict == "taken" else "next" if verdict == "not_reached" else "skipped"
         said = "" if detail in (word, "not reached") else f" {detail}"
         lines.append(
             line(
-                f"  {fit.pad(fit.middle(name_of(each.get('provider')), 14), 15)}",
+                f"  {fit.pad(fit.middle(name, 14), 15)}",
                 Span(f"{word}{said}", _VERDICT_TONES.get(verdict, Tone.WARN)),
             )
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from ksi_tui.engine.states import CircuitLook, Level, Verdict
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
@@ -14,8 +16,12 @@ if TYPE_CHECKING:
     from ksi_tui.engine.views import ProviderView, Snapshot, Totals
 
 CAUSE_LIMIT = 400
+_CRUMBS_LIMIT = 4000
 READ_ONLY = "READ-ONLY"
 """What a header says while nothing may be changed from here."""
+_STEP = " > "
+_WHOLE_STORY = 120
+"""From this width on the cause is cut at its end, where the lesser causes are; else it is short."""
 STARTING = Verdict(level=Level.STARTING, cause="starting the engine")
 
 
@@ -58,7 +64,8 @@ def verdict_line(name: str, verdict: Verdict, at: float | None, width: int) -> L
     room = width - len(moment) - 1
     named = line(Span(f" {clean(name, 60)}  ", Tone.STRONG), *_said(verdict.level, verdict.cause))
     tried = (named, line(" ", *_said(verdict.level, verdict.cause)))
-    least = line(" ", *_said(verdict.level, verdict.short or verdict.cause))
+    said = verdict.cause if width >= _WHOLE_STORY else verdict.short or verdict.cause
+    least = line(" ", *_said(verdict.level, said))
     shown = next((each for each in tried if fit.width_of(each) <= room), least)
     return fit.both_ends(shown, line(moment), width)
 
@@ -72,9 +79,19 @@ def crumbs_line(name: str, crumbs: str, at: float | None, width: int, note: str 
     """Return line 1 of a screen that was opened from another: the way to it, and the time."""
     moment = f"{formats.clock(at)} UTC " if at is not None else ""
     ending = line(Span(f"{note}  " if note else "", Tone.WARN), moment)
-    named = line(Span(f" {clean(name, 60)}", Tone.STRONG), f"  {clean(crumbs, CAUSE_LIMIT)}")
-    shown = named if width >= 100 else line(f" {clean(crumbs, CAUSE_LIMIT)}")
-    return fit.both_ends(shown, ending, width)
+    head = Span(f" {clean(name, 60)} ", Tone.STRONG) if width >= 100 else Span("")
+    room = width - cell_len(head.text) - fit.width_of(ending) - 2
+    way = _way(clean(crumbs, _CRUMBS_LIMIT), room)
+    return fit.both_ends(line(head, f" {way}"), ending, width)
+
+
+def _way(crumbs: str, room: int) -> str:
+    """Return breadcrumbs that fit: where one is stays, what lies between goes first."""
+    first, *between, last = parts if len(parts := crumbs.split(_STEP)) > 1 else (crumbs, "")
+    while between and cell_len(crumbs) > room:
+        between.pop(0)
+        crumbs = _STEP.join([first, "…", *between, last])
+    return crumbs
 
 
 def numbers_line(

@@ -255,7 +255,7 @@ class Interleavings(RuleBasedStateMachine):
 
 TestInterleavings = Interleavings.TestCase
 TestInterleavings.settings = settings(
-    max_examples=int(os.environ.get("KSI_EXAMPLES", "40")),
+    max_examples=int(os.environ.get("KSI_EXAMPLES", "24")),
     stateful_step_count=int(os.environ.get("KSI_STEPS", "40")),
     deadline=None,
 )

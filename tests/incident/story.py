@@ -100,6 +100,7 @@ async def told(engine: CompletionEngine) -> None:
     hang = {"model": "sim/hang", "session_id": "globex-7", "prompt": TEXTS["hang"]}
     await send("completion:async", {**hang, "request_id": "r-5", "max_attempts": 1})
     await send("completion:async", {**hang, "request_id": "r-6"})
+    await asyncio.sleep(0.002)  # lists are ordered by the millisecond
     slow = {"model": "sim/slow", "session_id": "stark-1", "prompt": TEXTS["prompt"]}
     await send("completion:async", {**slow, "request_id": "r-7"})
 

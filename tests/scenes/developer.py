@@ -32,7 +32,7 @@ async def play(user: User) -> AsyncIterator[str]:
 
     await user.press("tab")
     await user.type("gpt-4o")
-    await user.sees("$2.50 in $10.00 out /M", "openai")
+    await user.sees("openai · $2.50 in $10 out /M")
     await user.press("tab")
     await user.type("invoices")
     await user.sees("invoices-dev")
@@ -65,13 +65,17 @@ async def play(user: User) -> AsyncIterator[str]:
     await user.press(*["backspace"] * 8)
     await user.type("vanished.")
     await user.press("enter")
-    await user.sees("√ completed", "Show the lines that vanished.")
+    await user.sees("√ completed")
+    await user.press("3")
+    await user.sees("Show the lines that vanished.")
     yield CHANGES
 
     await user.press("E")
     await user.sees("Edit and send as new", "Show the lines that stayed.")
     await user.press("enter")
-    await user.sees("√ completed", "Show the lines that stayed.")
+    await user.sees("√ completed")
+    await user.press("3")
+    await user.sees("Show the lines that stayed.")
     yield EDITOR
 
     await user.press("d")

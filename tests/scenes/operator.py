@@ -15,8 +15,12 @@ SCROLLS = "later scrolls back what happened"
 
 async def play(user: User) -> AsyncIterator[str]:
     """Play it."""
-    await user.sees("DEGRADED", "openai open 4m", "provider_error", "moved to anthropic", "/h, pr")
-    await user.sees("probe in 6 min", "nightly-eval", "acme-42")
+    await user.sees("DEGRADED", "openai open 4m", "waits", "probe in ", "acme-42")
+    if user.wide:
+        await user.sees("provider_error", "moved to anthropic", "/h, probe in", "nightly-eval")
+    else:
+        await user.press("3")
+        await user.sees("openai", "■ open", "anthropic")
     yield LOOKS
 
     await user.press("exclamation_mark", "g", "B")
@@ -38,8 +42,16 @@ async def play(user: User) -> AsyncIterator[str]:
 
     await user.press("exclamation_mark", "g", "enter")
     await user.sees("overview > openai", "forced open by op1", "was closed: 5 failures in a row")
-    await user.press("escape", "l")
-    await user.sees("overview > events", "forced open by op1 until ", "acme-42 paused by op1")
+    await user.press("escape", "l", "slash")
+    await user.type("provider:*")
+    await user.press("enter")
+    await user.sees("filter: provider:*", "Events  2", "forced open by op1 until ")
     await user.press("G")
-    await user.sees("5 failures in a row", "nightly-eval paused by op2: budget until 06:00")
+    await user.sees("open, was closed: 5 failures in a")
+    await user.press("slash", "ctrl+u")
+    await user.type("queue:*")
+    await user.press("enter")
+    await user.sees("filter: queue:*", "acme-42 paused by op1: until openai")
+    await user.press("G")
+    await user.sees("nightly-eval paused by op2: budget")
     yield SCROLLS

@@ -28,16 +28,16 @@ async def play(user: User) -> AsyncIterator[str]:
     await user.press("enter")
     await user.sees("acme-42 > r-81", "lock held by a7", "If nobody acts")
     await user.press("w")
-    await user.sees("r-81 > why", "needs the lock of", "r-77", "openai", "Moves by itself in about")
+    await user.sees("r-81 > why", "needs the lock of", "r-77", "openai", "oves by itself in ")
     yield READS
 
-    await user.sees("What frees it", "► n ", "send r-77 to ", "answers, not o4-mini")
+    await user.sees("What frees it", "► n ", "send r-77 to ", "gpt-4o answers, not")
     await user.press("n")
-    await user.sees("Send r-77 elsewhere?", "They see", "Undo", "azure-eu")
+    await user.sees("Send r-77 elsewhere?", "They see", "Undo", "Send it to anthropic")
     yield FREES
 
     await gives_reason(user, "ticket 9001")
-    await user.sees("r-77 leaves openai: next attempt at azure-eu")
+    await user.sees("r-77 leaves openai: next attempt at anthropic")
     yield SENDS
 
     await user.press("escape", "escape", "escape", "slash")
@@ -45,7 +45,7 @@ async def play(user: User) -> AsyncIterator[str]:
     await user.press("enter")
     await user.sees("filter: meta.customer:globex", "5 of ", "r-1042", "► no token", "r-1051")
     await user.press("w")
-    await user.sees("r-1042 > why", "no token for", "If nobody acts", "the idle clock ends this")
+    await user.sees("r-1042 > why", "no token for", "If nobody acts", "idle clock")
     await user.sees("stop r-1042", "r-1047", "41 tokens kept")
     yield CUSTOMER
 

@@ -131,7 +131,7 @@ async def set_up(hand: Hand, times: str = "") -> None:
     await hand.sees("The same request to several models", "why did it double?", "gpt-4o")
     await hand.type("haiku")
     await hand.press("down", "enter")
-    await hand.sees("$1.00 in $5.00 out")
+    await hand.sees("$1 in $5 out")
     if times:
         hand.app.screen.query_one("#times").focus()
         await hand.press("backspace")
@@ -317,7 +317,7 @@ async def test_from_the_form_what_is_written_goes_to_several(size: tuple[int, in
         await hand.sees("The same request to several models")
         await hand.type("haiku")
         await hand.press("down", "enter")
-        await hand.sees("$1.00 in $5.00 out")
+        await hand.sees("$1 in $5 out")
         await hand.press("enter")
         await hand.sees("run 1 of 3", "so far r-1")
         requests = client.sent("completion:batch")[0]["requests"]

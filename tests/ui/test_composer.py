@@ -111,7 +111,7 @@ async def test_a_model_is_found_by_typing_with_its_price_window_and_providers(
         await hand.type("anthr")
         await hand.sees_no("home-*")
         await hand.press("down", "enter")
-        await hand.sees("claude-haiku-4-5", "$1.00 in $5.00 out")
+        await hand.sees("claude-haiku-4-5", "$1 in $5 out")
         assert client.sent("completion:async") == [], "enter took the model"
         focus(hand, "#prompt")
         await hand.type("hi")

@@ -14,7 +14,7 @@ from ksi_tui.screens.folding import CALM_S
 from tests.ui.gallery import SCENES, story
 from tests.ui.harness import SMALL, WIDE, dashboard
 from tests.ui.scripted import ScriptedClient, active, busy, first_start, queue
-from tests.ui.shots import text_of
+from tests.ui.shots import DOCUMENT, illustrated, named, text_of
 from tests.ui.story import Night, chain, night, waiting
 
 
@@ -183,3 +183,24 @@ async def test_every_picture_of_the_story_fills_its_screen_exactly(name: str) ->
         lines = (await text_of(SCENES[name], size)).splitlines()
         assert {cell_len(line) for line in lines} == {size[0]}
         assert len(lines) == size[1]
+
+
+def test_the_document_has_every_picture_of_the_story_whole() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    pictures = named(document)
+    assert {name for name, _ in pictures} == set(story())
+    for name, size in pictures:
+        assert size in SCENES[name].sizes
+        _, _, rest = document.partition(f"<!-- picture: {name}-{size[0]}x{size[1]} -->")
+        lines = rest.split("```text\n")[1].split("\n```")[0].splitlines()
+        assert [len(lines), *{cell_len(line) for line in lines}] == [size[1], size[0]]
+
+
+async def test_writing_the_document_anew_changes_its_pictures_alone() -> None:
+    before = "# One\n\n<!-- picture: too-small-50x12 -->\n\nand more\n"
+    once = await illustrated(before)
+    assert once.startswith(
+        "# One\n\n<!-- picture: too-small-50x12 -->\n\n```text\n50x12 is too small"
+    )
+    assert once.endswith("\n```\n\nand more\n")
+    assert await illustrated(once) == once

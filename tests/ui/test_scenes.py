@@ -179,7 +179,7 @@ async def _kept(client: EngineClient) -> None:
 
 async def _sent_elsewhere(client: EngineClient) -> None:
     told = await client.emit("completion:request_status", {"request_id": "r-77"})
-    assert (told["status"], told["provider"]) == ("completed", "azure-eu")
+    assert (told["status"], told["provider"]) == ("completed", "anthropic")
 
 
 async def _stopped(client: EngineClient) -> None:
