@@ -37,10 +37,17 @@ class FailedScreen(ListingScreen):
     COLUMNS = request_rows.FAILED
     ORDER = ("ENDED", False)
 
+    _moment: Snapshot | None = None
+
     def look_at(self, snapshot: Snapshot) -> None:
-        """Note that what has failed is looked at, once it is on the screen."""
-        if self._shown is not None:
-            self.host.looked.at_all(snapshot)
+        """Keep the moment whose failures are looked at."""
+        self._moment = snapshot
+
+    def show_body(self) -> None:
+        """Show them; what had failed when they were read is thereby looked at."""
+        super().show_body()
+        if self._shown is not None and self._moment is not None:
+            self.host.looked.at_all(self._moment)
 
     def row_of(self, found: Mapping[str, Any]) -> Row:
         """Return the row of a failed request."""

@@ -46,7 +46,7 @@ class ShownEvents:
         return len(self._live) + len(self.past.entries)
 
     def entry(self, index: int) -> Entry | None:
-        """Return an entry by its place, None where there is none."""
+        """Return an entry by its place from 0, None where there is none."""
         if index < 0:
             return None
         if index < len(self._live):

@@ -218,10 +218,7 @@ class SubmitScreen(LookingForm):
         if (refused := refusal(reply)) is not None:
             self.show_error(refused)
             return
-        await self._remember(draft)
-        if self._given is None:
-            self.host.draft = None
-        self.dismiss(str(reply["request_id"]))
+        await self._leave_with(str(reply["request_id"]), draft)
 
     def action_compare(self) -> None:
         """Choose models that get what is written, side by side; the form stays until they do."""
@@ -233,13 +230,13 @@ class SubmitScreen(LookingForm):
 
     def _planned(self, plan: Plan | None) -> None:
         if plan is not None:
-            self.run_worker(self._leave_with(plan), name="submit")
+            self.run_worker(self._leave_with(plan, plan.draft), name="submit")
 
-    async def _leave_with(self, plan: Plan) -> None:
-        await self._remember(plan.draft)
+    async def _leave_with(self, answer: str | Plan, draft: Draft) -> None:
+        await self._remember(draft)
         if self._given is None:
             self.host.draft = None
-        self.dismiss(plan)
+        self.dismiss(answer)
 
     async def _remember(self, draft: Draft) -> None:
         past = PastPrompt(prompt=draft.prompt, system=draft.system)
