@@ -75,7 +75,7 @@ class Terminal:
         pid = (await self._tmux("display-message", "-p", "#{pane_pid}", check=False)).strip()
         await self._tmux("kill-server", check=False)
         end = time.monotonic() + BOUND_S
-        while pid and Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        while pid and os.path.exists(f"/proc/{pid}") and time.monotonic() < end:  # noqa: ASYNC110, ASYNC240 - a process of ours, bounded
             await asyncio.sleep(_POLL_S)
 
     @property
@@ -118,7 +118,7 @@ class Terminal:
     async def _leaves(self, place: str) -> None:
         """Wait until the cursor is elsewhere: the next field has it then; a button has none."""
         end = time.monotonic() + _STEP_S
-        while await self._cursor() == place and time.monotonic() < end:
+        while await self._cursor() == place and time.monotonic() < end:  # noqa: ASYNC110 - a terminal tells nothing
             await asyncio.sleep(_POLL_S)
 
     async def type(self, text: str) -> None:
