@@ -105,7 +105,7 @@ async def test_a_model_is_found_by_typing_with_its_price_window_and_providers(
     client = engine()
     async with dashboard(client, size) as hand:
         await opened(hand)
-        await hand.sees("gpt-4o: $2.50 in")
+        await hand.sees("$2.50 in $10 out")
         await hand.press("tab", "tab")
         await hand.sees("claude-haiku-4-5", "200k window", "home-*", "any name that fits")
         await hand.type("anthr")
@@ -126,7 +126,7 @@ async def test_patterns_are_asked_about_again_until_a_worker_knows() -> None:
     async with dashboard(client) as hand:
         await opened(hand)
         await hand.press("tab", "tab")
-        await hand.sees("128k window")
+        await hand.sees("$2.50 in")
         asked = len(client.sent("completion:models"))
         await hand.type("g")
         await hand.pilot.pause()

@@ -248,8 +248,8 @@ async def test_a_table_left_alone_shows_its_top_again() -> None:
 async def test_the_picture_under_a_dialog_goes_on() -> None:
     client = ScriptedClient(busy())
     async with dashboard(client, WIDE) as hand:
-        await hand.press("s")
-        await hand.sees("Submit a prompt")
+        await hand.press("q")
+        await hand.sees("Leave with work in flight?")
         verdict = dataclasses.replace(client.now.verdict, cause="another cause by now")
         client.now = dataclasses.replace(client.now, verdict=verdict)
-        await hand.sees("another cause by now", "Submit a prompt")
+        await hand.sees("another cause by now", "Leave with work in flight?")
