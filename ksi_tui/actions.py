@@ -363,12 +363,13 @@ def footer_actions(where: Where, applies: Callable[[str], bool]) -> list[Action]
     return sorted(chosen, key=lambda a: (a.footer >= RIGHT, order.get(a.id, len(order)), a.footer))
 
 
-_THROUGH_TIME = ("step_back", "step_on")
+THROUGH_TIME = ("step_back", "step_on", "minute_back", "minute_on")
+"""What steps through a recording, and does nothing elsewhere."""
 
 
 def kept_in_footer(where: Where) -> frozenset[str]:
     """Return the actions that a screen's footer keeps to the last where there is little room."""
-    return frozenset([*_FOOTERS.get(where, ("", ""))[1].split(), *_THROUGH_TIME])
+    return frozenset([*_FOOTERS.get(where, ("", ""))[1].split(), *THROUGH_TIME])
 
 
 def wrong_keymap(keymap: Mapping[str, str]) -> list[str]:

@@ -18,6 +18,7 @@ from textual import events
 from textual.actions import ActionParseResult, parse
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.command import CommandPalette
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
@@ -27,6 +28,7 @@ from textual.screen import Screen
 from ksi_tui import exits, theme
 from ksi_tui.actions import BY_ID, BY_METHOD, Where, bindings, wrong_keymap
 from ksi_tui.driving import Connect, DrivingApp, SettingsRefused
+from ksi_tui.left import of_a_screen_left
 from ksi_tui.lifetime import go_on_cleanly, run_dashboard
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
@@ -225,6 +227,11 @@ class KsiApp(DrivingApp):
         where = self.screen.WHERE if isinstance(self.screen, KsiScreen) else Where.ANY
         self.push_screen(later.help_screen(where))
 
+    def action_command_palette(self) -> None:
+        """Open the palette."""
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(later.palette())
+
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Return what the palette offers: the actions of the screen, and the theme."""
         from ksi_tui.screens.palette import palette_commands  # noqa: PLC0415 - when it opens
@@ -233,7 +240,13 @@ class KsiApp(DrivingApp):
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
 
     def _handle_exception(self, error: Exception) -> None:
-        """Record a fault of our own and end with one line; a traceback belongs in the log."""
+        """Record a fault of our own and end with one line; a traceback belongs in the log.
+
+        What was left while it still read something has nobody to show it to: it ends nothing.
+        """
+        if of_a_screen_left(self):
+            log.warning("a screen that was left could not show what it had asked for: %r", error)
+            return
         log.error("unhandled exception in the dashboard", exc_info=error)
         self._return_code = exits.SOME_FAILED
         if self._exception is None:

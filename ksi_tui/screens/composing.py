@@ -54,8 +54,6 @@ class ComposingScreen(NavigatingScreen):
         if error is not None:
             self.say(f"{what}: {error}", Tone.BAD)
         elif self.is_current:
-            from ksi_tui.screens.draft import draft_of  # noqa: PLC0415 - after the first frame
-
             then(draft_of(report))
 
     def _write(self, draft: Draft | None) -> None:

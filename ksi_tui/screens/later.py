@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ksi_tui.screens.host import Host
     from ksi_tui.screens.order import OrderDialog
     from ksi_tui.screens.outside import Edited
+    from ksi_tui.screens.palette import Palette
     from ksi_tui.screens.provider import ProviderScreen
     from ksi_tui.screens.quit import QuitDialog
     from ksi_tui.screens.request import RequestScreen
@@ -254,6 +255,13 @@ def save_bundle() -> SaveBundle:
     from ksi_tui.screens.save_bundle import SaveBundle
 
     return SaveBundle()
+
+
+def palette() -> Palette:
+    """Return the palette."""
+    from ksi_tui.screens.palette import Palette
+
+    return Palette(id="palette")
 
 
 def _sessions() -> type[Provider]:

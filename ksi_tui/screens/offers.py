@@ -44,7 +44,7 @@ def model_line(row: Reply, width: int) -> Line:
 
 
 def model_facts(row: Reply) -> str:
-    """Return a model's providers, its prices per million tokens and its window."""
+    """Return a model's prices per million tokens, its window and, cut first, its providers."""
     if row.get("pattern"):
         return f"{_providers(row)} · any name that fits"
     prices = "unpriced"
@@ -52,7 +52,7 @@ def model_facts(row: Reply) -> str:
         prices = f"{_price(row, 'input_price')} in {_price(row, 'output_price')} out /M"
     window = f" · {formats.count(row['window'])} window" if row.get("window") else ""
     default = " · default" if row.get("default") else ""
-    return f"{_providers(row)} · {prices}{window}{default}"
+    return f"{prices}{window} · {_providers(row)}{default}"
 
 
 def _price(row: Reply, name: str) -> str:

@@ -13,14 +13,17 @@ from functools import partial
 from itertools import islice
 from typing import Any, cast
 
+from textual import on
 from textual.app import App, SystemCommand
-from textual.command import Hit, Hits, Provider
+from textual.command import CommandList, CommandPalette, Hit, Hits, Provider
 from textual.content import Content
 from textual.markup import escape
 from textual.screen import Screen
+from textual.widgets import Input
+from textual.worker import Worker, WorkerState
 
 from ksi_tui import client
-from ksi_tui.actions import Group, Where, actions_of
+from ksi_tui.actions import THROUGH_TIME, Group, Where, actions_of
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.finding import WORST_FIRST
@@ -45,13 +48,19 @@ def palette_commands(app: App[Any], screen: Screen[Any]) -> Iterator[SystemComma
         places.insert(0, (screen.WHERE, screen))
     for where, owner in places:
         for action in actions_of(where):
-            if isinstance(screen, KsiScreen) and screen.forbidden(action.id):
+            if isinstance(screen, KsiScreen) and not _offered(screen, action.id):
                 continue
             if action.group is not Group.MOVE and action.id not in _NOT_OFFERED:
                 run = partial(app.run_action, action.method, owner)
                 yield SystemCommand(action.label.capitalize(), action.tooltip, run)
     if isinstance(screen, NavigatingScreen):
         yield from _saved_filters(screen)
+
+
+def _offered(screen: KsiScreen, action_id: str) -> bool:
+    if action_id in THROUGH_TIME and screen.host.recording is None:
+        return False
+    return not screen.forbidden(action_id)
 
 
 def _saved_filters(screen: NavigatingScreen) -> Iterator[SystemCommand]:
@@ -63,6 +72,27 @@ def _saved_filters(screen: NavigatingScreen) -> Iterator[SystemCommand]:
 
 def _recall(screen: NavigatingScreen, name: str) -> None:
     screen.go(later.requests_screen(f"@{name}", WORST_FIRST))
+
+
+class Palette(CommandPalette):
+    """The palette; enter chooses among what fits what is typed, never among what stood before."""
+
+    _asked = False
+
+    @on(Input.Submitted)
+    def _wait_for_what_fits(self, event: Input.Submitted) -> None:
+        if any(worker.is_running for worker in self.workers if worker.node is self):
+            event.prevent_default().stop()
+            self._asked = True
+
+    @on(Input.Changed)
+    def _forget(self) -> None:
+        self._asked = False
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if self._asked and event.state is WorkerState.SUCCESS:
+            self._asked = False
+            self.query_one(CommandList).action_select()
 
 
 class _Named(Provider):

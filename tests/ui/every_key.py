@@ -168,6 +168,11 @@ class Walk:
         return self.screen._said.text.strip() if self.screen._said is not None else ""
 
     @property
+    def reads(self) -> bool:
+        """Whether something that a key has asked for is still on its way."""
+        return any(w.group in ("draft", "read") and w.is_running for w in self.hand.app.workers)
+
+    @property
     def actions(self) -> list[Action]:
         """What can be done here: the screen's own, moving in panes, and what is everywhere."""
         found = {

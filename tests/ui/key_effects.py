@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from unittest import mock
 
-from textual.command import CommandPalette
 from textual.screen import Screen
 
 from ksi_tui.actions import Where
@@ -30,10 +29,12 @@ from ksi_tui.screens.dialogs.undo import UndoDialog
 from ksi_tui.screens.events import EventsScreen
 from ksi_tui.screens.help import HelpScreen
 from ksi_tui.screens.order import OrderDialog
+from ksi_tui.screens.palette import Palette
 from ksi_tui.screens.provider import ProviderScreen
 from ksi_tui.screens.quit import QuitDialog
 from ksi_tui.screens.request import RequestScreen
 from ksi_tui.screens.requests import FailedScreen, RequestsScreen
+from ksi_tui.screens.save_bundle import SaveBundle
 from ksi_tui.screens.submit import SubmitScreen
 from ksi_tui.screens.usage import UsageScreen
 from ksi_tui.screens.why import WhyScreen
@@ -261,11 +262,10 @@ def changes(*texts: str) -> Effect:
 async def saves_bundle(walk: Walk, _key: str) -> None:
     """It has no key: the palette does it."""
     await walk.hand.press("ctrl+p")
-    await walk.hand.until(lambda: isinstance(walk.top, CommandPalette), "the palette")
+    await walk.hand.until(lambda: isinstance(walk.top, Palette), "the palette")
     await walk.hand.type("save an inc")
-    await walk.hand.sees("What the screen was fed")
     await walk.hand.press("enter")
-    await walk.hand.sees("Save an incident bundle")
+    await walk.hand.until(lambda: isinstance(walk.top, SaveBundle), "the question opens")
 
 
 async def attends(walk: Walk, key: str) -> None:
@@ -394,7 +394,7 @@ EFFECTS: Mapping[str, Effect] = {
     "page_down": moves(forward=True),
     "page_up": moves(forward=False),
     "back": goes_back,
-    "palette": opens(CommandPalette),
+    "palette": opens(Palette),
     "suspend": suspends,
     "step_back": says(REPEATED),
     "step_on": says(REPEATED),

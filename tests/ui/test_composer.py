@@ -105,7 +105,7 @@ async def test_a_model_is_found_by_typing_with_its_price_window_and_providers(
     client = engine()
     async with dashboard(client, size) as hand:
         await opened(hand)
-        await hand.sees("$2.50 in $10 out")
+        await hand.sees("gpt-4o: $2.50 in")
         await hand.press("tab", "tab")
         await hand.sees("claude-haiku-4-5", "200k window", "home-*", "any name that fits")
         await hand.type("anthr")
@@ -176,7 +176,7 @@ async def test_the_history_that_goes_along_is_shown_before_sending() -> None:
             "1 earlier turn, 2 left out (window)",
             "1,280 tokens, 1% of 128k",
             "to azure-eu",
-            "skipped openai open",
+            "openai         skipped open",
         )
         assert client.sent("completion:async") == []
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from textual.screen import Screen
 
 from tests.ui.harness import SMALL, WIDE, dashboard
 from tests.ui.scripted import ScriptedClient, busy, first_start
@@ -163,3 +165,30 @@ async def test_a_failure_in_the_app_is_one_line_and_exit_code_1(
         await run_into_it()
     said = capfd.readouterr()
     assert "ended by a fault of its own (ZeroDivisionError)" in said.out + said.err
+
+
+class Reading(Screen[None]):
+    """A screen that is left while it reads, and then finds nothing to show it in."""
+
+    ended = False
+
+    def on_mount(self) -> None:
+        self.run_worker(self._read())
+
+    async def _read(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended = True
+            self.query_one("#gone")
+
+
+async def test_a_fault_of_a_screen_that_was_left_ends_nothing() -> None:
+    async with dashboard(engine()) as hand:
+        left = Reading()
+        await hand.app.push_screen(left)
+        await hand.until(lambda: hand.app.screen is left, "it is open")
+        hand.app.pop_screen()
+        await hand.until(lambda: left.ended and not left.is_running, "it has ended")
+        assert hand.app.return_code is None
+        await hand.sees("Active")

@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input
 
@@ -83,10 +84,16 @@ async def other_line(walk: Walk) -> None:
     picker = walk.top.query_one(Picker)
     await walk.hand.until(lambda: picker.size.height > 1, "the candidates")
     picker.focus()
-    before = walk.hand.screen
-    await walk.hand.press("down")
-    await walk.hand.until(lambda: walk.hand.screen != before, "another is chosen")
-    await walk.hand.press("up")
+    steps: list[int] = []
+    taken = picker.post_message
+
+    def post_message(message: Message) -> bool:
+        steps.extend([message.step] if isinstance(message, Picker.Stepped) else [])
+        return taken(message)
+
+    picker.post_message = post_message  # type: ignore[method-assign]
+    await walk.hand.press("down", "up")
+    await walk.hand.until(lambda: steps == [1, -1], "another is chosen, as far as there is one")
 
 
 def shows(key: str, *texts: str) -> Effect:
@@ -265,6 +272,10 @@ async def other_choice(walk: Walk) -> None:
         assert choice.index != at
 
 
+async def its_record_is_read(walk: Walk) -> None:
+    await walk.hand.sees("attempt 1")
+
+
 async def asks_for_bundle(walk: Walk) -> None:
     await walk.hand.app.run_action("save_bundle")
 
@@ -361,7 +372,7 @@ CASES = {
         effects={"j/k": moves, "enter": orders, "esc": closes("escape")},
     ),
     "copy": Case(
-        opens=(RUNS, "enter", "y"),
+        opens=(RUNS, "enter", its_record_is_read, "y"),
         hints="i id  c command  l timeline in words  esc nothing",
         effects={
             "i": copies("i"),

@@ -87,6 +87,7 @@ async def no_key_refuses(walking: Walk, offered: Sequence[Action]) -> None:
             continue
         await walking.hand.press(action.key.split(",")[0])
         await walking.hand.pilot.pause()
+        await walking.hand.until(lambda: not walking.reads, "what the key needs is read")
         said = walking.screen._said
         tones = [span.tone for span in said.spans] if said is not None else []
         assert Tone.WARN not in tones, (walking.where, action.id, walking.said)

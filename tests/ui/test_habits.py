@@ -13,6 +13,8 @@ import pytest
 from ksi_tui import clipboard
 from ksi_tui.actions import ACTIONS, Where
 from ksi_tui.engine.states import Level, Verdict
+from ksi_tui.screens.palette import Palette
+from ksi_tui.screens.save_bundle import SaveBundle
 from ksi_tui.signs import Signs
 from ksi_tui.ui_settings import FirstUi
 from tests.ui.harness import SMALL, WIDE, Hand, dashboard
@@ -79,7 +81,7 @@ def findable() -> ScriptedClient:
 
 async def opened(hand: Hand, typed: str, wanted: str) -> None:
     await hand.press("ctrl+p")
-    await hand.until(lambda: "CommandPalette" in type(hand.app.screen).__name__)
+    await hand.until(lambda: isinstance(hand.app.screen, Palette), "the palette")
     await hand.type(typed)
     await hand.sees(wanted)
 
@@ -97,6 +99,18 @@ async def test_the_palette_opens_what_has_a_name(typed: str, wanted: str, then: 
         await opened(hand, typed, wanted)
         await hand.press("enter")
         await hand.sees(then)
+
+
+async def test_enter_takes_what_fits_what_was_typed_not_what_stood_there_before() -> None:
+    async with dashboard(findable(), WIDE) as hand:
+        await opened(hand, "", "Cancel")
+        await hand.press(*"saveaninc", "enter")
+        await hand.until(lambda: isinstance(hand.app.screen, SaveBundle), "the question opens")
+
+
+async def test_what_only_a_recording_knows_is_not_offered_without_one() -> None:
+    async with dashboard(findable(), WIDE) as hand:
+        await opened(hand, "minute", "No matches found")
 
 
 async def test_it_asks_for_a_few_only_and_shows_hostile_names_as_text() -> None:

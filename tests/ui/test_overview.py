@@ -247,7 +247,7 @@ async def test_a_table_left_alone_shows_its_top_again() -> None:
 
 async def test_the_picture_under_a_dialog_goes_on() -> None:
     client = ScriptedClient(busy())
-    async with dashboard(client, WIDE) as hand:
+    async with dashboard(client, WIDE, theme="ksi-dark") as hand:  # others cover what is below
         await hand.press("q")
         await hand.sees("Leave with work in flight?")
         verdict = dataclasses.replace(client.now.verdict, cause="another cause by now")
