@@ -32,7 +32,7 @@ async def play(user: User) -> AsyncIterator[str]:
 
     await user.press("tab")
     await user.type("gpt-4o")
-    await user.sees("openai · $2.50 in $10 out /M")
+    await user.sees("$2.50 in $10 out /M")
     await user.press("tab")
     await user.type("invoices")
     await user.sees("invoices-dev")

@@ -434,6 +434,7 @@ ON: Mapping[tuple[Where, str], Effect] = {
     (Where.REQUESTS, "open"): opens(RequestScreen, "s-runs", at=LISTED),
     (Where.REQUESTS, "why"): after(("requests", "r-held"), EFFECTS["why"]),
     (Where.FAILED, "retry"): after(("requests", "r-failed"), retries),
+    (Where.FAILED, "mark"): after(("requests", "r-broke"), marks),
     (Where.FAILED, "open"): opens(RequestScreen, "s-failed", at=("requests", "r-failed")),
     (Where.FAILED, "edit"): opens(SubmitScreen, "why me", at=("requests", "r-failed")),
     (Where.REQUEST, "copy"): opens(CopyMenu, "timeline in words"),

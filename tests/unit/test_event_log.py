@@ -76,7 +76,7 @@ def test_what_came_since_is_handed_out_once_and_in_order() -> None:
     for number in range(5):
         client.router.publish("queue:paused", {"id": str(number)})
     log.drain(client)  # type: ignore[arg-type]
-    assert [entry.text for entry in log.since(3)] == ["id 3", "id 4"]
+    assert [entry.text for entry in log.since(3)] == ["3 paused", "4 paused"]
     assert log.since(5) == []
     assert [(event.seq, event.name) for event in log.events()[:2]] == [
         (1, "queue:paused"),
