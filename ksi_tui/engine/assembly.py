@@ -192,8 +192,8 @@ class Wires:
 
     def __init__(self, workers: int, router: Router, store: Store) -> None:
         self._workers = workers
-        self._router = router
-        self._store = store
+        self.router = router
+        self.store = store
         self.workers = WorkerHealth(lambda: self.pool is not None and self.pool.starting)
 
     def build(self, settings: ProviderSettings) -> Provider:
@@ -211,13 +211,13 @@ class Wires:
             self.on_freed()
         else:
             self.workers.lost(str(data.get("reason", "")), self.core.clock())
-        self._router.publish(name, data)
+        self.router.publish(name, data)
 
     def on_circuit(self, provider: str, before: str, after: str, reason: str) -> None:
         """A circuit changed its state."""
         look = self.core.providers.known(provider).circuit.look(self.core.clock())
         told = circuit_told(provider, before, after, look) | {"reason": reason}
-        self._router.publish(events.CIRCUIT, told)
+        self.router.publish(events.CIRCUIT, told)
         self.dispatcher.save_providers()
         if self.core.pauses.any_provider:
             # Who waits for a paused provider may have had this one beside it.
@@ -235,25 +235,22 @@ class Wires:
 
     def write_call(self, record: CallRecord) -> asyncio.Future[None]:
         """Put a call on disk that did not become its request's answer."""
-        return self._store.write(CallBooked(call=record))
+        return self.store.write(CallBooked(call=record))
 
 
-def _build(
+def _core(
     config: Config,
     clock: Clock,
     rng: random.Random,
-    router: Router,
-    store: Store,
+    wires: Wires,
     build: Callable[[ProviderSettings], Provider] | None,
-) -> Parts:
-    wires = Wires(config.engine.workers, router, store)
-    router.keep(journal.KEPT, journal.Journal(store, clock).keep)
+) -> Core:
     pauses = PauseTable()
-    core = Core(
+    return Core(
         config=config,
         clock=clock,
-        store=store,
-        router=router,
+        store=wires.store,
+        router=wires.router,
         queue=QueueManager(wires.gate),
         sessions=SessionManager(),
         locks=LockTable(),
@@ -266,25 +263,42 @@ def _build(
             pauses=pauses,
         ),
         tokens=TokenTracker(config.prices),
-        payloads=PayloadCache(store),
+        payloads=PayloadCache(wires.store),
         retry=RetryPolicy(config.retry, rng),
         pauses=pauses,
     )
+
+
+def _books(core: Core, kept: Admissions, wires: Wires) -> Bookkeeper:
+    return Bookkeeper(
+        core.config,
+        core.clock,
+        core.providers,
+        core.tokens,
+        kept,
+        core.diversions,
+        core.router.publish,
+        wires.write_call,
+    )
+
+
+def _build(
+    config: Config,
+    clock: Clock,
+    rng: random.Random,
+    router: Router,
+    store: Store,
+    build: Callable[[ProviderSettings], Provider] | None,
+) -> Parts:
+    wires = Wires(config.engine.workers, router, store)
+    router.keep(journal.KEPT, journal.Journal(store, clock).keep)
+    core = _core(config, clock, rng, wires, build)
     locks = LockKeeper(core)
     keeper = InjectionKeeper(core)
     endings = Endings(core, locks, keeper)
     conclusions = Conclusions(core, endings)
     kept = Admissions(store.write)
-    books = Bookkeeper(
-        config,
-        clock,
-        core.providers,
-        core.tokens,
-        kept,
-        core.diversions,
-        router.publish,
-        wires.write_call,
-    )
+    books = _books(core, kept, wires)
     walker = Walker(clock, core.providers, kept, books)
     dispatcher = Dispatcher(core, walker, conclusions, endings, locks, keeper)
     wires.core, wires.dispatcher = core, dispatcher

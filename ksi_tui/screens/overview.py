@@ -10,18 +10,15 @@ from textual.containers import Horizontal, Vertical
 
 from ksi_tui.actions import Where
 from ksi_tui.screens import empty, fill, later
-from ksi_tui.screens.attending import ATTENTION, Attends
 from ksi_tui.screens.base import Target, screen_bindings
-from ksi_tui.screens.deeds import ActingScreen
 from ksi_tui.screens.folding import Folds
 from ksi_tui.screens.host import looks_only
-from ksi_tui.screens.layouts import Layout, layout_for
 from ksi_tui.screens.overview_finding import FindsFromPanes
+from ksi_tui.screens.overview_panes import ORDER, OverviewPanes
 from ksi_tui.screens.series import WINDOWS, WindowedScreen
 from ksi_tui.screens.targets import target_of
 from ksi_tui.widgets import fit, header, rows
 from ksi_tui.widgets.lines import Bar
-from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Span, Tone, line
 from ksi_tui.widgets.table import LiveTable
 from ksi_tui.widgets.tokens import TokenPane
@@ -31,10 +28,8 @@ if TYPE_CHECKING:
     from ksi_tui.engine.states import Verdict
     from ksi_tui.engine.views import ActiveView
 
-ORDER = ("queues", "active", "providers", "locks", "tokens")
 
-
-class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
+class Overview(OverviewPanes, WindowedScreen, FindsFromPanes):
     """Everything at one glance."""
 
     WHERE = Where.OVERVIEW
@@ -44,8 +39,6 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
     def __init__(self) -> None:
         super().__init__()
         self._snapshot: Snapshot | None = None
-        self._chosen = 2
-        self._zoomed = False
         self._frozen_at: float | None = None
         self._notices: tuple[str, ...] = ()
         self._folds = Folds()
@@ -72,59 +65,6 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
     def on_mount(self) -> None:
         self._arrange()
         self._show()
-
-    # --- layout ----------------------------------------------------------------------
-
-    def on_resize(self, _event: events.Resize) -> None:
-        self._arrange()
-        self.call_after_refresh(self.tick)
-
-    def _arrange(self) -> None:
-        width, height = self.app.size
-        fits = layout_for(width, height)
-        tabs = fits is Layout.TABS or self._zoomed
-        self.set_class(fits is Layout.SMALL, "small")
-        self.set_class(tabs, "tabs")
-        self.set_class(tabs or width < 140, "hides")
-        shown = {name: not tabs or name == ORDER[self._chosen - 1] for name in ORDER}
-        for name in ORDER:
-            self.query_one(f"#{name}", Pane).display = shown[name]
-        self.query_one("#low").display = shown["queues"] or shown["locks"]
-        self.query_one("#small", Bar).show(*empty.too_small(width, height))
-
-    def _cursor(self) -> str | None:
-        pane = self.query_one(f"#{self.pane_name}", Pane)
-        return pane.cursor_key if isinstance(pane, LiveTable) else None
-
-    def _table(self, name: str) -> LiveTable:
-        return self.query_one(f"#{name}", LiveTable)
-
-    def action_pane(self, number: int) -> None:
-        """Go to a pane by its number."""
-        self._chosen = number
-        self._arrange()
-        self.query_one(f"#{ORDER[number - 1]}").focus()
-        self.call_after_refresh(self.tick)
-
-    def action_step_pane(self, step: int) -> None:
-        """Go to the next pane or the one before; Attention is one while something is in it."""
-        names = (ATTENTION, *ORDER) if self.attention_table.display else ORDER
-        name = names[(names.index(self.pane_name) + step) % len(names)]
-        if name == ATTENTION:
-            self.action_attention()
-        else:
-            self.action_pane(ORDER.index(name) + 1)
-
-    def action_zoom(self) -> None:
-        """Give the screen to the chosen pane, or take it back."""
-        self._zoomed = not self._zoomed
-        self.action_pane(self._chosen)
-
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        if event.widget.id in ORDER:
-            self._chosen = ORDER.index(event.widget.id) + 1
-        if event.widget.id in (ATTENTION, *ORDER):
-            self.show_footer()
 
     @on(events.Click, "#tabs")
     def _tab_clicked(self, event: events.Click) -> None:
@@ -223,11 +163,6 @@ class Overview(Attends, WindowedScreen, FindsFromPanes, ActingScreen):
         key = self._table("active").cursor_key
         views = self._snapshot.active if self._snapshot else ()
         return next((view for view in views if view.request_id == key), None)
-
-    @property
-    def pane_name(self) -> str:
-        """The pane that the keys are about: Attention while it has the focus, else the chosen."""
-        return ATTENTION if self.attends else ORDER[self._chosen - 1]
 
     def marked(self) -> tuple[str, ...]:
         """Return the marked requests; a row of Attention is acted on alone."""

@@ -39,6 +39,7 @@ from ksi_tui.screens.submit import SubmitScreen
 from ksi_tui.screens.usage import UsageScreen
 from ksi_tui.screens.why import WhyScreen
 from ksi_tui.widgets.pane import Pane
+from ksi_tui.widgets.table import LiveTable
 from tests.ui.every_key import Walk, ends
 
 Effect = Callable[[Walk, str], Awaitable[None]]
@@ -179,6 +180,8 @@ async def undoes(walk: Walk, key: str) -> None:
 
 async def marks(walk: Walk, key: str) -> None:
     """The row is marked, then not."""
+    table = walk.screen.query_one(f"#{walk.rows}", LiveTable)
+    await walk.hand.until(lambda: table.cursor_key is not None, "a row to mark")
     await walk.hand.press(key)
     await walk.hand.until(walk.screen.marked, "something is marked")
     marked = walk.screen.marked()
