@@ -341,3 +341,5 @@ class Snapshot:
     attention_total: int = 0
     notices: tuple[str, ...] = field(default=())
     housekeeping: HousekeepingView = field(default_factory=HousekeepingView)
+    attached: tuple[str, ...] = ()
+    """The operators of the other dashboards on this engine; one who has two is named twice."""
