@@ -62,15 +62,17 @@ async def told(visitor: Visitor, name: str, count: int) -> None:
 async def test_under_load_it_drains_and_the_next_one_goes_on(machine: Machine) -> None:
     machine.configure(grace_s=30, engine="max_concurrency = 4")
     process = await serving(machine)
-    async with at_the_door(machine) as visitor:
-        async with await visitor.events(params={"pattern": "completion:result"}) as events:
-            await events.next()
-            for number in range(60):
-                await submit(visitor, str(number), model="sim/slow", request_id=f"q{number}")
-            await events.take(4)
-            process.send_signal(signal.SIGTERM)
-            while await events.raw() is not None:
-                pass
+    async with (
+        at_the_door(machine) as visitor,
+        await visitor.events(params={"pattern": "completion:result"}) as events,
+    ):
+        await events.next()
+        for number in range(60):
+            await submit(visitor, str(number), model="sim/slow", request_id=f"q{number}")
+        await events.take(4)
+        process.send_signal(signal.SIGTERM)
+        while await events.raw() is not None:
+            pass
     first = await ended(process)
     assert (first.code, first.err) == (0, "ksi-tui: ended: drained\n")
     done = {r["request_id"] for r in machine.run("results", "--json").records}
@@ -99,7 +101,7 @@ async def test_a_second_signal_interrupts_and_nothing_is_lost(
         while (await events.next()).name != "completion:progress":
             pass
         process.send_signal(number)
-        while (await visitor.get("/readyz"))[0] == 200:
+        while (await visitor.get("/readyz"))[0] == 200:  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0)
         assert process.poll() is None
         process.send_signal(number)
