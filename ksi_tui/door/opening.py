@@ -46,9 +46,11 @@ async def opened_door(
     try:
         yield host
     finally:
-        await client.emit("system:shutdown", {})
-        host.close()
-        await task
+        try:
+            await client.emit("system:shutdown", {})
+        finally:
+            host.close()
+            await task
 
 
 class Host:

@@ -156,7 +156,8 @@ def _pattern(request: web.Request) -> str:
 
 
 def _position(request: web.Request) -> Position | None:
-    told = request.query.get("after") or request.headers.get("Last-Event-ID")
+    # The header first: a browser that comes back by itself sends it with the address of old.
+    told = request.headers.get("Last-Event-ID") or request.query.get("after")
     if not told:
         return None
     found = _POSITION.fullmatch(told)

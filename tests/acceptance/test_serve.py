@@ -17,6 +17,7 @@ import pytest
 
 from ksi_tui.door.place import answers, socket_of
 from tests.acceptance.conftest import BOUND_S, Ended, Machine
+from tests.acceptance.test_dashboard import Terminal, start
 from tests.door.visiting import Visitor, visiting
 
 Process = subprocess.Popen[str]
@@ -278,3 +279,29 @@ async def test_run_has_a_door_too(machine: Machine) -> None:
         status, _ = await visitor.emit("completion:cancel", {"request_id": "r-x"})
         assert status == 200
     assert (await ended(process)).code == 1
+
+
+async def test_a_dashboard_has_a_door_and_its_user_is_attached(machine: Machine) -> None:
+    machine.configure(more='[ui]\noperator = "ann"\n')
+    terminal = Terminal(80, 24)
+    process = start(machine, terminal)
+    place = socket_of(machine.database)
+    while not await asyncio.to_thread(answers, place):
+        assert process.poll() is None
+        await asyncio.sleep(0.01)
+    async with at_the_door(machine) as visitor:
+        _, hello = await visitor.get("/hello")
+        assert [(each["operator"], each["kind"]) for each in hello["attached"]] == [
+            ("ann", "dashboard")
+        ]
+    terminal.press("q")
+    assert await asyncio.to_thread(process.wait, BOUND_S) == 0
+    terminal.everything()
+    assert not place.exists()
+
+
+def test_settings_that_are_wrong_are_code_2(machine: Machine) -> None:
+    machine.configure(engine="no_such_key = 1")
+    found = machine.run("serve")
+    assert (found.code, found.out) == (2, "")
+    assert "no_such_key" in found.err

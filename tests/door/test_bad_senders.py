@@ -54,11 +54,14 @@ def connections(door: Door) -> int:
     ],
     ids=lambda sent: sent[:30],
 )
-async def test_what_is_no_http_is_refused_and_hung_up_on(sent: bytes, tmp_path: Path) -> None:
+async def test_what_is_no_http_is_refused_and_hung_up_on(
+    sent: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with fake_door(tmp_path) as (engine, door, visitor):
         answer = await say(door.socket, sent)
         assert answer.split(b"\r\n")[0].split(b" ")[1] == b"400"
         assert b"Traceback" not in answer
+        assert caplog.records == []  # nobody fills our log by sending nonsense
         assert (await visitor.get("/healthz"))[0] == 200
         assert engine.asked == []
 
