@@ -372,3 +372,5 @@ class Snapshot:
     notices: tuple[str, ...] = field(default=())
     housekeeping: HousekeepingView = field(default_factory=HousekeepingView)
     call_totals: tuple[CallTotals, ...] = ()
+    attached: tuple[str, ...] = ()
+    """The operators of the other dashboards on this engine; one who has two is named twice."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ksi_tui.incident.errors import BundleError
-from ksi_tui.incident.numbers import decimal, nothing_else, whole
+from ksi_tui.numbers import decimal, nothing_else, whole
 
 FORMAT: Final = "ksi-tui incident bundle"
 VERSION: Final = 1

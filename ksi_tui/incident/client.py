@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ksi_tui.client import Event, Snapshot, SnapshotQuery, Subscription
+from ksi_tui.codec import CodecError, rebuilt
 from ksi_tui.engine.events import matches as fits
 from ksi_tui.engine.views import ActiveView, Live, Phase
 from ksi_tui.incident.answering import Answering
 from ksi_tui.incident.bundle import Bundle, parsed
-from ksi_tui.incident.codec import rebuilt
 from ksi_tui.incident.errors import BundleError
 from ksi_tui.incident.recorder import snapshot_of
 
@@ -119,7 +119,7 @@ class BundleClient:
         if held is not None and self._index == self._last:
             try:
                 found: Live = rebuilt(Live, held, "a live view")
-            except BundleError:
+            except CodecError:
                 return None
             return found
         in_sight = (view for view in self._shown.active if view.request_id == request_id)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ksi_tui.client import EngineClient, Snapshot, SnapshotQuery
-from ksi_tui.incident.codec import plain
+from ksi_tui.codec import plain
 
 KINDS: Final = (
     ("status:processing,retrying", "queued", True, 1000),

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ksi_tui.client import Snapshot, SnapshotQuery
-from ksi_tui.incident.codec import plain, rebuilt
+from ksi_tui.codec import CodecError, plain, rebuilt
+from ksi_tui.incident.errors import BundleError
 
 EVERY_S = 5.0
 """Seconds between two frames."""
@@ -79,5 +80,8 @@ def frame_text(snapshot: Snapshot) -> str:
 
 def snapshot_of(frame: Any, where: str) -> Snapshot:
     """Return a frame as the snapshot it was; BundleError names `where` it is wrong."""
-    found: Snapshot = rebuilt(Snapshot, frame, where)
+    try:
+        found: Snapshot = rebuilt(Snapshot, frame, where)
+    except CodecError as error:
+        raise BundleError(str(error)) from None
     return found

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ksi_tui.codec import plain
 from ksi_tui.incident.bundle import write_bundle
-from ksi_tui.incident.codec import plain
 from tests.acceptance.conftest import BOUND_S, Machine
 from tests.acceptance.test_dashboard import Terminal, assert_left_as_it_was, start
 from tests.ui.scripted import busy

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from ksi_tui.codec import plain
 from ksi_tui.incident import bundle as bundles
 from ksi_tui.incident.bundle import read_bundle, write_bundle
-from ksi_tui.incident.codec import plain
 from ksi_tui.incident.errors import BundleError
 from ksi_tui.incident.hiding import Hiding, texts_of
 from ksi_tui.incident.recorder import Recorder, snapshot_of

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ksi_tui.client import SnapshotQuery
+from ksi_tui.codec import plain
 from ksi_tui.incident.bundle import Bundle, read_bundle
 from ksi_tui.incident.client import BundleClient
-from ksi_tui.incident.codec import plain
 from ksi_tui.incident.errors import BundleError
 from ksi_tui.incident.resample import resampled
 from tests.incident.story import incident, saved

@@ -14,11 +14,11 @@ import pytest
 from ksi_tui.actions import ACTIONS, Group, Where, shown_key
 from ksi_tui.app import KsiApp
 from ksi_tui.client import EngineClient
+from ksi_tui.codec import plain
 from ksi_tui.config import UiSettings
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.incident.bundle import Bundle, read_bundle
 from ksi_tui.incident.client import BundleClient
-from ksi_tui.incident.codec import plain
 from ksi_tui.screens import later
 from ksi_tui.screens.save_bundle import SaveBundle
 from tests.incident.story import ended, incident, saved

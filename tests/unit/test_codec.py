@@ -7,8 +7,7 @@ import json
 import pytest
 
 from ksi_tui.client import Snapshot
-from ksi_tui.incident.codec import plain, rebuilt
-from ksi_tui.incident.errors import BundleError
+from ksi_tui.codec import CodecError, plain, rebuilt
 from tests.ui.scripted import busy, first_start
 
 
@@ -37,6 +36,6 @@ def test_a_missing_field_takes_its_default_and_an_unknown_one_is_left_out() -> N
     ],
 )
 def test_a_wrong_shape_is_named(change: dict[str, object], named: str) -> None:
-    with pytest.raises(BundleError, match=r".") as caught:
+    with pytest.raises(CodecError, match=r".") as caught:
         rebuilt(Snapshot, plain(busy()) | change)
     assert named in str(caught.value) or named == "Totals"

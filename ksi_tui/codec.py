@@ -1,8 +1,8 @@
 """Frozen views to plain JSON and back, by their type hints.
 
-A bundle outlives the program that wrote it: a field that is missing takes its default, one
-that is unknown is left out, and a value of the wrong shape is refused (BundleError) rather
-than shown.
+What is read may come from another version of the program, in a bundle or over the door: a
+field that is missing takes its default, one that is unknown is left out, and a value of the
+wrong shape is refused (CodecError) rather than shown. What the views mean stays out of here.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ksi_tui.incident.errors import BundleError
-from ksi_tui.incident.numbers import in_bounds
+from ksi_tui.engine.errors import KsiError
+from ksi_tui.numbers import in_bounds
+
+
+class CodecError(KsiError):
+    """Plain JSON that is not the view it should be; the message names where."""
 
 
 def plain(value: Any) -> Any:
@@ -42,10 +46,14 @@ def _fields(kind: Any) -> dict[str, Any]:
 
 
 def rebuilt(kind: Any, data: Any, where: str = "") -> Any:
-    """Return plain JSON as the view `kind`; `where` is named by a BundleError."""
+    """Return plain JSON as the view `kind`; `where` is named by a CodecError."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _one_of(get_args(kind), data, where)
+    if origin is Mapping:
+        item = get_args(kind)[1]
+        held = _of(dict, data, where)
+        return {key: rebuilt(item, part, f"{where}.{key[:40]}") for key, part in held.items()}
     if origin is tuple:
         item = get_args(kind)[0]
         each = _of(list, data, where)
@@ -63,24 +71,24 @@ def _number(data: float, where: str) -> float:
     try:
         return in_bounds(float(data))
     except (ValueError, OverflowError):
-        raise BundleError(f"{where}: {str(data)[:40]} is out of bounds") from None
+        raise CodecError(f"{where}: {str(data)[:40]} is out of bounds") from None
 
 
 def _of(kind: Any, data: Any, where: str) -> Any:
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
-        raise BundleError(f"{where or 'the view'}: found {type(data).__name__}")
+        raise CodecError(f"{where or 'the view'}: found {type(data).__name__}")
     return data
 
 
 def _one_of(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     if data is None and type(None) in kinds:
         return None
-    fault = BundleError(f"{where}: found nothing")
+    fault = CodecError(f"{where}: found nothing")
     for kind in kinds:
         if kind is not type(None):
             try:
                 return rebuilt(kind, data, where)
-            except BundleError as error:
+            except CodecError as error:
                 fault = error
     raise fault
 
@@ -89,7 +97,7 @@ def _member(kind: type[Enum], data: Any, where: str) -> Enum:
     try:
         return kind(data)
     except ValueError:
-        raise BundleError(f"{where}: {str(data)[:40]!r} is no {kind.__name__}") from None
+        raise CodecError(f"{where}: {str(data)[:40]!r} is no {kind.__name__}") from None
 
 
 def _view(kind: type, data: dict[str, Any], where: str) -> Any:
@@ -101,4 +109,4 @@ def _view(kind: type, data: dict[str, Any], where: str) -> Any:
     try:
         return kind(**values)
     except TypeError as error:
-        raise BundleError(f"{where or kind.__name__}: {error}") from None
+        raise CodecError(f"{where or kind.__name__}: {error}") from None

@@ -1,4 +1,6 @@
-"""Which numbers a bundle may hold: a time beyond the calendar or an endless one shows nothing."""
+"""Which numbers JSON from outside may hold: a time beyond the calendar, or an endless one, shows
+nothing.
+"""
 
 from __future__ import annotations
 
