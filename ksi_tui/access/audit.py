@@ -11,9 +11,9 @@ import logging
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from ksi_tui.access.guard import WHO, event_of, role_needed
-from ksi_tui.access.refusals import Handler
 from ksi_tui.access.roles import Role
 
 log = logging.getLogger(__name__)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from ksi_tui.access.rates import Rates
-from ksi_tui.access.refusals import Handler, refused
-from ksi_tui.access.roles import LOCAL_ONLY, OPEN_ROUTES, Role, role_of_event, role_of_route
+from ksi_tui.access.refusals import refused
+from ksi_tui.access.roles import LOCAL_ONLY, OPEN_ROUTES, Role, role_of_route
 from ksi_tui.access.tokens import TokenRecord, Tokens
+from ksi_tui.door import wire
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ksi-tui"'}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Who:
-    """Who asks. `name` is what actions are recorded under; empty: nobody said.
+    """Who asks. `name` is what actions are recorded under: a token's, else what they say.
 
     `key` tells callers apart: the token where there is one, else the peer's address.
     """
@@ -93,7 +95,8 @@ class Guard:
         needed = role_needed(request)
         event = event_of(request)
         if self._tokens is None:
-            request[WHO] = Who(name="", role=Role.OPERATE, peer=peer)
+            said = wire.caller_of(request).operator
+            request[WHO] = Who(name=said, role=Role.OPERATE, peer=peer)
             return self._local_only(request, event) or await handler(request)
         if needed is None:
             request[WHO] = Who(name="", role=Role.VIEW, peer=peer)
@@ -102,6 +105,7 @@ class Guard:
         if record is None:
             return self._stranger(request, peer)
         request[WHO] = who = Who(name=record.name, role=record.role, peer=peer, token=record)
+        request[wire.CALLER] = replace(wire.caller_of(request), operator=record.name, proven=True)
         if not record.role.covers(needed):
             self._told("refused: the role is too small", request, who)
             return refused(
@@ -160,6 +164,3 @@ def _bearer(request: web.Request) -> str:
         return ""
     scheme, _, token = given[0].partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
-
-
-__all__ = ["WHO", "Guard", "Who", "event_of", "role_needed", "role_of_event", "route_of"]

@@ -12,9 +12,10 @@ import socket
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from yarl import URL
 
-from ksi_tui.access.refusals import Handler, refused
+from ksi_tui.access.refusals import refused
 
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
 _OWN_PAGES = frozenset({"", "none"})

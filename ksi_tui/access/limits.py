@@ -11,10 +11,12 @@ import math
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from ksi_tui.access.guard import WHO
 from ksi_tui.access.rates import Rates
-from ksi_tui.access.refusals import Handler, refused
+from ksi_tui.access.refusals import refused
+from ksi_tui.door import wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class Limits:
     `body_s`: until its body is; `unread_s`: for a client to take what was sent to it.
     """
 
-    body_bytes: int = 16 * 1024 * 1024
+    body_bytes: int = wire.MOST_BODY
     header_bytes: int = 32 * 1024
     header_count: int = 100
     connections: int = 512
@@ -93,10 +95,12 @@ class BodyLimit:
         if request.body_exists:
             try:
                 async with asyncio.timeout(self._limits.body_s):
-                    await request.read()
+                    length = len(await request.read())
             except TimeoutError:
                 return refused(request.path, 408, "the body did not come in time", close=True)
             except web.HTTPRequestEntityTooLarge:
+                return refused(request.path, 413, self._too_large(), close=True)
+            if length > self._limits.body_bytes:
                 return refused(request.path, 413, self._too_large(), close=True)
         return await handler(request)
 

@@ -7,15 +7,14 @@ Who is refused, and why, is decided elsewhere.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 log = logging.getLogger(__name__)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 GATEWAY: Final = "/v1/"
 _CODES: Mapping[int, str] = {
@@ -63,30 +62,27 @@ def refused(
 
 
 @web.middleware
-async def refusing(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer what a handler raised: a status in the right shape, a fault without its words."""
+async def refusing_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what goes wrong under the gateway's paths as its clients know it.
+
+    All other paths are the door's, which answers in the events' shape by itself.
+    """
+    if not request.path.startswith(GATEWAY):
+        return await handler(request)
     try:
         return await handler(request)
-    except web.HTTPRequestEntityTooLarge:
-        return refused(request.path, 413, "the body is larger than is taken here", close=True)
     except web.HTTPException as error:
         if error.status < 400:
             raise
         kept = {name: error.headers[name] for name in _SAFE_HEADERS if name in error.headers}
-        return refused(request.path, error.status, _told(error.status), headers=kept)
+        phrase = HTTPStatus(error.status).phrase.lower()
+        return refused(request.path, error.status, phrase, headers=kept)
     except web.RequestPayloadError:
         return refused(request.path, 400, "the body cannot be read", close=True)
     except ConnectionError:  # nobody is there to be answered
         raise
     except Exception:  # the boundary to the network: recorded, and nothing of it told
-        log.exception("a request over the network failed", extra={"path": request.path})
+        log.exception("a request to the gateway failed")
         if request.writer.output_size:
             raise
         return refused(request.path, 500, "a fault of its own; the log has it", close=True)
-
-
-def _told(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase.lower()
-    except ValueError:
-        return "refused"

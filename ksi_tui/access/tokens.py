@@ -145,7 +145,9 @@ def revoke(file: Path, token_id: str) -> TokenRecord:
         read(file)
     with _changing(file):
         records = read(file)
-        named = (each for key in ("id", "name") for each in records if getattr(each, key) == token_id)
+        named = (
+            each for key in ("id", "name") for each in records if getattr(each, key) == token_id
+        )
         gone = next(named, None)
         if gone is None:
             raise InputError("no token has that id; `ksi-tui token list` names them")

@@ -83,7 +83,10 @@ class Counting:
             registry=registry,
         )
         self._retries = Counter(
-            "ksi_retries_total", f"Attempts to be made again {_OF_THIS_LIFE}.", ["kind"], registry=registry
+            "ksi_retries_total",
+            f"Attempts to be made again {_OF_THIS_LIFE}.",
+            ["kind"],
+            registry=registry,
         )
         self._failovers = Counter(
             "ksi_failovers_total",
@@ -98,7 +101,9 @@ class Counting:
             registry=registry,
         )
         self._workers = Counter(
-            "ksi_workers_lost_total", f"Provider workers that died {_OF_THIS_LIFE}.", registry=registry
+            "ksi_workers_lost_total",
+            f"Provider workers that died {_OF_THIS_LIFE}.",
+            registry=registry,
         )
         self._lost = Counter(
             "ksi_events_lost_total",

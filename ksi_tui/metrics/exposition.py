@@ -36,7 +36,8 @@ class Metrics:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        prometheus_client.disable_created_metrics()  # twice as many series, for nobody
+        # As many series again, for nobody.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         labels = Labels()
         self._counting = Counting(self._client, self._registry, labels)
         self._registry.register(Picture(self._client, labels, self._attached))
