@@ -196,7 +196,7 @@ def _write(file: Path, records: Sequence[TokenRecord]) -> None:
 class _Stamp:
     """What tells one state of a file from another."""
 
-    modified_ns: int
+    changed_ns: int
     inode: int
     size: int
 
@@ -249,4 +249,4 @@ class Tokens:
             found = self._file.stat()
         except OSError:
             return None
-        return _Stamp(found.st_mtime_ns, found.st_ino, found.st_size)
+        return _Stamp(found.st_ctime_ns, found.st_ino, found.st_size)
