@@ -144,7 +144,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_serve(commands: argparse._SubParsersAction[_Parser]) -> None:
-    commands.add_parser(
+    serve = commands.add_parser(
         "serve",
         help="the engine without a screen, until it is ended",
         description="Works on what comes through its door, a Unix socket beside the database, "
@@ -153,6 +153,7 @@ def _add_serve(commands: argparse._SubParsersAction[_Parser]) -> None:
         "130 when something was interrupted, 3 when another engine has the database.",
         allow_abbrev=False,
     )
+    _add_listening(serve, default=argparse.SUPPRESS)
 
 
 def _add_reports(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -39,11 +39,13 @@ _LEAVE_WITHIN_S: Final = 2.0
 class Place:
     """An address that is taken, and who may come: nothing is served there yet.
 
-    `host` is what it was asked for as. Without `tokens` it is a loopback address.
+    `host` is what it was asked for as, `url` where it is, as `http://ADDRESS:PORT`. Without
+    `tokens` it is a loopback address.
     """
 
     sock: socket.socket
     host: str
+    url: str
     tokens: Tokens | None
 
     @classmethod
@@ -51,12 +53,17 @@ class Place:
         """Take `HOST:PORT`; raises ListenFault and TokenFault. Blocks: it may ask a name server."""
         tokens = Tokens(token_file) if token_file is not None else None
         sock = bound(address, anywhere=tokens is not None)
-        return cls(sock=sock, host=parsed(address)[0], tokens=tokens)
+        return cls(sock=sock, host=parsed(address)[0], url=url_of(sock), tokens=tokens)
 
     @property
-    def url(self) -> str:
-        """Where it is, as `http://ADDRESS:PORT`."""
-        return url_of(self.sock)
+    def told(self) -> str:
+        """Where it listens and for whom, in words."""
+        whom = "who has a token" if self.tokens is not None else "all who are on this machine"
+        return f"listening on {self.url} for {whom}"
+
+    def close(self) -> None:
+        """Give the place up."""
+        self.sock.close()
 
 
 @asynccontextmanager
@@ -93,9 +100,9 @@ async def serving(
             try:
                 await site.start()
                 yield
+            finally:
                 await site.stop()
                 await client.emit("system:shutdown", {})
-            finally:
                 watch.cancel()
                 await asyncio.wait([watch])
                 await runner.cleanup()

@@ -239,7 +239,7 @@ def test_the_command_prints_a_token_once_and_alone(
 def test_without_a_file_it_is_beside_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tokens.paths, "user_config_file", lambda: tmp_path / "c" / "ksi-tui.toml")
+    monkeypatch.setattr("ksi_tui.paths.user_config_file", lambda: tmp_path / "c" / "ksi-tui.toml")
     assert run(capsys, "new", "--role", "view")[0] == 0
     assert len(read(tmp_path / "c" / "tokens.json")) == 1
 
