@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 ACTED: Final = "a request over the network"
 _NAMING: Final = ("request_id", "session_id", "agent_id", "provider", "scope", "id")
+_REQUEST_ID: Final = "X-Request-Id"
 _MOST_READ: Final = 65_536
 _MOST_CHARS: Final = 200
 
@@ -27,39 +28,47 @@ _MOST_CHARS: Final = 200
 @web.middleware
 async def audited(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Note an acting request once it was answered, or ended without an answer."""
-    needed = role_needed(request)
-    if needed in (None, Role.VIEW):
+    if role_needed(request) in (None, Role.VIEW):
         return await handler(request)
-    status: int | None = None
+    response: web.StreamResponse | None = None
     try:
         response = await handler(request)
-        status = response.status
     except web.HTTPException as error:
-        status = error.status
+        response = error
         raise
     finally:
         who = request[WHO]
+        asked = await request.read() if event_of(request) and request.body_exists else b""
         log.info(
             ACTED,
             extra={
-                "who": who.name,
+                "who": who.name or None,
                 "who_id": who.token.id if who.token is not None else None,
                 "role": str(who.role) if who.token is not None else None,
                 "peer": who.peer,
-                "did": event_of(request) or request.path,
-                "on": await _named(request),
-                "status": status,
+                "did": event_of(request) or request.path[:_MOST_CHARS],
+                "on": _answered(response) | _named(asked),
+                "status": response.status if response is not None else None,
             },
         )
     return response
 
 
-async def _named(request: web.Request) -> dict[str, str]:
-    """Return what an event names, as far as its body is small and can be read."""
-    if event_of(request) is None or (request.content_length or _MOST_READ) >= _MOST_READ:
+def _answered(response: web.StreamResponse | None) -> dict[str, str]:
+    """Return the request that an answer names: the gateway's in its head, an event's within."""
+    if response is not None and _REQUEST_ID in response.headers:
+        return {"request_id": response.headers[_REQUEST_ID][:_MOST_CHARS]}
+    if isinstance(response, web.Response) and isinstance(response.body, bytes):
+        return _named(response.body)
+    return {}
+
+
+def _named(text: bytes) -> dict[str, str]:
+    """Return what JSON of an event names, as far as it is small and can be read."""
+    if not 0 < len(text) < _MOST_READ:
         return {}
     try:
-        data: Any = json.loads(await request.read())
+        data: Any = json.loads(text)
     except (ValueError, RecursionError):
         return {}
     if not isinstance(data, dict):

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from ksi_tui.client import EngineClient, Event, Subscription
+from ksi_tui.client import EngineClient, Event
 from ksi_tui.engine import events
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.states import CircuitLook
@@ -23,7 +23,7 @@ FIRST_TOKEN_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60)
 """Upper bounds of the histograms' buckets, in seconds."""
 MOST_PROVIDERS: Final = 50
 MOST_MODELS: Final = 50
-_OF_THIS_LIFE: Final = "since the process began"
+_OF_THIS_LIFE: Final = "since the listener began"
 
 Data = Mapping[str, Any]
 Count = Callable[[Data], None]
@@ -47,12 +47,15 @@ class Counting:
         self._make(registry)
         counts: dict[str, tuple[Count, Callable[[int], None]]] = {
             events.QUEUED: (lambda _: self._accepted.inc(), self._accepted.inc),
-            events.RESULT: (self._completed, self._ended.labels("completed", "").inc),
-            events.ERROR: (self._failed, self._ended.labels("failed", OTHER).inc),
-            events.CANCELLED: (self._cancelled, self._ended.labels("cancelled", "").inc),
-            events.RETRYING: (self._retried, self._retries.labels(OTHER).inc),
+            events.RESULT: (self._completed, lambda n: self._ended.labels("completed", "").inc(n)),
+            events.ERROR: (self._failed, lambda n: self._ended.labels("failed", OTHER).inc(n)),
+            events.CANCELLED: (
+                self._cancelled,
+                lambda n: self._ended.labels("cancelled", "").inc(n),
+            ),
+            events.RETRYING: (self._retried, lambda n: self._retries.labels(OTHER).inc(n)),
             events.PROGRESS: (self._progressed, lambda _: None),
-            events.CIRCUIT: (self._changed, self._changes.labels(OTHER, OTHER).inc),
+            events.CIRCUIT: (self._changed, lambda n: self._changes.labels(OTHER, OTHER).inc(n)),
             events.WORKER_LOST: (lambda _: self._workers.inc(), self._workers.inc),
         }
         self._counts = counts
@@ -121,11 +124,6 @@ class Counting:
         """Count no more."""
         for subscription in self._subscriptions.values():
             subscription.end()
-
-    @property
-    def subscriptions(self) -> tuple[Subscription, ...]:
-        """What it listens to."""
-        return tuple(self._subscriptions.values())
 
     def _count(self, name: str, event: Event) -> None:
         count, count_lost = self._counts[name]

@@ -120,7 +120,7 @@ class _Sums:
     def family(self, name: str, said: str) -> CounterMetricFamily:
         """Return the counter; its help says when it began."""
         found = CounterMetricFamily(
-            name, f"{said[:-1]}, since the process began.", labels=self._labels
+            name, f"{said[:-1]}, since the engine began.", labels=self._labels
         )
         for labels, value in self._of.items():
             found.add_metric(labels, value)
