@@ -143,6 +143,7 @@ class Walker:
             history=live.history,
             stream=live.stream,
             params=spec.params,
+            on_deltas=live.on_deltas if self.books.follows(spec.request_id) else None,
         )
         self.books.progress(live, "failing_over" if run.faults else "calling_provider")
         upstream = False
