@@ -156,6 +156,7 @@ async def test_models(door: Door) -> None:
 async def test_many_at_once_get_each_its_own(door: Door) -> None:
     async def one(n: int) -> str | None:
         answer = await door.openai.chat.completions.create(**_ask(f"number {n}"))
-        return answer.choices[0].message.content
+        text: str | None = answer.choices[0].message.content
+        return text
 
     assert await asyncio.gather(*map(one, range(20))) == [f"number {n}" for n in range(20)]
