@@ -28,6 +28,7 @@ from ksi_tui.access.refusals import refusing_as_openai
 from ksi_tui.access.tokens import Tokens
 from ksi_tui.client import EngineClient
 from ksi_tui.door.server import Door
+from ksi_tui.gateway import routing as gateway
 from ksi_tui.metrics.exposition import Metrics
 
 _LOOK_EVERY_S: Final = 2.0
@@ -92,7 +93,10 @@ async def serving(
     guard = Guard(place.tokens, _strangers(limits), too_many)
     with place.sock:
         async with Metrics(client, lambda: len(door.attached.listed())) as metrics:
-            app = door.app(routes=metrics.routes(), middlewares=_middlewares(guard, place, limits))
+            app = door.app(
+                routes=[*gateway.routes(client), *metrics.routes()],
+                middlewares=_middlewares(guard, place, limits),
+            )
             runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LEAVE_WITHIN_S)
             await runner.setup()
             site = BoundedSite(runner, place.sock, limits)
