@@ -24,7 +24,6 @@ from ksi_tui.access.guard import Guard
 from ksi_tui.access.hosts import HostCheck, Hosts
 from ksi_tui.access.limits import BodyLimit, HeaderLimit, Limits, RateLimit, too_many
 from ksi_tui.access.rates import Rates
-from ksi_tui.access.refusals import refusing_as_openai
 from ksi_tui.access.tokens import Tokens
 from ksi_tui.client import EngineClient
 from ksi_tui.door.server import Door
@@ -117,7 +116,6 @@ def _middlewares(guard: Guard, place: Place, limits: Limits) -> list[Middleware]
     hosts = Hosts.of(place.host, place.sock.getsockname()[0])
     rates = Rates(limits.requests_per_s, limits.burst, time.monotonic)
     return [
-        refusing_as_openai,
         HostCheck(hosts).middleware,
         HeaderLimit(limits).middleware,
         guard.middleware,

@@ -1,20 +1,15 @@
-"""How the listener says no: one body for the events, OpenAI's for the gateway, and no leak.
+"""How the listener says no before anybody acts: one body for the events, OpenAI's for the gateway.
 
-Whatever is answered here is written by this program: nothing that a request held is repeated.
-Who is refused, and why, is decided elsewhere.
+Nothing that a request held is repeated. Who is refused, and why, is decided elsewhere; what goes
+wrong later the door and the gateway tell by themselves.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
-
-log = logging.getLogger(__name__)
 
 GATEWAY: Final = "/v1/"
 _CODES: Mapping[int, str] = {
@@ -34,7 +29,6 @@ _OPENAI_CODES: Mapping[int, tuple[str, str]] = {
     500: ("server_error", "internal"),
     503: ("server_error", "not_ready"),
 }
-_SAFE_HEADERS: Final = ("Allow", "Retry-After", "WWW-Authenticate")
 
 
 def refused(
@@ -59,30 +53,3 @@ def refused(
     if close:
         response.force_close()
     return response
-
-
-@web.middleware
-async def refusing_as_openai(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer what goes wrong under the gateway's paths as its clients know it.
-
-    All other paths are the door's, which answers in the events' shape by itself.
-    """
-    if not request.path.startswith(GATEWAY):
-        return await handler(request)
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        kept = {name: error.headers[name] for name in _SAFE_HEADERS if name in error.headers}
-        phrase = HTTPStatus(error.status).phrase.lower()
-        return refused(request.path, error.status, phrase, headers=kept)
-    except web.RequestPayloadError:
-        return refused(request.path, 400, "the body cannot be read", close=True)
-    except ConnectionError:  # nobody is there to be answered
-        raise
-    except Exception:  # the boundary to the network: recorded, and nothing of it told
-        log.exception("a request to the gateway failed")
-        if request.writer.output_size:
-            raise
-        return refused(request.path, 500, "a fault of its own; the log has it", close=True)

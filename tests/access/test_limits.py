@@ -55,10 +55,14 @@ async def test_the_gateways_paths_refuse_in_openais_shape(tmp_path: Path) -> Non
         assert answer.status == 401
         error = answer.json["error"]
         assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_api_key")
-        token = listener.tokens[Role.VIEW]
-        answer = await listener.ask("GET", "/v1/nothing", token=token)
-        assert answer.status == 404
-        assert answer.json["error"]["message"] == "not found"
+        token = listener.tokens[Role.SUBMIT]
+        answer = await listener.ask("POST", "/v1/chat/completions", token=token, data=b" " * 2_000)
+        assert answer.status == 413
+        assert answer.json["error"]["type"] == "invalid_request_error"
+        rebound = {"Host": "evil.example"}
+        answer = await listener.ask("GET", "/v1/models", token=token, headers=rebound)
+        assert answer.status == 421
+        assert answer.json["error"]["code"] == "invalid_request"
 
 
 @pytest.mark.parametrize(

@@ -288,3 +288,41 @@ async def test_who_waits_gets_the_answer_while_the_engine_drains(tmp_path: Path)
 async def answer(session: ClientSession, url: str) -> Any:
     async with session.post(url, json={"grace_s": 5}) as response:
         return json.loads(await response.text())
+
+
+# --- the gateway behind it --------------------------------------------------------------------
+
+
+async def test_an_unchanged_client_is_served_by_its_token_and_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    asked = {"model": "sim/echo", "messages": [{"role": "user", "content": "hello"}]}
+    async with running(tmp_path, guarded=True) as listener:
+        token = listener.tokens[Role.SUBMIT]
+        answer = await listener.ask("POST", "/v1/chat/completions", token=token, json=asked)
+        assert answer.status == 200
+        assert answer.json["choices"][0]["message"]["content"]
+        request_id = answer.headers["X-Request-Id"]
+    (noted,) = [vars(record) for record in caplog.records if record.getMessage() == ACTED]
+    assert noted["did"] == "/v1/chat/completions"
+    assert noted["who"] == "submit token"
+    assert noted["on"] == {"request_id": request_id}
+
+
+async def test_a_client_that_leaves_cancels_its_request(tmp_path: Path) -> None:
+    asked = {**HANGS, "messages": [{"role": "user", "content": "x"}], "stream": True}
+    del asked["prompt"]
+    async with running(tmp_path) as listener:
+        seen = listener.engine.subscribe("completion:*")
+        asking = asyncio.create_task(
+            listener.ask("POST", "/v1/chat/completions", json=asked), name="asking"
+        )
+        async with asyncio.timeout(BOUND_S):
+            async for event in seen:
+                if event.name == "completion:progress":
+                    asking.cancel()
+                if event.name == "completion:cancelled":
+                    break
+        await asyncio.wait([asking])
+        await seen.aclose()

@@ -18,6 +18,7 @@ from ksi_tui.access.roles import (
 )
 from ksi_tui.door.server import Door
 from ksi_tui.engine import CompletionEngine
+from ksi_tui.gateway import routing as gateway
 from ksi_tui.metrics.exposition import Metrics
 from ksi_tui.read_only import READING
 from tests.access.listener import Listener, engine_config, running
@@ -28,6 +29,10 @@ ROUTES = {
     ("GET", "/metrics"): Role.VIEW,
     ("GET", "/openapi.json"): Role.VIEW,
     ("GET", "/snapshot"): Role.VIEW,
+    ("GET", "/v1/models"): Role.VIEW,
+    ("GET", "/v1/models/sim/echo"): Role.VIEW,
+    ("POST", "/v1/chat/completions"): Role.SUBMIT,
+    ("POST", "/v1/nothing"): Role.SUBMIT,
     ("POST", "/events/completion:status"): Role.VIEW,
     ("POST", "/events/completion:async"): Role.SUBMIT,
     ("POST", "/events/completion:inject"): Role.SUBMIT,
@@ -74,9 +79,15 @@ def test_roles_hold_what_lies_below_them() -> None:
 async def test_every_route_is_in_the_tables(tmp_path: Path) -> None:
     engine = CompletionEngine(engine_config(tmp_path))
     door = Door(engine, database=tmp_path / "ksi.db")
-    mounted = door.app(routes=Metrics(engine).routes()).router.routes()
+    more = [*gateway.routes(engine), *Metrics(engine).routes()]
+    mounted = door.app(routes=more).router.routes()
     found = {(r.method, r.resource.canonical) for r in mounted if r.resource is not None}
-    known = {(m, "/events/{name}" if p.startswith("/events/") else p) for m, p in ROUTES}
+    as_mounted = {
+        "/events/completion:status": "/events/{name}",
+        "/v1/models/sim/echo": "/v1/models/{id}",
+    }
+    known = {(method, as_mounted.get(path, path)) for method, path in ROUTES}
+    known.add(("*", "/v1/{tail}"))
     left = {(m, p) for m, p in found - known if p not in OPEN_ROUTES and m != "HEAD"}
     assert not left, "a route came: say in access/roles who may, and here"
     assert all(isinstance(route, web.AbstractRoute) for route in mounted)
@@ -98,8 +109,10 @@ async def test_each_role_may_what_it_covers_and_no_more(
             assert answer.status not in (401, 403), (role, answer)
         else:
             assert answer.status == 403, (role, answer)
-            assert answer.json["code"] == "forbidden"
-            assert f"the role {needed}" in answer.json["error"]
+            gateways = path.startswith("/v1/")
+            said = answer.json["error"] if gateways else answer.json
+            assert said["code"] == ("permission_denied" if gateways else "forbidden")
+            assert f"the role {needed}" in said["message" if gateways else "error"]
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/nowhere"), ("PUT", "/hello")])
@@ -109,7 +122,8 @@ async def test_nothing_is_told_to_who_has_no_token(
     answer = await listener.ask(method, path)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    assert answer.json["code"] == "unauthorized"
+    refusal = answer.json["error"] if path.startswith("/v1/") else answer.json
+    assert refusal["code"] in ("unauthorized", "invalid_api_key")
 
 
 @pytest.mark.parametrize("path", sorted(OPEN_ROUTES))
