@@ -60,6 +60,8 @@ class Counting:
         }
         self._counts = counts
         self._subscriptions = {name: client.subscribe(name) for name in counts}
+        for subscription in self._subscriptions.values():
+            subscription.drain(1)  # the snapshot would be counted among what is lost
 
     def _make(self, registry: CollectorRegistry) -> None:
         self._accepted = Counter(

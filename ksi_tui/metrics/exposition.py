@@ -62,7 +62,7 @@ class Metrics:
             self._counting.catch_up()
         try:
             encode, kind = choose_encoder(accept)
-        except ValueError:  # a version that is no number
+        except (TypeError, ValueError):  # a version that is no number
             encode, kind = choose_encoder("")
         return encode(self._registry), kind
 

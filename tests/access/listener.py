@@ -101,7 +101,9 @@ def engine_config(folder: Path, **more: Any) -> Config:
                 "shutdown_grace_s": 5,
                 **more,
             },
-            "providers": [{"name": "sim", "kind": "simulated", "models": ["sim/*"]}],
+            "providers": [
+                {"name": "sim", "kind": "simulated", "models": ["sim/*"], "model": "{model}"}
+            ],
         }
     )
 
