@@ -100,7 +100,9 @@ class Guard:
             return self._local_only(request, event) or await handler(request)
         if needed is None:
             request[WHO] = Who(name="", role=Role.VIEW, peer=peer)
-            return await handler(request)
+            answer = await handler(request)
+            # Why it is not ready is for those inside.
+            return answer if answer.status < 400 else refused(request.path, 503, "not ready")
         record = self._tokens.of(_bearer(request))
         if record is None:
             return self._stranger(request, peer)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass
+import resource
+from dataclasses import dataclass, field
+from typing import Final, Self
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -17,6 +19,14 @@ from ksi_tui.access.guard import WHO
 from ksi_tui.access.rates import Rates
 from ksi_tui.access.refusals import refused
 from ksi_tui.door import wire
+
+_MOST_CONNECTIONS: Final = 2_048
+
+
+def _connections() -> int:
+    """Return how many connections may be open at once: half of the files that may be."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if files < 0 else min(_MOST_CONNECTIONS, max(1, files // 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +40,19 @@ class Limits:
     body_bytes: int = wire.MOST_BODY
     header_bytes: int = 32 * 1024
     header_count: int = 100
-    connections: int = 512
-    requests_per_s: float = 2_000.0
-    burst: float = 4_000.0
+    connections: int = field(default_factory=_connections)
+    requests_per_s: float = 1_000.0
+    burst: float = 2_000.0
     strangers_per_s: float = 1.0
     strangers_burst: float = 20.0
     head_s: float = 20.0
     body_s: float = 30.0
     unread_s: float = 60.0
+
+    @classmethod
+    def on_loopback(cls) -> Self:
+        """Return the bounds where there are no tokens: all on this machine are one caller."""
+        return cls(requests_per_s=10_000.0, burst=20_000.0)
 
 
 def too_many(path: str, wait_s: float) -> web.Response:

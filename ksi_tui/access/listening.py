@@ -88,7 +88,7 @@ async def serving(
     Leaving lets nobody in any more and then ends the engine, within its own grace: who waits for
     an answer gets it as long as that lasts.
     """
-    limits = limits or Limits()
+    limits = limits or (Limits() if place.tokens is not None else Limits.on_loopback())
     guard = Guard(place.tokens, _strangers(limits), too_many)
     with place.sock:
         async with Metrics(client, lambda: len(door.attached.listed())) as metrics:

@@ -131,6 +131,14 @@ async def test_whoever_supervises_needs_no_token(listener: Listener, path: str) 
     assert (await listener.ask("GET", path)).status == 200
 
 
+async def test_why_it_is_not_ready_is_told_to_nobody_outside(listener: Listener) -> None:
+    assert (await listener.engine.emit("system:shutdown", {"grace_s": 0}))["status"] == "shutdown"
+    answer = await listener.ask("GET", "/readyz")
+    assert answer.status == 503
+    assert answer.json == {"error": "not ready", "code": "not_ready"}
+    assert (await listener.ask("GET", "/healthz")).status == 200
+
+
 async def test_a_route_that_is_not_there_is_told_to_who_has_a_token(listener: Listener) -> None:
     token = listener.tokens[Role.VIEW]
     assert (await listener.ask("GET", "/nowhere", token=token)).status == 404

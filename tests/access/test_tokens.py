@@ -202,6 +202,12 @@ def test_a_file_without_a_token_or_that_others_may_write_is_refused(tmp_path: Pa
         Tokens(tmp_path)
 
 
+def test_the_command_line_knows_every_role(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["token", "new", "--help"])
+    assert "{" + ",".join(Role) + "}" in capsys.readouterr().out
+
+
 # --- the command ----------------------------------------------------------------------------
 
 
