@@ -43,6 +43,8 @@ _STATES = ("completed", "failed", "cancelled")
 _GROUPS = ("agent", "model", "provider", "session", "day")
 
 
+_LISTENING = (None, "run", "serve")
+"""The commands that an engine runs in."""
 _COMMON = (
     "--config",
     "--litellm-config",
@@ -103,11 +105,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the dashboard without its actions: it shows, and changes nothing",
     )
+    _add_listening(top)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _add_run(commands)
     _add_serve(commands)
     _add_reports(commands)
     _add_config(commands)
+    _add_token(commands)
     opened = commands.add_parser(
         "open",
         help="look at an incident bundle in the dashboard, read-only",
@@ -136,10 +140,11 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "with FILE: go on with its last run instead of running it anew",
     )
     run.add_argument("--json", action="store_true", help="one JSON object a finished request")
+    _add_listening(run, default=argparse.SUPPRESS)
 
 
 def _add_serve(commands: argparse._SubParsersAction[_Parser]) -> None:
-    commands.add_parser(
+    serve = commands.add_parser(
         "serve",
         help="the engine without a screen, until it is ended",
         description="Works on what comes through its door, a Unix socket beside the database, "
@@ -148,6 +153,7 @@ def _add_serve(commands: argparse._SubParsersAction[_Parser]) -> None:
         "130 when something was interrupted, 3 when another engine has the database.",
         allow_abbrev=False,
     )
+    _add_listening(serve, default=argparse.SUPPRESS)
 
 
 def _add_reports(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -191,6 +197,49 @@ def _add_config(commands: argparse._SubParsersAction[_Parser]) -> None:
     actions.add_parser("path", help="say which file applies", allow_abbrev=False)
 
 
+def _add_token(commands: argparse._SubParsersAction[_Parser]) -> None:
+    token = commands.add_parser(
+        "token",
+        help="make, list and revoke the tokens that --listen --tokens asks for",
+        allow_abbrev=False,
+    )
+    actions = token.add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=_Parser
+    )
+    new = actions.add_parser("new", help="make one and print it, once", allow_abbrev=False)
+    new.add_argument(
+        "--role",
+        required=True,
+        choices=("view", "submit", "operate"),
+        help="view: look at everything; submit: and put requests in; operate: and act on any",
+    )
+    new.add_argument("--name", metavar="N", help="what its actions are recorded under")
+    listed = actions.add_parser("list", help="say which there are", allow_abbrev=False)
+    listed.add_argument("--json", action="store_true", help="one JSON object a token")
+    revoke = actions.add_parser("revoke", help="let one count no more", allow_abbrev=False)
+    revoke.add_argument("id", metavar="ID", help="its id or its name")
+    for action in (new, listed, revoke):
+        action.add_argument(
+            "--tokens", type=Path, metavar="FILE", help="the token file (default: the user's own)"
+        )
+
+
+def _add_listening(to: argparse.ArgumentParser, *, default: object = None) -> None:
+    to.add_argument(
+        "--listen",
+        default=default,
+        metavar="HOST:PORT",
+        help="serve events, metrics and an OpenAI-compatible gateway there; port 0: a free one",
+    )
+    to.add_argument(
+        "--tokens",
+        type=Path,
+        default=default,
+        metavar="FILE",
+        help="with --listen: let in who has a token of this file, also from other machines",
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. No traceback reaches the user."""
     top = parser()
@@ -199,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shows = options.command is None or (options.command == "open" and option != "demo")
         if getattr(options, option.replace("-", "_")) and not shows:
             top.error(f"--{option} is the dashboard's; it does not go with {options.command!r}")
+    _check_listening(top, options)
     logs.start(options.log_level)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -219,6 +269,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _log.exception("unexpected")
         _say(f"ended by a fault of its own ({type(error).__name__}); {logs.path()} has the details")
         return UNEXPECTED
+
+
+def _check_listening(top: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.command == "token":
+        return
+    if options.listen is not None and options.command not in _LISTENING:
+        top.error(f"--listen does not go with {options.command!r}: no engine runs in it")
+    if options.tokens is not None and options.listen is None:
+        top.error("--tokens goes with --listen HOST:PORT")
 
 
 def _say(message: object) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from ksi_tui.settings_file import config_file, display_name, read_toml
 from ksi_tui.ui_settings import FirstUi, first_ui
 
 if TYPE_CHECKING:
+    from ksi_tui.access.listening import Place
     from ksi_tui.client import EngineClient
     from ksi_tui.config import Config
 
@@ -34,7 +35,8 @@ def execute(options: argparse.Namespace) -> int:
     if options.demo:
         return _demo(options)
     file = config_file(options.config)
-    return _show(lambda: _settings(options), _ui(options, file), name=display_name(file))
+    held = _Held(lambda: _settings(options), options)
+    return _show(held, _ui(options, file), name=display_name(file))
 
 
 def need_terminal() -> None:
@@ -57,7 +59,8 @@ def _demo(options: argparse.Namespace) -> int:
         return demo_config(Path(folder) / "demo.db")
 
     with tempfile.TemporaryDirectory(prefix="ksi-tui-demo-") as folder:
-        return _show(config, _as_asked(FirstUi(), options), name="ksi-tui demo", demo=True)
+        held, ui = _Held(config, options), _as_asked(FirstUi(), options)
+        return _show(held, ui, name="ksi-tui demo", demo=True)
 
 
 def _settings(options: argparse.Namespace) -> Config:
@@ -78,8 +81,7 @@ def _as_asked(ui: FirstUi, options: argparse.Namespace) -> FirstUi:
     return replace(ui, ascii=ui.ascii or options.ascii, read_only=ui.read_only or options.read_only)
 
 
-def _show(read: Callable[[], Config], ui: FirstUi, *, name: str, demo: bool = False) -> int:
-    held = _Held(read)
+def _show(held: _Held, ui: FirstUi, *, name: str, demo: bool = False) -> int:
     app = KsiApp(
         _connect(held, name),
         ui=ui,
@@ -96,9 +98,16 @@ def _show(read: Callable[[], Config], ui: FirstUi, *, name: str, demo: bool = Fa
 class _Held:
     """The settings, read once: behind the first frame and away from the loop of the keys."""
 
-    def __init__(self, read: Callable[[], Config]) -> None:
+    def __init__(self, read: Callable[[], Config], options: argparse.Namespace) -> None:
         self._read = read
+        self._options = options
         self._config: Config | None = None
+
+    def listen(self) -> AbstractContextManager[Place | None]:
+        """Return the place to listen on that was asked for, to be held; entering it blocks."""
+        from ksi_tui.commands.listen import taken_place  # noqa: PLC0415 - after the first frame
+
+        return taken_place(self._options)
 
     def ready_to_start(self) -> Config:
         """Read the settings and load the engine's code; raises ConfigError."""
@@ -117,17 +126,21 @@ class _Held:
 def _connect(held: _Held, name: str) -> Connect:
     @asynccontextmanager
     async def connect() -> AsyncIterator[EngineClient]:
-        try:
-            config = await asyncio.to_thread(held.ready_to_start)
-        except ConfigError as error:
-            raise SettingsRefused(str(error)) from None
-        from ksi_tui.door.opening import opened_door  # noqa: PLC0415 - after the first frame
-        from ksi_tui.engine import CompletionEngine  # noqa: PLC0415 - after the first frame
+        with ExitStack() as kept:
+            try:
+                config = await asyncio.to_thread(held.ready_to_start)
+                place = await asyncio.to_thread(kept.enter_context, held.listen())
+            except ConfigError as error:
+                raise SettingsRefused(str(error)) from None
+            from ksi_tui.access.opening import opened_listener  # noqa: PLC0415 - after the frame
+            from ksi_tui.door.opening import opened_door  # noqa: PLC0415 - after the first frame
+            from ksi_tui.engine import CompletionEngine  # noqa: PLC0415 - after the first frame
 
-        async with (
-            CompletionEngine(config) as engine,
-            opened_door(engine, config, name, operator=config.ui.operator) as client,
-        ):
-            yield client
+            async with (
+                CompletionEngine(config) as engine,
+                opened_door(engine, config, name, operator=config.ui.operator) as host,
+                opened_listener(host, place) as client,
+            ):
+                yield client
 
     return connect

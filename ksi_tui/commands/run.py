@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ksi_tui.access.opening import opened_listener
 from ksi_tui.client import EngineClient
+from ksi_tui.commands.listen import taken_place
 from ksi_tui.commands.output import pauses_told, result_lines, say, write
 from ksi_tui.commands.request_lines import BadLine, RequestLine, opened, request_lines
 from ksi_tui.commands.runner import MAX_BATCH, LineRun, Printer, Record, ResumedRun, Run
@@ -101,10 +103,14 @@ class _Life:
 
     async def live(self, make: MakeRun) -> int:
         """Run to the end, or until a signal; returns the exit code, bad lines left aside."""
-        with self._writer, self._signals(), self._progress():
+        with taken_place(self._options) as place, self._writer, self._signals(), self._progress():
+            if place is not None:
+                say(place.told)
+            after_s = _DOOR_AFTER_S if place is None else 0.0
             async with (
                 CompletionEngine(self._config, resume=self._resume) as engine,
-                opened_door(engine, self._config, "ksi-tui run", after_s=_DOOR_AFTER_S) as client,
+                opened_door(engine, self._config, "ksi-tui run", after_s=after_s) as host,
+                opened_listener(host, place) as client,
             ):
                 run = make(client, self._print)
                 whole = await self._complete_or_stop(client, run)

@@ -14,11 +14,14 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from ksi_tui import __version__
+from ksi_tui.access.opening import opened_listener
 from ksi_tui.client import EngineClient
 from ksi_tui.commands import service_manager
 from ksi_tui.commands.event_records import LOGGER, recorded
+from ksi_tui.commands.listen import taken_place
 from ksi_tui.commands.log_lines import lines_on_stdout
 from ksi_tui.commands.output import say
 from ksi_tui.commands.settings import settings
@@ -27,6 +30,9 @@ from ksi_tui.door.opening import Host, opened_door
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.exits import INTERRUPTED, OK
 from ksi_tui.settings_file import config_file, display_name
+
+if TYPE_CHECKING:
+    from ksi_tui.access.listening import Place
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +47,16 @@ def execute(options: argparse.Namespace) -> int:
     """
     config = settings(options)
     name = display_name(config_file(options.config))
-    with lines_on_stdout(only_there=[LOGGER]):
-        return asyncio.run(_Service(config, name).live())
+    with lines_on_stdout(only_there=[LOGGER]), taken_place(options) as place:
+        return asyncio.run(_Service(config, name, place).live())
 
 
 class _Service:
     """One engine's life as a service."""
 
-    def __init__(self, config: Config, name: str) -> None:
+    def __init__(self, config: Config, name: str, place: Place | None) -> None:
         self._config = config
+        self._place = place
         self._name = name
         self._signals = 0
         self._stop = asyncio.Event()
@@ -60,7 +67,10 @@ class _Service:
         """Serve to the end; returns the exit code. Raises KsiError when it cannot begin."""
         async with self._signalled(), CompletionEngine(self._config) as engine:
             self._client = engine
-            async with opened_door(engine, self._config, self._name) as host:
+            async with (
+                opened_door(engine, self._config, self._name) as host,
+                opened_listener(host, self._place),
+            ):
                 telling = asyncio.create_task(recorded(host.subscribe()), name="event-records")
                 await self._begun(host)
                 stopping = asyncio.create_task(self._stop.wait(), name="stop")
@@ -81,9 +91,12 @@ class _Service:
                 "pid": os.getpid(),
                 "database": database,
                 "socket": str(door.socket) if door is not None else None,
+                "url": self._place.url if self._place is not None else None,
             },
         )
         say(f"serving {database}, {where}")
+        if self._place is not None:
+            say(self._place.told)
         service_manager.tell(service_manager.READY)
 
     async def _drained(self, engine: EngineClient) -> dict[str, object]:

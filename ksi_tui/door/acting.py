@@ -35,7 +35,7 @@ class Acting:
 
     async def emit(self, name: str, data: dict[str, Any], caller: Caller) -> dict[str, Any]:
         """Send an event and return its reply; cancelled, the event goes on."""
-        if caller.operator and name in SIGNED and data.get("by") is None:
+        if caller.operator and name in SIGNED and (caller.proven or data.get("by") is None):
             data["by"] = caller.operator
         task = asyncio.create_task(self._client.emit(name, data), name=f"door {name[:60]}")
         self._under_way.add(task)

@@ -19,11 +19,15 @@ DASHBOARD = "dashboard"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who calls: `client` tells two of one operator apart, where they say so."""
+    """Who calls: `client` tells two of one operator apart, where they say so.
+
+    `proven`: a guard knows the operator, who then signs whatever an event says.
+    """
 
     operator: str = ""
     kind: str = ""
     client: str = ""
+    proven: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

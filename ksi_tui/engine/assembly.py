@@ -277,7 +277,7 @@ def _books(core: Core, kept: Admissions, wires: Wires) -> Bookkeeper:
         core.tokens,
         kept,
         core.diversions,
-        core.router.publish,
+        core.router,
         wires.write_call,
     )
 

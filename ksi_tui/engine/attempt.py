@@ -27,7 +27,7 @@ from ksi_tui.engine.models import (
     VerdictKind,
 )
 from ksi_tui.engine.provider_manager import ProviderManager
-from ksi_tui.engine.providers.base import CallResult, CallSpec
+from ksi_tui.engine.providers.base import CallResult, CallSpec, OnDeltas
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +143,7 @@ class Walker:
             history=live.history,
             stream=live.stream,
             params=spec.params,
+            on_deltas=self._on_deltas(live),
         )
         self.books.progress(live, "failing_over" if run.faults else "calling_provider")
         upstream = False
@@ -173,6 +174,11 @@ class Walker:
             raise self.books.fenced(live, result.usage, result)
         self.books.answered(live, result)
         return Answer(live, result)
+
+    def _on_deltas(self, live: LiveCall) -> OnDeltas | None:
+        """Return what takes all that a stream holds, where somebody follows it."""
+        followed = live.stream and self.books.follows(live.run.ticket.request_id)
+        return live.on_deltas if followed else None
 
     def _open(
         self,

@@ -7,7 +7,7 @@ on after it is not decided here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +18,13 @@ from ksi_tui.engine.call_effects import effect
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.diversions import Diversions
 from ksi_tui.engine.errors import POLICY, ProviderFault
+from ksi_tui.engine.events import Router
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import CallRecord, Outcome, Usage
 from ksi_tui.engine.provider_manager import ProviderManager
-from ksi_tui.engine.providers.base import CallResult, Closed
+from ksi_tui.engine.providers.base import CallResult, Closed, Deltas
 from ksi_tui.engine.token_tracker import TokenTracker, estimate, schema_tokens
 
-Publish = Callable[[str, Mapping[str, Any]], None]
 Write = Callable[[CallRecord], "asyncio.Future[None]"]
 
 
@@ -39,7 +39,7 @@ class Bookkeeper:
         tokens: TokenTracker,
         admissions: Admissions,
         diversions: Diversions,
-        publish: Publish,
+        router: Router,
         write: Write,
     ) -> None:
         self.config = config
@@ -49,7 +49,8 @@ class Bookkeeper:
         self.admissions = admissions
         self.diversions = diversions
         self.closing: set[LiveCall] = set()
-        self._publish = publish
+        self._router = router
+        self._publish = router.publish
         self._write = write
 
     def opened(self, live: LiveCall) -> None:
@@ -71,6 +72,26 @@ class Bookkeeper:
                 "attempt": live.run.attempt,
             },
         )
+
+    def delta(self, live: LiveCall, text: str, deltas: Deltas | None) -> None:
+        """Hand a piece of the answer to those who follow its request; mostly that is nobody."""
+        ticket = live.run.ticket
+        if not self._router.follows(ticket.request_id) or not (text or deltas):
+            return
+        told = {
+            "request_id": ticket.request_id,
+            "session_id": ticket.session_id,
+            "provider": live.entry.name,
+            "model": live.model,
+            "attempt": live.run.attempt,
+            "call": live.ordinal,
+            "choices": deltas or [{"index": 0, "delta": {"content": text}}],
+        }
+        self._router.tell(ticket.request_id, events.DELTA, told)
+
+    def follows(self, request_id: str) -> bool:
+        """Return whether anybody follows this request."""
+        return self._router.follows(request_id)
 
     def answered(self, live: LiveCall, result: CallResult) -> None:
         """Book an answer; it is written down with its request's end."""

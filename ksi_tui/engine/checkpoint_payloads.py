@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from ksi_tui.engine.call_params import CALL_PARAMS
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.injection.policy import InjectionTerms
@@ -172,7 +173,8 @@ def data_of(spec: RequestSpec) -> dict[str, Any]:
         "injection_config": None if spec.injection is None else _injection_config(spec.injection),
         "circuit_breaker_config": None if spec.chain is None else asdict(spec.chain),
         "metadata": dict(spec.metadata) or None,
-        **spec.params,
+        "params": {n: v for n, v in spec.params.items() if n in CALL_PARAMS} or None,
+        **{n: v for n, v in spec.params.items() if n not in CALL_PARAMS},
     }
     return {
         "request_id": spec.request_id,

@@ -28,8 +28,9 @@ from ksi_tui.engine.control_payloads import (
     ResetConversation,
 )
 from ksi_tui.engine.errors import InvalidRequest, KsiError, NotReady
-from ksi_tui.engine.events import Router, Subscription
+from ksi_tui.engine.events import OF_REQUEST, Router, Subscription
 from ksi_tui.engine.finding.payloads import FindNames, FindRequests
+from ksi_tui.engine.following import so_far
 from ksi_tui.engine.injection.events import HANDLERS as INJECTION_HANDLERS
 from ksi_tui.engine.injection.events import Answer
 from ksi_tui.engine.intake import refusal
@@ -131,12 +132,19 @@ class CompletionEngine:
         return f"unknown event {asked!r}; {hint}"
 
     def subscribe(self, pattern: str = "*") -> Subscription:
-        """Return the notifications that fit `pattern` (`*` per segment), a snapshot first."""
+        """Return the notifications that fit `pattern` (`*` per segment), a snapshot first.
+
+        The pattern `request:<id>` follows one request, known or not yet: all that is told of
+        it, and its answer as it comes; what has come of it so far is in the snapshot.
+        """
         counts = self._parts.core.counts if self._parts is not None else {}
-        state = {
+        state: dict[str, Any] = {
             "ready": self._parts is not None,
             "status_counts": {str(s): n for s, n in counts.items()},
         }
+        if self._parts is not None and pattern.startswith(OF_REQUEST):
+            ticket = self._parts.core.tickets.get(pattern.removeprefix(OF_REQUEST))
+            state["request"] = so_far(ticket) if ticket is not None else None
         return self._router.subscribe(pattern, state)
 
     def snapshot(self, query: SnapshotQuery | None = None) -> Snapshot:

@@ -89,7 +89,15 @@ class Endings:
                 "provider": call.entry.name if call else None,
                 "text": (call.text or None) if call else None,
             },
-            (events.ERROR, {"error": message, "kind": kind, "attempts": ticket.attempts}),
+            (
+                events.ERROR,
+                {
+                    "error": message,
+                    "kind": kind,
+                    "attempts": ticket.attempts,
+                    "retry_after_s": _retry_after_s(run, kind),
+                },
+            ),
         )
 
     def cancel(self, ticket: Ticket, by: str | None, reason: str | None) -> asyncio.Future[None]:
@@ -230,6 +238,12 @@ class Endings:
 def _answer_of(run: Run) -> list[Write]:
     """Return the write of the call that answered; all others are on their way to disk."""
     return [] if run.answer is None else [CallBooked(call=run.answer)]
+
+
+def _retry_after_s(run: Run | None, kind: ErrorKind) -> float | None:
+    """Return after how long the providers that failed so want to be asked again, where told."""
+    waits = [wait for found, wait in (run.waits_s() if run is not None else ()) if found is kind]
+    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def _of_the_value(error: BaseException | None) -> bool:

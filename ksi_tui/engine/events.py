@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 Data = Mapping[str, Any]
@@ -25,6 +25,8 @@ LOST = "engine:lost"
 
 QUEUED = "completion:queued"
 PROGRESS = "completion:progress"
+DELTA = "completion:delta"
+"""A piece of the answer as it comes, told to those only who follow its request."""
 RETRYING = "completion:retrying"
 RESULT = "completion:result"
 ERROR = "completion:error"
@@ -41,6 +43,9 @@ INJECTION_STORED = "injection:stored"
 INJECTION_BLOCKED = "injection:blocked"
 WORKER_STARTED = "worker:started"
 WORKER_LOST = "worker:lost"
+
+OF_REQUEST = "request:"
+"""Begins the pattern of a subscription that follows one request; its id comes after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,7 @@ class Router:
         self._clock = clock
         self._handlers: dict[str, Handler] = {}
         self._subscriptions: list[Subscription] = []
+        self._following: dict[str, list[Subscription]] = {}
         self._kept: dict[str, Keep] = {}
         self._seq = 0
 
@@ -174,21 +180,50 @@ class Router:
         keep = self._kept.get(name)
         if keep is not None:
             keep(name, data)
-        if not self._subscriptions:
+        followers = self._following.get(data.get("request_id", "")) if self._following else None
+        if not self._subscriptions and not followers:
             return
         event = Event(self._seq, name, data, self._clock())
         for subscription in self._subscriptions:
             if matches(subscription.pattern, name):
                 subscription.push(event)
+        for subscription in followers or ():
+            subscription.push(event)
+
+    def follows(self, request_id: str) -> bool:
+        """Return whether anybody follows this request."""
+        return request_id in self._following
+
+    def tell(self, request_id: str, name: str, data: Data) -> None:
+        """Hand a notification to those only who follow a request; it has no number of its own."""
+        event = Event(self._seq, name, data, self._clock())
+        for subscription in self._following.get(request_id, ()):
+            subscription.push(event)
 
     def subscribe(self, pattern: str, snapshot: Data, capacity: int = 10_000) -> Subscription:
-        """Return a new subscription whose first event is the given snapshot."""
-        subscription = Subscription(pattern, capacity, self._subscriptions.remove)
+        """Return a new subscription whose first event is the given snapshot.
+
+        With the pattern `request:<id>` it is handed all that is told of that one request, and
+        its answer as it comes (`completion:delta`), which no other subscriber is.
+        """
+        if pattern.startswith(OF_REQUEST):
+            request_id = pattern.removeprefix(OF_REQUEST)
+            subscription = Subscription(pattern, capacity, partial(self._leave, request_id))
+            self._following.setdefault(request_id, []).append(subscription)
+        else:
+            subscription = Subscription(pattern, capacity, self._subscriptions.remove)
+            self._subscriptions.append(subscription)
         subscription.push(Event(self._seq, SNAPSHOT, snapshot, self._clock()))
-        self._subscriptions.append(subscription)
         return subscription
+
+    def _leave(self, request_id: str, subscription: Subscription) -> None:
+        followers = self._following[request_id]
+        followers.remove(subscription)
+        if not followers:
+            del self._following[request_id]
 
     def close(self) -> None:
         """End every subscription."""
-        for subscription in list(self._subscriptions):
+        following = [each for followers in self._following.values() for each in followers]
+        for subscription in [*self._subscriptions, *following]:
             subscription.end()

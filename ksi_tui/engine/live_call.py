@@ -17,7 +17,7 @@ from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import AttemptRecord, CallRecord, Message, Outcome, Verdict
 from ksi_tui.engine.provider_entry import Entry
-from ksi_tui.engine.providers.base import Closed
+from ksi_tui.engine.providers.base import Closed, Deltas
 from ksi_tui.engine.rate_limit import Admission
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import TokenTracker
@@ -31,6 +31,10 @@ class Watcher(Protocol):
 
     def progress(self, live: LiveCall, status: str) -> None:
         """Tell subscribers how far a call is."""
+        ...
+
+    def delta(self, live: LiveCall, text: str, deltas: Deltas | None) -> None:
+        """Hand a piece of the answer to those who follow its request."""
         ...
 
     def close(self, live: LiveCall) -> None:
@@ -98,6 +102,13 @@ class LiveCall:
 
     def on_text(self, text: str, tokens: int) -> None:
         """Take a piece of the answer and set the idle clock anew."""
+        self._take(text, tokens, None)
+
+    def on_deltas(self, text: str, tokens: int, deltas: Deltas) -> None:
+        """As `on_text`, of a piece that holds more than text of the first choice."""
+        self._take(text, tokens, deltas)
+
+    def _take(self, text: str, tokens: int, deltas: Deltas | None) -> None:
         if self.run.stopped or self.pending is not None or self._clock_is_over:
             return
         now = self.watcher.clock()
@@ -112,6 +123,7 @@ class LiveCall:
             self.watcher.progress(self, "streaming")
         self.watcher.tokens.stream(tokens, now)
         self.entry.health.stream(tokens, now)
+        self.watcher.delta(self, text, deltas)
         self.arm("idle", self.entry.clocks.idle_timeout_s, now)
 
     @property

@@ -7,7 +7,7 @@ Nothing here decides anything: defaults come from the settings, rules from the m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from ksi_tui.engine.call_params import check_names, check_no_keys
 from ksi_tui.engine.errors import InvalidRequest
 from ksi_tui.engine.injection.policy import (
     MAX_TARGETS,
@@ -31,7 +32,6 @@ from ksi_tui.engine.injection.policy import (
 )
 from ksi_tui.engine.models import LockTerms, OnConflict, Priority, RequestSpec
 from ksi_tui.engine.payload_errors import explained, shortened
-from ksi_tui.known_providers import KEY_NAMES
 
 MAX_ID_CHARS = 200
 
@@ -139,6 +139,7 @@ class Completion(Payload):
     )
     circuit_breaker_config: BreakerConfig | None = None
     tools: list[dict[str, Any]] | None = None
+    params: dict[str, Any] | None = None
     extra_body: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
 
@@ -168,15 +169,16 @@ class Completion(Payload):
     @field_validator("extra_body")
     @classmethod
     def _no_keys(cls, body: dict[str, Any] | None) -> dict[str, Any] | None:
-        for name in _names_in(body):
-            if name.lower() in KEY_NAMES:
-                raise ValueError(
-                    f"{name} is not taken here, since requests are kept on disk: keys come from "
-                    "the environment, by a provider's api_key_env"
-                )
+        check_no_keys(body)
         return body
 
-    @field_validator("messages", "tools", "extra_body", "metadata")
+    @field_validator("params")
+    @classmethod
+    def _known_names(cls, params: dict[str, Any] | None) -> dict[str, Any] | None:
+        check_names(params)
+        return params
+
+    @field_validator("messages", "tools", "params", "extra_body", "metadata")
     @classmethod
     def _plain_json(cls, value: Any) -> Any:
         try:
@@ -185,9 +187,10 @@ class Completion(Payload):
             raise ValueError(f"not plain JSON: {error}") from None
         return value
 
-    def params(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Any]:
         """Return the call parameters under their OpenAI names, without those that are unset."""
         given = {
+            **(self.params or {}),
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "tools": self.tools,
@@ -229,7 +232,7 @@ class Completion(Payload):
             timeout_s=self.timeout_s or timeout_s,
             max_attempts=self.max_attempts or max_attempts,
             lock=terms,
-            params=self.params(),
+            params=self.parameters(),
             metadata=self.metadata or {},
             injection=injection.terms() if injection is not None else None,
             chain=breaker.bounds() if breaker is not None else None,
@@ -247,18 +250,6 @@ class Preview(Completion):
 
     prompt: str | None = None
     system: str | None = None
-
-
-def _names_in(value: Any) -> Iterator[str]:
-    """Yield the names of all keys in a value, however deep."""
-    left = [value]
-    while left:
-        match left.pop():
-            case dict() as inner:
-                yield from map(str, inner)
-                left += inner.values()
-            case list() as inner:
-                left += inner
 
 
 class Batch(Payload):

@@ -96,6 +96,7 @@ class Snapshots:
             attention_total=attention_total,
             notices=self._notices(),
             housekeeping=self._housekeeping(),
+            call_totals=self._core.tokens.calls.views() if query.call_totals else (),
         )
 
     def _notices(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ksi_tui.config import PriceSettings
+from ksi_tui.engine.call_totals import CallSums
 from ksi_tui.engine.meter import Meter, Ring
 from ksi_tui.engine.models import CallRecord, Message, Usage
 from ksi_tui.engine.store.records import UsageTotals
@@ -127,7 +128,10 @@ class _Spending:
 
 
 class TokenTracker:
-    """Live rate and trend, today's totals by provider, and prices. O(1) a call and in memory."""
+    """Live rate and trend, today's totals by provider, and prices. O(1) a call and in memory.
+
+    `calls` sums up all since the engine began.
+    """
 
     def __init__(self, prices: Mapping[str, PriceSettings]) -> None:
         self._prices = prices
@@ -135,6 +139,7 @@ class TokenTracker:
         self._day = 0
         self._today: dict[str, _Today] = {}
         self._spending: dict[str, _Spending] = {}
+        self.calls = CallSums()
 
     # --- prices -------------------------------------------------------------------------
 
@@ -216,6 +221,7 @@ class TokenTracker:
                 began = call.first_token_at or call.started_at
                 self._meter.correct(surplus, start=began, end=now)
         self._today_of(call.provider).book(call)
+        self.calls.book(call)
         spending = self._spending_of(call.provider, now)
         if call.cost is not None:
             spending.cost.add(call.cost, now)
@@ -225,6 +231,7 @@ class TokenTracker:
     def wasted(self, call: CallRecord) -> None:
         """Count a call as waste that was booked as the answer and did not become it."""
         self._today_of(call.provider).waste(call)
+        self.calls.wasted(call)
 
     def seed(
         self,

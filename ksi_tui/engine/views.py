@@ -143,6 +143,35 @@ class TokenView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallsEnded:
+    """So many calls ended in this way, which is the value of an `Outcome`."""
+
+    outcome: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallTotals:
+    """All calls of a provider's model since the engine began.
+
+    `cost` and `waste_cost` are dollars, without the `unpriced` calls.
+    """
+
+    provider: str
+    model: str
+    ended: tuple[CallsEnded, ...]
+    input: int
+    cache_read: int
+    cache_write: int
+    output: int
+    reasoning: int
+    cost: float
+    unpriced: int
+    waste_tokens: int
+    waste_cost: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     """The numbers of the second line."""
 
@@ -314,6 +343,7 @@ class SnapshotQuery:
     attention_limit: int = 20
     looked_at: LookedAt = field(default_factory=LookedAt)
     """Failures that are not new to whoever asks; they need no attention."""
+    call_totals: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,5 +371,6 @@ class Snapshot:
     attention_total: int = 0
     notices: tuple[str, ...] = field(default=())
     housekeeping: HousekeepingView = field(default_factory=HousekeepingView)
+    call_totals: tuple[CallTotals, ...] = ()
     attached: tuple[str, ...] = ()
     """The operators of the other dashboards on this engine; one who has two is named twice."""

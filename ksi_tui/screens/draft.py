@@ -81,6 +81,8 @@ def draft_of(report: Mapping[str, Any]) -> Draft:
     own = report.get("session_id") == report.get("request_id")
     params = report.get("params") or {}
     extra = {name: params[name] for name in _KEPT_PARAMS if name in params}
+    if others := {name: value for name, value in params.items() if name not in _KEPT_PARAMS}:
+        extra["params"] = others
     if report.get("metadata"):
         extra["metadata"] = report["metadata"]
     priority = str(report.get("priority") or "")

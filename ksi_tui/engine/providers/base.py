@@ -7,11 +7,15 @@ cancelling the task that awaits it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from ksi_tui.engine.models import Message, Usage
+
+Deltas = Sequence[Mapping[str, Any]]
+"""What chunks of a stream hold, as their API shapes it: `[{"index", "delta", "logprobs"?}]`."""
+OnDeltas = Callable[[str, int, Deltas], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,8 @@ class CallSpec:
     prefix). `history` are the earlier turns of the session, oldest first; a provider
     drops the oldest pairs of them where the model's window asks for it. `messages`
     are sent whole. `params` are call parameters under their OpenAI names.
+    `on_deltas` is there only where somebody follows the answer: what comes and is more than
+    text of the first choice goes to it, in place of the observer's `on_text`.
     """
 
     request_id: str
@@ -31,6 +37,7 @@ class CallSpec:
     history: Sequence[Message] = ()
     stream: bool = True
     params: Mapping[str, Any] = field(default_factory=dict)
+    on_deltas: OnDeltas | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from ksi_tui.config import ENV_REFERENCE, ProviderSettings, references
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import Message, Usage
 from ksi_tui.engine.providers import usage as usages
-from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec, Closed
+from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec, Closed, OnDeltas
 from ksi_tui.engine.providers.framing import Kind
 from ksi_tui.engine.providers.pool import WorkerPool, WorkerView
 from ksi_tui.redaction import looks_secret
@@ -76,7 +76,7 @@ class LitellmProvider:
                 ErrorKind.AUTH_ERROR,
                 f"the environment variable {missing[0]}, {role} provider {self.name}, is not set",
             )
-        call = _Call(observer, self._open)
+        call = _Call(observer, self._open, spec.on_deltas)
         call.call_id = self._pool.open(self._body(spec), call)
         self._open.add(call)
         try:
@@ -149,6 +149,7 @@ class LitellmProvider:
             "api_base": resolved(self._settings.api_base, self._environ),
             "key_env": self._settings.api_key_env,
             "hidden_envs": self._hidden,
+            "deltas": spec.on_deltas is not None,
         }
 
     def _params(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,13 +185,16 @@ def _secret_references(value: Any, name: str = "") -> list[str]:
 class _Call:
     """One call's sink: turns what the worker says into a result, a fault, or a confirmed close."""
 
-    def __init__(self, observer: CallObserver, registry: set[_Call]) -> None:
+    def __init__(
+        self, observer: CallObserver, registry: set[_Call], on_deltas: OnDeltas | None
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.result: asyncio.Future[CallResult] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
         self.call_id = 0
         self._loop = loop
         self.observer = observer
+        self._on_deltas = on_deltas
         self._registry = registry
         self._cancelled_at: float | None = None
         self._last: Mapping[str, Any] | None = None
@@ -219,10 +223,17 @@ class _Call:
                 at = message.get("closed_at") or time.monotonic()
                 self._close(at, confirmed=True, spent=message)
         elif kind == Kind.TEXT:
-            self.observer.on_text(message["text"], message["tokens"])
+            self._text(message)
         else:
             self._last = message
             self.end(_result(message) if kind == Kind.ANSWER else _fault(message))
+
+    def _text(self, message: Mapping[str, Any]) -> None:
+        deltas = message.get("deltas")
+        if deltas is None or self._on_deltas is None:
+            self.observer.on_text(message["text"], message["tokens"])
+        else:
+            self._on_deltas(message["text"], message["tokens"], deltas)
 
     def on_lost(self, reason: str) -> None:
         """Take note that the worker is gone, and with it its connections."""

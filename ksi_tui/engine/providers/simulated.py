@@ -27,6 +27,7 @@ _SLOW_MS = 100.0
 _FLAKY_EVERY = 3
 _LIMITED_EVERY = 4
 _WORDS_A_TURN = 64  # a long reply that streams at once lets the loop breathe after so many words
+_MOST_CHOICES = 128
 _PIECE = re.compile(r"\s*\S+")
 _LOREM = (
     "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut "
@@ -133,7 +134,9 @@ class SimulatedProvider:
         if model == "sim/cut":
             await self._cut(spec, text, options, observer, progress)
         if spec.stream or options.tokens_per_s:
-            await self._play(_pieces(text), options, observer if spec.stream else None, progress)
+            await self._play(
+                _pieces(text), options, _say(spec, observer) if spec.stream else None, progress
+            )
         return _result(spec, text)
 
     async def _fail_if_due(self, model: str, named: str, options: SimOptions) -> None:
@@ -170,7 +173,7 @@ class SimulatedProvider:
     ) -> NoReturn:
         pieces = _pieces(text)
         half = pieces[: max(1, len(pieces) // 2)]
-        await self._play(half, options, observer if spec.stream else None, progress)
+        await self._play(half, options, _say(spec, observer) if spec.stream else None, progress)
         raise ProviderFault(
             ErrorKind.NETWORK_ERROR,
             "the connection broke in mid-answer (simulated)",
@@ -181,7 +184,7 @@ class SimulatedProvider:
         self,
         pieces: list[str],
         options: SimOptions,
-        observer: CallObserver | None,
+        say: Callable[[str], None] | None,
         progress: _Progress,
     ) -> None:
         """Hand out the pieces at the asked pace, by absolute times so that it does not drift."""
@@ -196,8 +199,8 @@ class SimulatedProvider:
             elif index % _WORDS_A_TURN == _WORDS_A_TURN - 1:
                 await self._sleep(0)
             progress.words += 1
-            if observer is not None:
-                observer.on_text(piece, 1)
+            if say is not None:
+                say(piece)
 
 
 class _Progress:
@@ -295,8 +298,28 @@ def _pieces(text: str) -> list[str]:
     return pieces
 
 
+def _choices(spec: CallSpec) -> int:
+    """Return how many replies are asked for; they are all the same."""
+    asked = spec.params.get("n")
+    return asked if isinstance(asked, int) and 1 <= asked <= _MOST_CHOICES else 1
+
+
+def _say(spec: CallSpec, observer: CallObserver) -> Callable[[str], None]:
+    """Return what takes the pieces of a stream: of all its choices where somebody follows it."""
+    count, on_deltas = _choices(spec), spec.on_deltas
+    if count == 1 or on_deltas is None:
+        return lambda piece: observer.on_text(piece, count)
+
+    def say(piece: str) -> None:
+        each = [{"index": index, "delta": {"content": piece}} for index in range(count)]
+        on_deltas(piece, count, each)
+
+    return say
+
+
 def _result(spec: CallSpec, text: str) -> CallResult:
-    usage = Usage(input=_input_words(spec), output=len(text.split()))
+    count = _choices(spec)
+    usage = Usage(input=_input_words(spec), output=len(text.split()) * count)
     raw = {
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
@@ -308,7 +331,10 @@ def _result(spec: CallSpec, text: str) -> CallResult:
         "object": "chat.completion",
         "created": int(time.time()),
         "model": spec.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [
+            {"index": index, "message": dict(message), "finish_reason": "stop"}
+            for index in range(count)
+        ],
         "usage": raw,
     }
     return CallResult(response=response, text=text, usage=usage, raw_usage=raw)

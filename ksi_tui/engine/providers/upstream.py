@@ -12,6 +12,7 @@ from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from ksi_tui.engine.call_params import CALL_PARAMS
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import Message, Usage
 from ksi_tui.engine.providers import usage as usages
@@ -22,10 +23,11 @@ from ksi_tui.engine.providers.assembly import (
     with_refusals,
     written,
 )
+from ksi_tui.engine.providers.deltas import Deltas
 from ksi_tui.engine.providers.evidence import evidence_of
 from ksi_tui.engine.providers.faults import Fault, classify
 from ksi_tui.engine.providers.framing import Kind
-from ksi_tui.engine.providers.gathering import Gatherer
+from ksi_tui.engine.providers.gathering import FOLLOWED_S, INTERVAL_S, Gatherer
 from ksi_tui.engine.providers.tokens import Tokens
 from ksi_tui.engine.providers.watched import WatchedStream
 from ksi_tui.redaction import redacted, secrets_of
@@ -38,6 +40,8 @@ _OTHER_CREDENTIALS = (
     *("vertex_ai_beta/", "watsonx/", "databricks/", "oci/", "snowflake/"),
 )
 """Routes that are signed in to by other means than a key, which a made-up key would hide."""
+_OPENAI_SHAPED = ("openai/", "azure/", "hosted_vllm/", "openrouter/")
+"""Routes whose servers speak OpenAI's own shape: they say themselves what they do not know."""
 _SHORTEST_KEY = 4  # a shorter one is no secret, and would be found in every word
 _NO_TIMEOUT_S = 86_400.0  # the clocks are the engine's; litellm's would be per read
 
@@ -94,14 +98,17 @@ class Upstream:
 
     async def _stream(self, call: _Call) -> dict[str, Any]:
         stream = await self._litellm.acompletion(**self._arguments(call))
-        gatherer = Gatherer(call.deliver_to(self._send))
-        watched = _watch(stream, call.assembly, gatherer)
+        pace = INTERVAL_S if call.deltas is None else FOLLOWED_S
+        gatherer = Gatherer(call.deliver_to(self._send), pace)
+        watched = _watch(stream, call, gatherer)
         raw: dict[str, Any] | None = None
         # A stream that is left without closing it keeps the upstream's connection open.
         async with aclosing(stream):
             try:
                 async for chunk in stream:
                     delta = call.assembly.add(chunk)
+                    if call.deltas is not None:
+                        call.deltas.add(chunk)
                     if delta.tokens:
                         gatherer.add(delta.text, delta.tokens)
                     raw = _raw_usage(chunk) or raw
@@ -144,6 +151,8 @@ class Upstream:
             arguments["api_key"] = self._environ.get(request["key_env"], "")
         elif request["api_base"] and not request["model"].startswith(_OTHER_CREDENTIALS):
             arguments["api_key"] = _NO_KEY
+        if request["model"].startswith(_OPENAI_SHAPED):
+            arguments["allowed_openai_params"] = [n for n in arguments if n in CALL_PARAMS]
         return {
             **arguments,
             "model": request["model"],
@@ -222,19 +231,24 @@ class Upstream:
 class _Call:
     """One call as it goes: what was asked, what was sent, what has come."""
 
-    __slots__ = ("assembly", "call_id", "request", "sent")
+    __slots__ = ("assembly", "call_id", "deltas", "request", "sent")
 
     def __init__(self, call_id: int, request: Mapping[str, Any]) -> None:
         self.call_id = call_id
         self.request = request
         self.sent: list[Message] = []
         self.assembly = Assembly(request["model"])
+        self.deltas = Deltas() if request.get("deltas") else None
 
     def deliver_to(self, send: Send) -> Callable[[str, int], None]:
         """Return the sink of this call's gathered text."""
-        return lambda text, tokens: send(
-            {"kind": Kind.TEXT, "id": self.call_id, "text": text, "tokens": tokens}
-        )
+        deltas = self.deltas
+
+        def deliver(text: str, tokens: int) -> None:
+            more = deltas.told() if deltas is not None else {}
+            send({"kind": Kind.TEXT, "id": self.call_id, "text": text, "tokens": tokens, **more})
+
+        return deliver
 
 
 def _secret_variables(request: Mapping[str, Any]) -> list[str]:
@@ -247,13 +261,15 @@ def _priced_as(request: Mapping[str, Any]) -> str:
     return str(request["params"].get("base_model") or request["model"])
 
 
-def _watch(stream: Any, assembly: Assembly, gatherer: Gatherer) -> WatchedStream | None:
+def _watch(stream: Any, call: _Call, gatherer: Gatherer) -> WatchedStream | None:
     """Look at what litellm reads, where that is an asynchronous stream that is open already."""
     if not isinstance(stream.completion_stream, AsyncIterable):
         return None
 
     def refuse(index: int, text: str) -> None:
-        assembly.add_refusal(index, text)
+        call.assembly.add_refusal(index, text)
+        if call.deltas is not None:
+            call.deltas.refuse(index, text)
         gatherer.add("" if index else text, 1)
 
     stream.completion_stream = watched = WatchedStream(stream.completion_stream, refuse)

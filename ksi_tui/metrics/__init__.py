@@ -1,0 +1,1 @@
+"""What a running engine did and how it is, for Prometheus."""

@@ -1,0 +1,328 @@
+"""The listener as a whole: where it may be, who acts by it, what it tells, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from ksi_tui.access import tokens
+from ksi_tui.access.audit import ACTED
+from ksi_tui.access.connections import ListenFault, bound, parsed
+from ksi_tui.access.listening import Place, listening
+from ksi_tui.access.roles import Role
+from ksi_tui.access.tokens import TokenFault
+from ksi_tui.door.opening import opened_door
+from ksi_tui.door.server import Door
+from ksi_tui.engine import CompletionEngine
+from tests.access.listener import BOUND_S, engine_config, running, token_file
+
+HANGS = {"prompt": "wait", "model": "sim/hang"}
+
+
+# --- where ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("127.0.0.1:4000", ("127.0.0.1", 4000)),
+        ("localhost:0", ("localhost", 0)),
+        ("[::1]:65535", ("::1", 65535)),
+    ],
+)
+def test_an_address_is_host_and_port(address: str, found: tuple[str, int]) -> None:
+    assert parsed(address) == found
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "4000",
+        ":4000",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:x",
+        "::1:4000",
+        "a:65536",
+        "a:-1",
+        "[]:1",
+        "a:٣",
+        "a:1 ",
+    ],
+)
+def test_what_is_none_says_what_would_be(address: str) -> None:
+    with pytest.raises(ListenFault, match="--listen"):
+        parsed(address)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])
+def test_other_machines_need_tokens(address: str) -> None:
+    with pytest.raises(ListenFault, match="needs --tokens"):
+        bound(address, anywhere=False)
+
+
+def test_with_tokens_any_address_may_be(tmp_path: Path) -> None:
+    file, _ = token_file(tmp_path)
+    place = Place.take("0.0.0.0:0", file)
+    try:
+        assert place.sock.getsockname()[0] == "0.0.0.0"
+        assert "who has a token" in place.told
+    finally:
+        place.close()
+
+
+def test_a_file_without_tokens_opens_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TokenFault):
+        Place.take("127.0.0.1:0", tmp_path / "none.json")
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with bound("127.0.0.1:0", anywhere=False) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(ListenFault, match=f"port {port} is taken"):
+            bound(f"127.0.0.1:{port}", anywhere=False)
+
+
+def test_a_name_that_nobody_knows_is_said() -> None:
+    with pytest.raises(ListenFault, match="no address"):
+        bound("no-such-host.invalid:1", anywhere=True)
+
+
+async def test_the_agreed_shape_serves_and_gives_the_place_up(tmp_path: Path) -> None:
+    config = engine_config(tmp_path)
+    async with (
+        CompletionEngine(config) as engine,
+        opened_door(engine, config, "test") as host,
+    ):
+        door = await host.door()
+        assert door is not None
+        async with (
+            listening(host, door, "127.0.0.1:0") as url,
+            ClientSession() as session,
+            session.get(f"{url}/hello") as response,
+        ):
+            assert (await response.json())["service"] == "ksi-tui"
+    port = int(url.rpartition(":")[2])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 1)
+
+
+# --- who ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", [{}, {"by": "somebody else"}])
+async def test_a_token_signs_what_is_done_with_it(tmp_path: Path, said: dict[str, str]) -> None:
+    async with running(tmp_path, guarded=True) as listener:
+        token = listener.tokens[Role.OPERATE]
+        answer = await listener.ask(
+            "POST",
+            "/events/queue:pause",
+            token=token,
+            headers={"X-Ksi-Operator": "somebody else"},
+            json={"scope": "engine", **said},
+        )
+        assert answer.status == 200
+        (pause,) = listener.engine.snapshot().pauses
+        assert pause.by == "operate token"
+
+
+async def test_without_tokens_who_says_who_they_are_is_believed(tmp_path: Path) -> None:
+    async with running(tmp_path) as listener:
+        headers = {"X-Ksi-Operator": "op1"}
+        await listener.ask("POST", "/events/queue:pause", headers=headers, json={"scope": "engine"})
+        assert [pause.by for pause in listener.engine.snapshot().pauses] == ["op1"]
+
+
+async def test_every_acting_request_is_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with running(tmp_path, guarded=True) as listener:
+        view, submit, operate = (listener.tokens[role] for role in Role)
+        asked = {"prompt": "my secret prompt", "model": "sim/echo", "session_id": "s1"}
+        put_in = await listener.ask("POST", "/events/completion:async", token=submit, json=asked)
+        request_id = put_in.json["request_id"]
+        await listener.ask("POST", "/events/completion:status", token=view, json={})
+        await listener.ask("GET", "/hello", token=operate)
+        await listener.ask(
+            "POST", "/events/completion:cancel", token=operate, json={"request_id": "r-none"}
+        )
+        await listener.ask("POST", "/events/queue:pause", token=view, json={"scope": "engine"})
+        noted = [vars(record) for record in caplog.records if record.getMessage() == ACTED]
+        kept = tokens.read(listener.file or Path())
+    assert [(each["did"], each["who"], each["status"], each["on"]) for each in noted] == [
+        ("completion:async", "submit token", 200, {"request_id": request_id, "session_id": "s1"}),
+        ("completion:cancel", "operate token", 404, {"request_id": "r-none"}),
+    ]
+    assert [each["who_id"] for each in noted] == [kept[1].id, kept[2].id]
+    refused = [each for each in caplog.records if "role is too small" in each.getMessage()]
+    assert [vars(each)["who"] for each in refused] == ["view token"]
+    assert "secret prompt" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Bearer wrong", "Basic {token}", "{token}", "Bearer", "Bearer ", "Bearer {token}x", "bearer"],
+)
+async def test_what_is_no_token_lets_nobody_in(tmp_path: Path, header: str) -> None:
+    async with running(tmp_path, guarded=True) as listener:
+        token = listener.tokens[Role.OPERATE]
+        sent = {"Authorization": header.format(token=token)}
+        assert (await listener.ask("GET", "/hello", headers=sent)).status == 401
+        sent = {"Authorization": f"bEaReR  {token} "}
+        assert (await listener.ask("GET", "/hello", headers=sent)).status == 200
+
+
+async def test_two_headers_let_nobody_in(tmp_path: Path) -> None:
+    async with running(tmp_path, guarded=True) as listener:
+        token = listener.tokens[Role.OPERATE].encode()
+        told = await listener.raw(
+            b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            b"Authorization: Bearer wrong\r\nAuthorization: Bearer " + token + b"\r\n\r\n"
+        )
+        assert told.split(b" ", 2)[1] in (b"400", b"401")
+
+
+async def test_a_token_in_the_address_is_none(tmp_path: Path) -> None:
+    async with running(tmp_path, guarded=True) as listener:
+        token = listener.tokens[Role.OPERATE]
+        for name in ("token", "access_token", "key"):
+            assert (await listener.ask("GET", f"/hello?{name}={token}")).status == 401
+
+
+async def test_tokens_are_told_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    told = []
+    async with running(tmp_path, guarded=True) as listener:
+        token = listener.tokens[Role.VIEW]
+        wrong = f"{token}x"
+        for method, path in (
+            ("GET", "/hello"),
+            ("GET", "/metrics"),
+            ("GET", "/snapshot"),
+            ("GET", "/nowhere"),
+            ("POST", "/events/queue:pause"),
+            ("POST", "/events/completion:status"),
+            ("POST", "/v1/chat/completions"),
+        ):
+            for each in (token, wrong):
+                answer = await listener.ask(method, path, token=each, data=b"{")
+                told.append(answer.text + str(answer.headers))
+    secret = token.rpartition("_")[2]
+    assert not [each for each in told if secret in each]
+    assert secret not in caplog.text
+    assert not [each for each in caplog.records if secret in repr(vars(each))]
+
+
+async def test_a_token_that_is_revoked_ends_what_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ksi_tui.access.listening._LOOK_EVERY_S", 0.02)
+    async with running(tmp_path, guarded=True) as listener:
+        view, operate = listener.tokens[Role.VIEW], listener.tokens[Role.OPERATE]
+        gone, stays = listener.stream("/events", view), listener.stream("/events", operate)
+        await anext(gone)
+        await anext(stays)
+        assert listener.file is not None
+        tokens.revoke(listener.file, "view token")
+        assert (await listener.ask("GET", "/hello", token=view)).status == 401
+        async with asyncio.timeout(BOUND_S):
+            with suppress(Exception):  # however the client names a line that was cut
+                async for _ in gone:
+                    pass
+        await listener.engine.emit("queue:pause", {"scope": "engine"})
+        async with asyncio.timeout(BOUND_S):
+            async for line in stays:
+                if "queue:paused" in line:
+                    break
+
+
+# --- how it ends ----------------------------------------------------------------------------
+
+
+async def test_at_the_end_streams_end_and_the_engine_has_ended(tmp_path: Path) -> None:
+    lines: list[str] = []
+    async with running(tmp_path) as listener:
+        stream = listener.stream("/events")
+        lines.append(await anext(stream))
+
+        async def rest() -> None:
+            lines.extend([line async for line in stream])
+
+        reading = asyncio.create_task(rest(), name="reading")
+        engine = listener.engine
+    await asyncio.wait([reading], timeout=BOUND_S)
+    assert reading.done()
+    assert (await engine.emit("completion:status", {}))["code"] == "not_ready"
+
+
+async def test_who_waits_gets_the_answer_while_the_engine_drains(tmp_path: Path) -> None:
+    config = engine_config(tmp_path)
+    place = Place.take("127.0.0.1:0", None)
+    from ksi_tui.access.listening import serving
+
+    async with ClientSession() as session:
+        async with (
+            CompletionEngine(config) as engine,
+            Door(engine, database=config.engine.database_path) as door,
+            serving(engine, door, place),
+        ):
+            url = f"{place.url}/events/system:shutdown"
+            ending = asyncio.create_task(answer(session, url), name="ending")
+            reply = await engine.emit("completion:async", {"prompt": "x", "model": "sim/slow"})
+            assert reply["status"] == "queued"
+            told = await asyncio.wait_for(ending, BOUND_S)
+        assert told["status"] == "shutdown"
+        assert told["interrupted"] == 0
+
+
+async def answer(session: ClientSession, url: str) -> Any:
+    async with session.post(url, json={"grace_s": 5}) as response:
+        return json.loads(await response.text())
+
+
+# --- the gateway behind it --------------------------------------------------------------------
+
+
+async def test_an_unchanged_client_is_served_by_its_token_and_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    asked = {"model": "sim/echo", "messages": [{"role": "user", "content": "hello"}]}
+    async with running(tmp_path, guarded=True) as listener:
+        token = listener.tokens[Role.SUBMIT]
+        answer = await listener.ask("POST", "/v1/chat/completions", token=token, json=asked)
+        assert answer.status == 200
+        assert answer.json["choices"][0]["message"]["content"]
+        request_id = answer.headers["X-Request-Id"]
+    (noted,) = [vars(record) for record in caplog.records if record.getMessage() == ACTED]
+    assert noted["did"] == "/v1/chat/completions"
+    assert noted["who"] == "submit token"
+    assert noted["on"] == {"request_id": request_id}
+
+
+async def test_a_client_that_leaves_cancels_its_request(tmp_path: Path) -> None:
+    asked = {**HANGS, "messages": [{"role": "user", "content": "x"}], "stream": True}
+    del asked["prompt"]
+    async with running(tmp_path) as listener:
+        seen = listener.engine.subscribe("completion:*")
+        asking = asyncio.create_task(
+            listener.ask("POST", "/v1/chat/completions", json=asked), name="asking"
+        )
+        async with asyncio.timeout(BOUND_S):
+            async for event in seen:
+                if event.name == "completion:progress":
+                    asking.cancel()
+                if event.name == "completion:cancelled":
+                    break
+        await asyncio.wait([asking])
+        await seen.aclose()
