@@ -218,6 +218,7 @@ async def test_other_urls_and_methods(pair: tuple[Rig, Door]) -> None:
     ):
         async with http.request(method, path) as response:
             assert response.status == status, path
+            assert ("Allow" in response.headers) == (status == 405)
             assert _is_shaped(await response.json())
 
 
