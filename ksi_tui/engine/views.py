@@ -341,3 +341,7 @@ class Snapshot:
     attention_total: int = 0
     notices: tuple[str, ...] = field(default=())
     housekeeping: HousekeepingView = field(default_factory=HousekeepingView)
+    attached: tuple[str, ...] = ()
+    """The operators of the other dashboards that look at this engine."""
+    answers: bool = True
+    """Whether it was made for the question; else rows and `live` are on their way."""
