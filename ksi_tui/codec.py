@@ -50,6 +50,10 @@ def rebuilt(kind: Any, data: Any, where: str = "") -> Any:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _one_of(get_args(kind), data, where)
+    if origin is Mapping:
+        item = get_args(kind)[1]
+        held = _of(dict, data, where)
+        return {key: rebuilt(item, part, f"{where}.{key[:40]}") for key, part in held.items()}
     if origin is tuple:
         item = get_args(kind)[0]
         each = _of(list, data, where)

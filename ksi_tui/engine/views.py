@@ -342,6 +342,6 @@ class Snapshot:
     notices: tuple[str, ...] = field(default=())
     housekeeping: HousekeepingView = field(default_factory=HousekeepingView)
     attached: tuple[str, ...] = ()
-    """The operators of the other dashboards that look at this engine."""
+    """The operators of the other dashboards on this engine; one who has two is named twice."""
     answers: bool = True
     """Whether it was made for the question; else rows and `live` are on their way."""

@@ -73,9 +73,9 @@ class Hearing:
         for message in messages:
             event = event_of(message)
             boot = message.id.rpartition(".")[0]
-            if boot != self._boot:
+            if boot and boot != self._boot:
                 self._boot, self._seq = boot, event.seq
-            elif event.name != SNAPSHOT:  # of the same life: what is missing comes after it
+            elif event.name != SNAPSHOT:  # of the same life: what was missed comes after it
                 self._seq = max(self._seq, event.seq)
             self._hand_out(event)
         if messages:

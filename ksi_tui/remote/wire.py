@@ -35,8 +35,10 @@ PICTURE_S: Final = 30.0
 MOST_BYTES: Final = 256 * 1024 * 1024
 _LOADED_HERE: Final = 256 * 1024
 """Bodies beyond this are parsed in a thread, since that takes longer than a refresh may."""
-_QUERY_CHARS: Final = 6_000
-"""A server takes a request line of 8,190 bytes at most."""
+_QUERY_CHARS: Final = 120_000
+"""A door takes a request line of twice as many bytes."""
+MOST_ROWS: Final = 1_000
+"""A door shows no more rows of one kind."""
 _OPERATOR_CHARS: Final = 64
 _BASE: Final = "http://engine"
 _NO_LIMIT: Final = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
@@ -203,7 +205,11 @@ def query_text(query: SnapshotQuery) -> str:
 
 
 def _differing(query: SnapshotQuery) -> dict[str, Any]:
-    return {name: value for name, value in plain(query).items() if value != _DEFAULTS[name]}
+    asked = {name: value for name, value in plain(query).items() if value != _DEFAULTS[name]}
+    return {
+        name: min(value, MOST_ROWS) if name.endswith(("_limit", "_points")) else value
+        for name, value in asked.items()
+    }
 
 
 _DEFAULTS: Final[Mapping[str, Any]] = plain(SnapshotQuery())

@@ -1,0 +1,98 @@
+"""Where the door of a database is, who stands in it, and taking the place.
+
+A socket that answers is never touched, and neither is a file that is no socket. Nothing here
+speaks HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from ksi_tui import paths
+from ksi_tui.door.errors import DoorError
+from ksi_tui.engine.errors import ConfigError
+
+LONGEST: Final = 100
+"""Bytes of a socket's path; the system's own limit is 108 on Linux, 104 elsewhere."""
+_BACKLOG: Final = 128
+_ANSWERS_WITHIN_S: Final = 2.0
+
+
+def socket_of(database: Path) -> Path:
+    """Return where the door of a database is: beside it, where that path is short enough.
+
+    However the database is named, it is one place: links and relative paths are followed.
+    """
+    whole = database.resolve()
+    beside = whole.with_name(f"{whole.name}.sock")
+    if len(os.fsencode(beside)) <= LONGEST:
+        return beside
+    name = hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]
+    return paths.state_dir() / "sockets" / f"{name}.sock"
+
+
+def answers(place: Path) -> bool:
+    """Return whether somebody listens there; one too busy to answer counts as there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(_ANSWERS_WITHIN_S)
+        try:
+            asking.connect(os.fspath(place))
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def taken(place: Path) -> socket.socket:
+    """Return a listening socket at a place, readable by its owner only; raises DoorError.
+
+    What an engine that has gone left there is removed. To be called by the database's owner
+    only: no other may think of the place as its own. May take a moment: not for a loop.
+    """
+    _cleared(place)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if place.parent == paths.state_dir() / "sockets":
+            paths.private_dir(place.parent)
+        listening.bind(os.fspath(place))
+        place.chmod(0o600)
+        listening.listen(_BACKLOG)  # not before: until here nobody could connect
+        listening.setblocking(False)
+    except ConfigError as error:
+        listening.close()
+        raise DoorError(str(error)) from None
+    except OSError as error:
+        listening.close()
+        raise DoorError(f"cannot listen on {place}: {error.strerror}") from None
+    return listening
+
+
+def _cleared(place: Path) -> None:
+    try:
+        mode = place.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DoorError(f"cannot look at {place}: {error.strerror}") from None
+    if not stat.S_ISSOCK(mode):
+        raise DoorError(f"{place} is in the way: it is no socket, and was not touched")
+    if answers(place):
+        raise DoorError(f"somebody else answers on {place}; it was not touched")
+    try:
+        place.unlink(missing_ok=True)
+    except OSError as error:
+        raise DoorError(f"cannot remove the old {place}: {error.strerror}") from None
+
+
+def left(place: Path, inode: int) -> None:
+    """Remove the socket at a place if it still is the one of that inode."""
+    with suppress(OSError):
+        if place.lstat().st_ino == inode:
+            place.unlink()

@@ -1,0 +1,165 @@
+"""`GET /events`: notifications as server-sent events, resumed where a client left off.
+
+One subscription of the engine's a stream, so that a reader who is slow loses the oldest and
+slows nobody. Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import Final
+
+from aiohttp import web
+
+from ksi_tui.client import EngineClient, Event, Subscription
+from ksi_tui.door import wire
+from ksi_tui.door.attached import DASHBOARD, Attached
+from ksi_tui.door.ring import Ring
+from ksi_tui.engine.errors import InvalidRequest, QueueFull
+from ksi_tui.engine.events import LOST
+
+HEARTBEAT_S: Final = 10.0
+MOST_STREAMS: Final = 100
+GATHER_S: Final = 0.02
+"""Between two writes of one stream: what comes meanwhile goes in one piece."""
+_AT_ONCE: Final = 100
+"""So many events are encoded in one turn of the loop: 2 ms."""
+_MOST_PATTERN: Final = 200
+_POSITION: Final = re.compile(r"([0-9a-f]{1,64})\.([0-9]{1,18})", re.ASCII)
+_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """The last event that a client has: of which life of the engine, and its number there."""
+
+    boot: str
+    seq: int
+
+
+class Streams:
+    """The streams of one door; `boot` names the engine's life in every id."""
+
+    def __init__(
+        self,
+        client: EngineClient,
+        boot: str,
+        attached: Attached,
+        *,
+        ring: Ring | None = None,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        self._client = client
+        self._boot = boot
+        self._attached = attached
+        self._ring = ring or Ring(client)
+        self._heartbeat_s = heartbeat_s
+        self._open: dict[Subscription, web.Application] = {}
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        """Answer with the stream, until the engine ends or the client goes."""
+        pattern, position, caller = _pattern(request), _position(request), wire.caller_of(request)
+        if len(self._open) >= MOST_STREAMS:
+            raise QueueFull(f"{MOST_STREAMS} streams are open already; close one first")
+        self._ring.begin()
+        subscription = self._client.subscribe(pattern)
+        self._open[subscription] = request.app
+        try:
+            first = self._first(subscription, position)
+            with ExitStack() as counted:
+                if caller.kind == DASHBOARD:
+                    counted.enter_context(self._attached.entered(caller))
+                response = web.StreamResponse(headers=_HEADERS)
+                await response.prepare(request)
+                await self._write(response, first)
+                await self._follow(response, subscription)
+        finally:
+            subscription.end()
+            del self._open[subscription]
+        return response
+
+    async def end_those_of(self, app: web.Application) -> None:
+        """End the streams of an application that is about to stop."""
+        for subscription, of in list(self._open.items()):
+            if of is app:
+                subscription.end()
+
+    async def aclose(self) -> None:
+        """Keep no more events for those who come back."""
+        await self._ring.aclose()
+
+    def _first(self, subscription: Subscription, position: Position | None) -> Iterator[bytes]:
+        """Return the frames that a client begins with: the snapshot, and what it missed.
+
+        All of them are settled at once, before anything else can be published.
+        """
+        (snapshot,) = subscription.drain(1)
+        if position is None:
+            return iter([self._frame(snapshot)])
+        # Without an id of its own: who breaks off in between has not yet what it missed.
+        begin = self._frame(snapshot, with_id=False)
+        if position.boot != self._boot:
+            gone = Event(snapshot.seq, LOST, {"lost": None, "why": "restarted"}, snapshot.at)
+            return iter([begin, self._frame(gone)])
+        lost, missed = self._ring.since(position.seq, subscription.pattern)
+        if lost:
+            data = {"lost": lost, "why": "too_old"}
+            missed = [Event(self._ring.floor, LOST, data, snapshot.at), *missed]
+        return chain([begin], self._frames(missed))
+
+    async def _write(self, response: web.StreamResponse, frames: Iterator[bytes]) -> None:
+        while chunk := b"".join(islice(frames, _AT_ONCE)):
+            await response.write(chunk)
+            await asyncio.sleep(0)
+
+    async def _follow(self, response: web.StreamResponse, subscription: Subscription) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._heartbeat_s):
+                    event = await anext(subscription)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                await response.write(b": alive\n\n")
+                continue
+            events = [event, *subscription.drain(_AT_ONCE - 1)]
+            await response.write(b"".join(self._frames(events)))
+            await asyncio.sleep(GATHER_S)
+
+    def _frames(self, events: Iterable[Event]) -> Iterator[bytes]:
+        for event in events:
+            slow = event.name == LOST and "why" not in event.data
+            yield self._frame(replace(event, data={**event.data, "why": "slow"}) if slow else event)
+
+    def _frame(self, event: Event, *, with_id: bool = True) -> bytes:
+        data = {"seq": event.seq, "name": event.name, "data": event.data, "at": event.at}
+        text = json.dumps(data, separators=(",", ":"), default=str)
+        head = f"id: {self._boot}.{event.seq}\n" if with_id else ""
+        return f"{head}event: {event.name}\ndata: {text}\n\n".encode()
+
+
+def _pattern(request: web.Request) -> str:
+    pattern = request.query.get("pattern", "*")
+    if not 0 < len(pattern) <= _MOST_PATTERN:
+        raise InvalidRequest(f"pattern has 1 to {_MOST_PATTERN} characters, such as completion:*")
+    return pattern
+
+
+def _position(request: web.Request) -> Position | None:
+    told = request.query.get("after") or request.headers.get("Last-Event-ID")
+    if not told:
+        return None
+    found = _POSITION.fullmatch(told)
+    if found is None:
+        raise InvalidRequest("after, or Last-Event-ID, is the id of an event: <boot>.<number>")
+    return Position(boot=found[1], seq=int(found[2]))
