@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import shlex
 from dataclasses import replace
-from pathlib import Path
 
 from ksi_tui import paths
 from ksi_tui.app import KsiApp, run_dashboard
-from ksi_tui.commands.attaching import attaching, socket_at
+from ksi_tui.commands.attaching import attaching, how_to_start, socket_at
 from ksi_tui.commands.dashboard import need_terminal
 from ksi_tui.commands.output import say
-from ksi_tui.commands.settings import as_typed, settings
+from ksi_tui.commands.settings import settings
 from ksi_tui.door.place import answers
 from ksi_tui.exits import OK
 from ksi_tui.remote.errors import DoorClosed
@@ -28,13 +26,11 @@ def execute(options: argparse.Namespace) -> int:
     """Show the dashboard of an engine until its user detaches; raises DoorClosed where none is."""
     config = settings(options)
     place = socket_at(options.place or config.engine.database_path)
-    if not asyncio.run(answers(place)):
+    if not answers(place):
         raise DoorClosed(f"no engine answers at {place}; {how_to_start(options, options.place)}")
     need_terminal()
     ui = FirstUi(**config.ui.model_dump())
-    ui = replace(
-        ui, ascii=ui.ascii or options.ascii, read_only=ui.read_only or options.read_only
-    )
+    ui = replace(ui, ascii=ui.ascii or options.ascii, read_only=ui.read_only or options.read_only)
     app = KsiApp(
         attaching(lambda: place, ui),
         ui=ui,
@@ -48,10 +44,3 @@ def execute(options: argparse.Namespace) -> int:
     if code == OK and app.fault is None:
         say("detached; the engine goes on")
     return code
-
-
-def how_to_start(options: argparse.Namespace, named: Path | None) -> str:
-    """Return how an engine is started that would answer there."""
-    if named is not None and named.suffix != ".sock":
-        return f"start one with: ksi-tui --db {shlex.quote(str(named))} serve"
-    return f"start one with: {as_typed(options, 'serve')}"

@@ -6,7 +6,9 @@ no screen waits for that. Nothing here shows anything.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import shlex
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -32,6 +34,15 @@ def socket_at(named: Path) -> Path:
     except OSError:
         is_socket = named.suffix == ".sock"
     return named if is_socket else socket_of(named)
+
+
+def how_to_start(options: argparse.Namespace, named: Path | None = None) -> str:
+    """Return how to type the start of an engine that would answer there."""
+    from ksi_tui.commands.settings import as_typed  # noqa: PLC0415 - with pydantic
+
+    if named is not None and named.suffix != ".sock":
+        return f"start one with: ksi-tui --db {shlex.quote(str(named))} serve"
+    return f"start one with: {as_typed(options, 'serve')}"
 
 
 def attaching(place: Callable[[], Path], ui: Ui) -> Connect:

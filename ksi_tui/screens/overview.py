@@ -110,9 +110,7 @@ class Overview(OverviewPanes, WindowedScreen, FindsFromPanes):
         note = looks_only(self.host, long=width >= 120)
         paused = snapshot.pauses_total if snapshot else 0
         others = snapshot.attached if snapshot else ()
-        numbers = header.numbers_line(
-            totals, who, width, note=note, paused=paused, others=others
-        )
+        numbers = header.numbers_line(totals, who, width, note=note, paused=paused, others=others)
         self.query_one("#numbers", Bar).show(numbers)
         self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
         self.host.show_verdict(verdict)

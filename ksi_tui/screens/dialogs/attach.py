@@ -36,7 +36,7 @@ class AttachOffer(Dialog[bool]):
         self._elsewhere = elsewhere
         self._owned = owned
         self._answers: str | None = None
-        self._closed: str | None = None
+        self._no_door: str | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -54,9 +54,9 @@ class AttachOffer(Dialog[bool]):
 
     async def _look(self) -> None:
         try:
-            self._answers, self._closed = await self._elsewhere.look(), None
+            self._answers, self._no_door = await self._elsewhere.look(), None
         except KsiError as error:
-            self._answers, self._closed = None, str(error)
+            self._answers, self._no_door = None, str(error)
         if self.is_mounted and self.is_attached:
             self._show()
 
@@ -70,10 +70,10 @@ class AttachOffer(Dialog[bool]):
                 Line(),
                 _way("a", "attach", "these screens on that engine; leaving ends nothing of it"),
             ]
-        elif self._closed is not None:
+        elif self._no_door is not None:
             lines += [
                 line("  ", Span("! It cannot be attached to", Tone.WARN)),
-                *_wrapped(self._closed, room),
+                *_wrapped(self._no_door, room),
                 Line(),
             ]
         else:
