@@ -24,10 +24,14 @@ _FINAL: Final = (Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED)
 
 @dataclass(slots=True, kw_only=True)
 class _Held:
-    """A question, when it was asked last, and its picture with the time when it was asked for."""
+    """A question and its picture, `of` the time when that was asked for.
+
+    `wanted_at`: when it was first asked since then; `asked_at`: when it was asked last.
+    """
 
     query: SnapshotQuery
     asked_at: float
+    wanted_at: float = 0.0
     wanted: bool = True
     tried_at: float | None = None
     picture: Snapshot | None = None
@@ -52,6 +56,8 @@ class Pictures:
         held = self._held.pop(key, None) or _Held(query=query, asked_at=now, wanted=False)
         self._held[key] = held  # the last asked stands last
         new, held.wanted, held.asked_at = not held.wanted, True, now
+        if new:
+            held.wanted_at = now
         if len(self._held) > _MOST:
             del self._held[next(iter(self._held))]
         return new
@@ -113,7 +119,7 @@ class Pictures:
         if held.tried_at is None:
             return held.query, now
         wait_s = max(0.0, self._period_s - self._lead_s)
-        return held.query, max(held.asked_at + wait_s, self._tried_at + self._period_s)
+        return held.query, max(held.wanted_at + wait_s, self._tried_at + self._period_s)
 
     def _lately(self, held: _Held, now: float) -> bool:
         return now - held.asked_at <= max(ASKED_LATELY_S, 4 * self._lead_s)
