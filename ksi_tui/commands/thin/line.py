@@ -82,22 +82,33 @@ def answered(reply: Reply, told: Callable[[Reply], str], *, as_json: bool) -> in
 @asynccontextmanager
 async def telling_losses(call: Call) -> AsyncIterator[None]:
     """Say on stderr when the engine is lost, and when it is back."""
-    task = asyncio.create_task(_tell_losses(call), name="tell-losses")
+    losses = _Losses(call)
+    task = asyncio.create_task(losses.watch(), name="tell-losses")
     try:
         yield
+        losses.look()
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
 
 
-async def _tell_losses(call: Call) -> None:
-    told = False
-    while True:
-        await asyncio.sleep(_LOOK_S)
-        lost = call.lost
-        if lost is not None and not told:
-            say(f"{lost}; waiting for it at {call.socket}")
-        elif lost is None and told:
+class _Losses:
+    """Says once that the engine is lost, and once that it is back."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._told = False
+
+    async def watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self.look()
+
+    def look(self) -> None:
+        lost = self._call.lost
+        if lost is not None and not self._told:
+            say(f"{lost}; waiting for it at {self._call.socket}")
+        elif lost is None and self._told:
             say("the engine is back")
-        told = lost is not None
+        self._told = lost is not None
