@@ -32,6 +32,7 @@ examples:
   printf 'hello\\nworld\\n' | ksi-tui run -    two prompts, no screen
   ksi-tui run prompts.txt --json > out.jsonl
   ksi-tui run --resume                       finish what was interrupted
+  ksi-tui serve                              the engine as a service, without a screen
   ksi-tui usage --by model --since 24h
   ksi-tui open incident-20261122-031244.ksi.zip
 
@@ -107,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _add_run(commands)
+    _add_serve(commands)
     _add_reports(commands)
     _add_config(commands)
     opened = commands.add_parser(
@@ -149,6 +151,18 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "with FILE: go on with its last run instead of running it anew",
     )
     run.add_argument("--json", action="store_true", help="one JSON object a finished request")
+
+
+def _add_serve(commands: argparse._SubParsersAction[_Parser]) -> None:
+    commands.add_parser(
+        "serve",
+        help="the engine without a screen, until it is ended",
+        description="Works on what comes through its door, a Unix socket beside the database, "
+        "and logs JSON lines on stdout. SIGTERM or ctrl+c drains it, a second time interrupts "
+        "what still runs; that goes on with the next start. Exit code 0 when it was drained, "
+        "130 when something was interrupted, 3 when another engine has the database.",
+        allow_abbrev=False,
+    )
 
 
 def _add_reports(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -25,10 +25,11 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonLines(logging.Formatter):
-    """One record as one line of JSON, without secrets."""
+    """One record as one line of JSON, without secrets; `said` is the key of its message."""
 
-    def __init__(self) -> None:
+    def __init__(self, said: str = "event") -> None:
         super().__init__()
+        self._said = said
         self._secrets = secrets_of(os.environ)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -36,7 +37,7 @@ class JsonLines(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            self._said: record.getMessage(),
         }
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:

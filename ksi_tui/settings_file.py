@@ -31,6 +31,11 @@ def config_file(explicit: Path | None = None) -> Path | None:
     return None
 
 
+def display_name(file: Path | None) -> str:
+    """Return what an engine is called: by its settings file, where that has a name."""
+    return f"ksi-tui {file.stem}" if file and file.stem != "ksi-tui" else "ksi-tui"
+
+
 def read_toml(file: Path) -> dict[str, Any]:
     """Return what a settings file holds; ConfigError says why it cannot be read."""
     import tomllib  # noqa: PLC0415 - 2 ms that a start without a file need not wait for

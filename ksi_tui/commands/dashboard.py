@@ -21,7 +21,7 @@ from ksi_tui import paths
 from ksi_tui.app import Connect, KsiApp, SettingsRefused, run_dashboard
 from ksi_tui.commands.attaching import elsewhere, socket_at
 from ksi_tui.engine.errors import ConfigError, InputError
-from ksi_tui.settings_file import config_file, read_toml
+from ksi_tui.settings_file import config_file, display_name, read_toml
 from ksi_tui.ui_settings import FirstUi, first_ui
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.demo:
         return _demo(options)
     file = config_file(options.config)
-    return _show(lambda: _settings(options), _ui(options, file), name=_name(file))
+    return _show(lambda: _settings(options), _ui(options, file), name=display_name(file))
 
 
 def need_terminal() -> None:
@@ -47,11 +47,6 @@ def need_terminal() -> None:
             "the dashboard needs a terminal that can move its cursor, and TERM is dumb; "
             "`ksi-tui run` works on any"
         )
-
-
-def _name(file: Path | None) -> str:
-    """Return what the screen calls this engine: its settings file, where that has a name."""
-    return f"ksi-tui {file.stem}" if file and file.stem != "ksi-tui" else "ksi-tui"
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -87,7 +82,7 @@ def _as_asked(ui: FirstUi, options: argparse.Namespace) -> FirstUi:
 def _show(read: Callable[[], Config], ui: FirstUi, *, name: str, demo: bool = False) -> int:
     held = _Held(read)
     app = KsiApp(
-        _connect(held),
+        _connect(held, name),
         ui=ui,
         name=name,
         demo=demo,
@@ -126,16 +121,20 @@ class _Held:
         return shown(self._config) if self._config is not None else {}
 
 
-def _connect(held: _Held) -> Connect:
+def _connect(held: _Held, name: str) -> Connect:
     @asynccontextmanager
     async def connect() -> AsyncIterator[EngineClient]:
         try:
             config = await asyncio.to_thread(held.ready_to_start)
         except ConfigError as error:
             raise SettingsRefused(str(error)) from None
+        from ksi_tui.door.opening import opened_door  # noqa: PLC0415 - after the first frame
         from ksi_tui.engine import CompletionEngine  # noqa: PLC0415 - after the first frame
 
-        async with CompletionEngine(config) as engine:
-            yield engine
+        async with (
+            CompletionEngine(config) as engine,
+            opened_door(engine, config, name, operator=config.ui.operator) as client,
+        ):
+            yield client
 
     return connect

@@ -19,6 +19,7 @@ from ksi_tui.commands.request_lines import BadLine, RequestLine, opened, request
 from ksi_tui.commands.runner import MAX_BATCH, LineRun, Printer, Record, ResumedRun, Run
 from ksi_tui.commands.settings import as_typed, settings
 from ksi_tui.config import Config
+from ksi_tui.door.opening import opened_door
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.store.sqlite import open_reader
 from ksi_tui.engine.views import Level
@@ -31,6 +32,8 @@ MakeRun = Callable[[EngineClient, Printer], Run]
 
 _NOTE_EVERY_S = 0.5
 _PAGE = 500
+_DOOR_AFTER_S = 0.5
+"""A run that is over by then needs nobody to look at it, nor the wait for the door's code."""
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -99,9 +102,12 @@ class _Life:
     async def live(self, make: MakeRun) -> int:
         """Run to the end, or until a signal; returns the exit code, bad lines left aside."""
         with self._writer, self._signals(), self._progress():
-            async with CompletionEngine(self._config, resume=self._resume) as engine:
-                run = make(engine, self._print)
-                whole = await self._complete_or_stop(engine, run)
+            async with (
+                CompletionEngine(self._config, resume=self._resume) as engine,
+                opened_door(engine, self._config, "ksi-tui run", after_s=_DOOR_AFTER_S) as client,
+            ):
+                run = make(client, self._print)
+                whole = await self._complete_or_stop(client, run)
             if not whole and not self._pipe_broken:
                 await self._print_rest(run)
         return self._ended(run, whole=whole)
