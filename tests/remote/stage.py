@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ksi_tui.client import EngineClient
 from ksi_tui.door.server import Door
+from ksi_tui.engine.events import SNAPSHOT, Event, Subscription
 from ksi_tui.remote.client import RemoteClient
 from tests.engine.engine_fixtures import Rig, config, running, until
+from tests.ui.scripted import AT, ScriptedClient
 
 __all__ = ["Relay", "attached", "door_of", "relayed", "served", "until"]
 
@@ -27,10 +28,23 @@ async def served(folder: Path, **options: Any) -> AsyncIterator[tuple[Rig, Door]
         yield rig, await stack.enter_async_context(door)
 
 
+class _Whole:
+    """A scripted client whose subscriptions begin with a snapshot, as an engine's do."""
+
+    def __init__(self, inner: ScriptedClient) -> None:
+        self._inner = inner
+        self.emit, self.snapshot = inner.emit, inner.snapshot
+
+    def subscribe(self, pattern: str = "*") -> Subscription:
+        subscription = self._inner.subscribe(pattern)
+        subscription.push(Event(self._inner._seq, SNAPSHOT, {}, AT))
+        return subscription
+
+
 @asynccontextmanager
-async def door_of(client: EngineClient, folder: Path) -> AsyncIterator[Door]:
-    """A door over any client, as that of an engine on a database in `folder`."""
-    async with Door(client, database=folder / "ksi.db", name="prod") as door:
+async def door_of(client: ScriptedClient, folder: Path) -> AsyncIterator[Door]:
+    """A door over a scripted client, as that of an engine on a database in `folder`."""
+    async with Door(_Whole(client), database=folder / "ksi.db", name="prod") as door:
         yield door
 
 

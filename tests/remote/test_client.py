@@ -26,8 +26,12 @@ ONE = SnapshotQuery(active_limit=1, queue_limit=0, lock_limit=0, trend_points=1)
 
 
 async def test_it_shows_what_the_engine_shows(tmp_path: Path) -> None:
-    async with served(tmp_path, scripts={"p": held}) as (rig, door), attached(door.socket) as client:
-        assert isinstance(client, Distant)
+    async with (
+        served(tmp_path, scripts={"p": held}) as (rig, door),
+        attached(door.socket) as client,
+    ):
+        line: Any = client
+        assert isinstance(line, Distant)
         assert (client.name, client.about["pid"] > 0, client.lost) == ("prod", True, None)
         request_id = await rig.submit()
         await until(lambda: [v.request_id for v in client.snapshot().active] == [request_id])
@@ -75,7 +79,9 @@ async def test_where_nobody_is_entering_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_client, "ENTER_S", 0.3)
-    with pytest.raises(DoorClosed, match=r"no engine answers at .*no\.sock: cannot connect: No such"):
+    with pytest.raises(
+        DoorClosed, match=r"no engine answers at .*no\.sock: cannot connect: No such"
+    ):
         async with attached(tmp_path / "no.sock"):
             raise AssertionError("entered")
 

@@ -133,7 +133,9 @@ async def test_submit_prints_the_id_or_the_reply_and_codes_tell_how_it_ended(
         await rig.ended(accepted.json["request_id"])
         status = await rig.status(accepted.json["request_id"])
         assert (status["prompt"], status["agent_id"]) == ("hello", "a1")
-        named = await shell("submit", "-", "--id", "mine", "--priority", "low", given="two\nlines\n")
+        named = await shell(
+            "submit", "-", "--id", "mine", "--priority", "low", given="two\nlines\n"
+        )
         assert (named.code, named.out) == (0, "mine\n")
         assert (await rig.status("mine"))["prompt"] == "two\nlines"
         assert (await rig.status("mine"))["priority"] == "low"
@@ -159,17 +161,19 @@ async def test_submit_prints_the_id_or_the_reply_and_codes_tell_how_it_ended(
 async def test_submit_streams_what_comes_and_tells_a_new_beginning(
     shell: Shell, tmp_path: Path
 ) -> None:
-    async with served(tmp_path, scripts={"p": held}) as (rig, _):
-        async with shell.started("submit", "x", "--stream") as process:
-            (up,) = await rig.calls(1)
-            up.say("one line\n")
-            assert await line_of(process) == "one line\n"
-            up.say("and \x1b[31man end")
-            up.answer = "one line\nand \x1b[31man end."
-            up.go.set()
-            async with asyncio.timeout(BOUND_S):
-                out, err = await process.communicate()
-            assert (process.returncode, out, err) == (0, b"and [31man end.\n", b"")
+    async with (
+        served(tmp_path, scripts={"p": held}) as (rig, _),
+        shell.started("submit", "x", "--stream") as process,
+    ):
+        (up,) = await rig.calls(1)
+        up.say("one line\n")
+        assert await line_of(process) == "one line\n"
+        up.say("and \x1b[31man end")
+        up.answer = "one line\nand \x1b[31man end."
+        up.go.set()
+        async with asyncio.timeout(BOUND_S):
+            out, err = await process.communicate()
+        assert (process.returncode, out, err) == (0, b"and [31man end.\n", b"")
 
 
 async def test_submit_that_waits_outlives_the_engine_that_took_it(
@@ -330,7 +334,7 @@ async def test_emit(shell: Shell, tmp_path: Path) -> None:
 
 
 async def test_tail(shell: Shell, tmp_path: Path) -> None:
-    async with served(tmp_path) as (rig, door):
+    async with served(tmp_path) as (rig, _):
         async with shell.started("tail", "completion:*", "--count", "3") as process:
             await listened(rig, 3)
             await rig.submit(request_id="one", session_id="s")
@@ -338,7 +342,7 @@ async def test_tail(shell: Shell, tmp_path: Path) -> None:
                 out, _ = await process.communicate()
             lines = out.decode().splitlines()
             assert process.returncode == 0
-            assert [line.split()[1] for line in lines][0] == "completion:queued"
+            assert lines[0].split()[1] == "completion:queued"
             assert len(lines) == 3
             assert "request_id=one" in lines[0]
         await listened(rig, 2)
