@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ksi_tui import __version__, collector, logs
+from ksi_tui.commands.thin.grammar import add_thin
 from ksi_tui.engine.errors import DatabaseOwned, KsiError
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, OWNED, UNEXPECTED
 
@@ -40,6 +41,8 @@ input, 3 another engine has the database, 130 interrupted (`run --resume` goes o
 """
 
 _STATES = ("completed", "failed", "cancelled")
+_SCREENS = ("open", "attach")
+"""The commands that show the dashboard, beside none at all."""
 _GROUPS = ("agent", "model", "provider", "session", "day")
 
 
@@ -121,6 +124,18 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     opened.add_argument("bundle", type=Path, metavar="BUNDLE", help="the file")
+    attach = commands.add_parser(
+        "attach",
+        help="the dashboard on an engine that runs elsewhere: started by somebody else, or serve",
+        description="The same screens and keys, over the socket beside the engine's database. It "
+        "comes back by itself when the line breaks or the engine is started again; leaving ends "
+        "nothing of the engine.",
+        allow_abbrev=False,
+    )
+    attach.add_argument(
+        "place", nargs="?", type=Path, metavar="SOCKET|DB", help="else the settings' database"
+    )
+    add_thin(commands)
     return top
 
 
@@ -245,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     top = parser()
     options = top.parse_args(arguments)
     for option in ("demo", "ascii", "read-only"):
-        shows = options.command is None or (options.command == "open" and option != "demo")
+        shows = options.command is None or (options.command in _SCREENS and option != "demo")
         if getattr(options, option.replace("-", "_")) and not shows:
             top.error(f"--{option} is the dashboard's; it does not go with {options.command!r}")
     _check_listening(top, options)
@@ -287,8 +302,9 @@ def _say(message: object) -> None:
 
 
 def _execute(options: argparse.Namespace) -> int:
-    _calm_the_collector(before_a_screen=options.command in (None, "open"))
-    module = importlib.import_module(f"ksi_tui.commands.{options.command or 'dashboard'}")
+    _calm_the_collector(before_a_screen=options.command in (None, *_SCREENS))
+    name = getattr(options, "module", None) or options.command or "dashboard"
+    module = importlib.import_module(f"ksi_tui.commands.{name}")
     code = int(module.execute(options))
     sys.stdout.flush()
     return code

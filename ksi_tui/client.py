@@ -8,13 +8,13 @@ go through the door are loaded on first use: the first frame has none yet.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from ksi_tui.engine.events import Event, Subscription
     from ksi_tui.engine.views import Snapshot, SnapshotQuery
 
-__all__ = ["EngineClient", "Event", "Snapshot", "SnapshotQuery", "Subscription"]
+__all__ = ["Distant", "EngineClient", "Event", "Snapshot", "SnapshotQuery", "Subscription"]
 
 _EVENTS, _VIEWS = ("Event", "Subscription"), ("Snapshot", "SnapshotQuery")
 
@@ -35,6 +35,26 @@ class EngineClient(Protocol):
 
     def snapshot(self, query: SnapshotQuery | None = None) -> Snapshot:
         """Return the engine as it is now; never waits."""
+        ...
+
+
+@runtime_checkable
+class Distant(Protocol):
+    """What the client of an engine that runs elsewhere tells beside: how its line is."""
+
+    @property
+    def lost(self) -> str | None:
+        """What is wrong with the line, in words that are not clean; None if nothing."""
+        ...
+
+    @property
+    def age_s(self) -> float:
+        """How old the newest picture of the engine is, in seconds."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What the engine calls itself; not clean, empty where it does not say."""
         ...
 
 

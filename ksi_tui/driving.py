@@ -15,10 +15,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ksi_tui import exits
+from ksi_tui.client import Distant
 from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
 from ksi_tui.keeping import KeepingApp
 from ksi_tui.pace import Pace
 from ksi_tui.read_only import ReadOnlyClient
+from ksi_tui.remote.errors import DoorClosed
+from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
 from ksi_tui.watch import WatchedClient
 from ksi_tui.widgets.clean import clean_block
@@ -27,6 +30,7 @@ from ksi_tui.widgets.spans import Tone
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
     from ksi_tui.demo import DemoSwitch
+    from ksi_tui.elsewhere import Elsewhere
 
 Connect = Callable[[], "AbstractAsyncContextManager[EngineClient]"]
 
@@ -39,7 +43,8 @@ def _exit_code_of(error: KsiError) -> int:
     """Return the exit code that a failed start leads to."""
     if isinstance(error, DatabaseOwned):
         return exits.OWNED
-    return exits.BAD_USAGE if isinstance(error, ConfigError | StoreError) else exits.SOME_FAILED
+    bad_usage = isinstance(error, ConfigError | StoreError | DoorClosed)
+    return exits.BAD_USAGE if bad_usage else exits.SOME_FAILED
 
 
 class SettingsRefused(ConfigError):
@@ -50,11 +55,24 @@ class DrivingApp(KeepingApp):
     """An app over the engine that `connect` enters; with `demo` the load begins by itself.
 
     `connect` returns the context manager of an engine's client; it may import the engine late.
+    With `attached` that engine is another process's, and leaving ends nothing of it. Where its
+    database is another's, `elsewhere` leads to that one's engine.
     """
 
-    def __init__(self, connect: Connect, *, demo: bool, **kept: Any) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        demo: bool,
+        attached: bool = False,
+        elsewhere: Elsewhere | None = None,
+        **kept: Any,
+    ) -> None:
         super().__init__(**kept)
+        self.attached = attached
+        self._elsewhere = elsewhere
         self.fault: str | None = None
+        self.display_name = ""
         self.exit_code = 0
         self.refused: SettingsRefused | None = None
         self._connect = connect
@@ -74,6 +92,9 @@ class DrivingApp(KeepingApp):
             wrong = [*wrong, self.recording.passed_over]
         if wrong and isinstance(self.screen, KsiScreen):
             self.screen.say(" · ".join(wrong), Tone.WARN)
+        self._start_engine()
+
+    def _start_engine(self) -> None:
         self._engine_task = asyncio.create_task(self._run_engine(), name="dashboard-engine")
 
     async def _run_engine(self) -> None:
@@ -81,6 +102,8 @@ class DrivingApp(KeepingApp):
             async with self._connect() as client:
                 self._watched = WatchedClient(client, self.clock, self.ui.refresh_hz)
                 self.client = self._door(self._watched)
+                if isinstance(client, Distant) and client.name:
+                    self.display_name = client.name
                 gc.collect()
                 gc.freeze()  # measured: brings the worst stall of a collection from 29 to 3 ms
                 gc.enable()  # the command may have it off until here, for the first frame
@@ -95,11 +118,22 @@ class DrivingApp(KeepingApp):
             self.leave()
         except KsiError as error:
             self._engine_failed(str(error), _exit_code_of(error))
+            if isinstance(error, DatabaseOwned) and self._elsewhere is not None:
+                self.push_screen(later.attach_offer(self._elsewhere, str(error)), self._offered)
         except Exception as error:  # the task's boundary: recorded, shown, never raised on
             log.exception("the engine failed")
             self._engine_failed(
                 f"unexpected {type(error).__name__}; the log has it", exits.SOME_FAILED
             )
+
+    def _offered(self, attach: bool | None) -> None:
+        """Attach to the engine that has the database, or leave."""
+        if not attach or self._elsewhere is None:
+            self.leave()
+            return
+        self._connect, self.attached = self._elsewhere.connect, True
+        self.fault, self.exit_code = None, exits.OK
+        self._start_engine()
 
     def _door(self, client: EngineClient) -> EngineClient:
         return ReadOnlyClient(client, may_end=True) if self.ui.read_only else client
@@ -135,6 +169,8 @@ class DrivingApp(KeepingApp):
         """What is wrong with the engine since it started, and what still works; None if nothing."""
         if self.fault is not None and self._watched is not None:
             return f"{self.fault} · what stands here is as it was then; q leaves"
+        if self._watched is not None and self._watched.lost is not None:
+            return self._watched.lost
         if self._watched is not None and self._watched.fault is not None:
             return f"{self._watched.fault} · shown as it was; keys still reach it"
         return None

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ksi_tui.client import Distant
+
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
     from ksi_tui.engine.events import Subscription
@@ -27,6 +29,7 @@ class WatchedClient:
 
     def __init__(self, inner: EngineClient, clock: Callable[[], float], refresh_hz: float) -> None:
         self._inner = inner
+        self._line = inner if isinstance(inner, Distant) else None
         self._clock = clock
         self._stale_after_s = max(LEAST_STALE_S, _REFRESHES / refresh_hz)
         self._seen_at: float | None = None
@@ -76,7 +79,16 @@ class WatchedClient:
         if self._seen_at is None:
             return None
         age = self._clock() - self._seen_at
+        if self._line is not None:
+            age = max(age, self._line.age_s)
         return age if age > self._stale_after_s else None
+
+    @property
+    def lost(self) -> str | None:
+        """What is wrong with the line to an engine that is elsewhere; None if nothing is."""
+        if self._line is None or (lost := self._line.lost) is None:
+            return None
+        return f"{lost} · shown as it was {int(self._line.age_s)} s ago"
 
     @property
     def idle(self) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ksi_tui import paths
 from ksi_tui.app import Connect, KsiApp, SettingsRefused, run_dashboard
+from ksi_tui.commands.attaching import elsewhere, socket_at
 from ksi_tui.engine.errors import ConfigError, InputError
 from ksi_tui.settings_file import config_file, display_name, read_toml
 from ksi_tui.ui_settings import FirstUi, first_ui
@@ -91,6 +92,7 @@ def _show(held: _Held, ui: FirstUi, *, name: str, demo: bool = False) -> int:
         filters_file=None if demo else paths.state_dir() / "filters.json",
         prompts_file=None if demo else paths.state_dir() / "prompts.jsonl",
         settings=held.shown,
+        elsewhere=None if demo else elsewhere(held.socket, ui),
     )
     return asyncio.run(run_dashboard(app))
 
@@ -115,6 +117,11 @@ class _Held:
 
         self._config = self._read()
         return self._config
+
+    def socket(self) -> Path:
+        """Return where the engine of this database listens; once the settings were read."""
+        assert self._config is not None
+        return socket_at(self._config.engine.database_path)
 
     def shown(self) -> dict[str, Any]:
         """Return the settings that apply, without secrets; nothing before they were read."""

@@ -374,3 +374,5 @@ class Snapshot:
     call_totals: tuple[CallTotals, ...] = ()
     attached: tuple[str, ...] = ()
     """The operators of the other dashboards on this engine; one who has two is named twice."""
+    answers: bool = True
+    """Whether it was made for the question; else rows and `live` are on their way."""

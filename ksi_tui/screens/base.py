@@ -19,6 +19,7 @@ from ksi_tui.actions import (
     bindings,
     footer_actions,
     kept_in_footer,
+    worded,
 )
 from ksi_tui.read_only import WHY
 from ksi_tui.screens.footer import footer_line
@@ -155,7 +156,10 @@ class KsiScreen(Screen[None]):
         if self._said is not None and self.host.clock() > self._said_until:
             self._said = None
         shown = self._said or footer_line(
-            footer_actions(self.WHERE, self._offered),
+            [
+                worded(action, attached=self.host.attached)
+                for action in footer_actions(self.WHERE, self._offered)
+            ],
             self.host.ui.keymap,
             self.app.size.width,
             kept=kept_in_footer(self.WHERE),

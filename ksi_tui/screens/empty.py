@@ -26,10 +26,14 @@ def too_small(width: int, height: int) -> list[Line]:
     ]
 
 
-def active(snapshot: Snapshot | None, fault: str | None, width: int) -> list[Line]:
-    """Return what stands in Active while nothing runs."""
+def active(
+    snapshot: Snapshot | None, fault: str | None, width: int, *, attached: bool = False
+) -> list[Line]:
+    """Return what stands in Active while nothing runs; `attached`: in another's engine."""
     if fault is not None:
-        return failed_start(fault, width)
+        return failed_start(fault, width, attached=attached)
+    if snapshot is None and attached:
+        return _block("Attaching to the engine: asking its door for the first picture.")
     if snapshot is None:
         return _block(
             "Starting the engine: opening the database, finding what was left unfinished."
@@ -58,9 +62,10 @@ def _step(key: str, what: str, note: str) -> Line:
     return line("  ", Span(key, Tone.KEY), f"   {what:<31}", Span(note, Tone.DIM))
 
 
-def failed_start(fault: str, width: int) -> list[Line]:
-    """Return why the engine could not start, and what can be done."""
-    lines = [Line(), line("  ", Span("! The engine could not start", Tone.BAD)), Line()]
+def failed_start(fault: str, width: int, *, attached: bool = False) -> list[Line]:
+    """Return why the engine could not start or be attached to, and what can be done."""
+    what = "! Not attached to the engine" if attached else "! The engine could not start"
+    lines = [Line(), line("  ", Span(what, Tone.BAD)), Line()]
     lines += [
         line("  ", text)
         for text in fit.wrapped(clean_block(fault, _FAULT_LIMIT), max(20, width - 8))

@@ -9,7 +9,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from ksi_tui.actions import ACTIONS, Action, Group, Where, shown_key
+from ksi_tui.actions import ACTIONS, Action, Group, Where, shown_key, worded
 from ksi_tui.screens.base import KsiScreen, Target
 from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets import fit
@@ -110,7 +110,8 @@ class HelpScreen(KsiScreen):
     def _shown(self) -> Iterable[Action]:
         here = (self._where, Where.ANY, Where.PANE)
         words = self._typed.casefold().split()
-        for action in ACTIONS:
+        for each in ACTIONS:
+            action = worded(each, attached=self.host.attached)
             if not self._everywhere and not set(here) & set(action.where):
                 continue
             key = shown_key(action, self.host.ui.keymap)

@@ -73,6 +73,7 @@ class Host(Protocol):
     handed_over: bool
     config_hint: str
     recording: Recording | None
+    attached: bool
     events: EventLog
     done: Done
     looked: Looked

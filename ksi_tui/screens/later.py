@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from ksi_tui.actions import Where
+    from ksi_tui.elsewhere import Elsewhere
     from ksi_tui.screens.add_provider import AddProvider
     from ksi_tui.screens.base import Target
     from ksi_tui.screens.compare import CompareScreen
     from ksi_tui.screens.compare_setup import CompareSetup
     from ksi_tui.screens.comparison import Plan
+    from ksi_tui.screens.dialogs.attach import AttachOffer
     from ksi_tui.screens.dialogs.cancel import CancelDialog
     from ksi_tui.screens.dialogs.circuit import CircuitDialog
     from ksi_tui.screens.dialogs.elsewhere import ElsewhereDialog
@@ -55,6 +57,13 @@ def add_provider(config_hint: str) -> AddProvider:
     from ksi_tui.screens.add_provider import AddProvider
 
     return AddProvider(config_hint)
+
+
+def attach_offer(elsewhere: Elsewhere, owned: str) -> AttachOffer:
+    """Return the offer to attach to the engine that has the database."""
+    from ksi_tui.screens.dialogs.attach import AttachOffer
+
+    return AttachOffer(elsewhere, owned)
 
 
 def cancel_dialog(target: Target, marked: tuple[str, ...], matching: str | None) -> CancelDialog:

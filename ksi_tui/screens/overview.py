@@ -109,11 +109,14 @@ class Overview(OverviewPanes, WindowedScreen, FindsFromPanes):
         who = self.host.ui.operator if self.host.recording is None else ""
         note = looks_only(self.host, long=width >= 120)
         paused = snapshot.pauses_total if snapshot else 0
-        numbers = header.numbers_line(totals, who, width, note=note, paused=paused)
+        others = snapshot.attached if snapshot else ()
+        numbers = header.numbers_line(totals, who, width, note=note, paused=paused, others=others)
         self.query_one("#numbers", Bar).show(numbers)
         self.query_one("#tabs", Bar).show(header.tabs_line(snapshot, self._chosen))
         self.host.show_verdict(verdict)
-        self._table("active").set_empty(*empty.active(snapshot, self.host.fault, width))
+        attached = self.host.attached
+        said = empty.active(snapshot, self.host.fault, width, attached=attached)
+        self._table("active").set_empty(*said)
         if snapshot is None:
             self._table("active").redraw()
         else:
@@ -125,6 +128,8 @@ class Overview(OverviewPanes, WindowedScreen, FindsFromPanes):
         self.show_footer()
 
     def _verdict(self) -> Verdict:
+        if self.host.attached and self._snapshot is None and self.host.fault is None:
+            return header.ATTACHING
         frozen_s = None if self._frozen_at is None else self.host.clock() - self._frozen_at
         stale_s = self.host.stale_s if frozen_s is None else None
         return header.shown_verdict(self._snapshot, self.host.fault, frozen_s, stale_s)

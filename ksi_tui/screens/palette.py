@@ -23,7 +23,7 @@ from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from ksi_tui import client
-from ksi_tui.actions import THROUGH_TIME, Group, Where, actions_of
+from ksi_tui.actions import THROUGH_TIME, Group, Where, actions_of, worded
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.finding import WORST_FIRST
@@ -47,7 +47,8 @@ def palette_commands(app: App[Any], screen: Screen[Any]) -> Iterator[SystemComma
     if isinstance(screen, KsiScreen) and screen.WHERE is not Where.ANY:
         places.insert(0, (screen.WHERE, screen))
     for where, owner in places:
-        for action in actions_of(where):
+        for plain in actions_of(where):
+            action = worded(plain, attached=getattr(app, "attached", False))
             if isinstance(screen, KsiScreen) and not _offered(screen, action.id):
                 continue
             if action.group is not Group.MOVE and action.id not in _NOT_OFFERED:

@@ -30,6 +30,7 @@ class PastEvents:
         self.error: str | None = None
         self.more = True
         self.asking = False
+        self._refused = False
         self._wanted = wanted
         self._until = until
         self._before: int | None = None
@@ -41,7 +42,7 @@ class PastEvents:
 
     def wants_more(self) -> bool:
         """Return whether it is time to `go_back`; if so, it counts as begun."""
-        if self.asking or not self.more or self.full or self.error is not None:
+        if self.asking or not self.more or self.full or self._refused:
             return False
         self.asking = True
         return True
@@ -61,7 +62,8 @@ class PastEvents:
         before = {} if self._before is None else {"before": self._before}
         reply = await ask({"pattern": self._wanted.pattern, "limit": PAGE, **before})
         self.error = refusal(reply)
-        if self.error is not None:
+        self._refused = self.error is not None and reply.get("code") != "not_ready"
+        if self.error is not None:  # an engine that is away comes back, and is asked again
             return
         entries = reply["entries"]
         self.more = bool(reply["more"]) and bool(entries)

@@ -80,7 +80,10 @@ class WhyScreen(Frees):
             attention_limit=0,
             trend_points=1,
         )
-        self._snapshot = self.client.snapshot(query)
+        snapshot = self.client.snapshot(query)
+        if not snapshot.answers and self._snapshot is None:
+            return  # from afar: its own picture is on the way
+        self._snapshot = snapshot
         self.at = self._snapshot.at
         self.live = self._snapshot.live
         self.last = self.live or self.last

@@ -20,9 +20,11 @@ _CRUMBS_LIMIT = 4000
 READ_ONLY = "READ-ONLY"
 """What a header says while nothing may be changed from here."""
 _STEP = " > "
+_OTHERS_NAMED = 2
 _WHOLE_STORY = 120
 """From this width on the cause is cut at its end, where the lesser causes are; else it is short."""
 STARTING = Verdict(level=Level.STARTING, cause="starting the engine")
+ATTACHING = Verdict(level=Level.STARTING, cause="attaching to the engine")
 
 
 def shown_verdict(
@@ -95,11 +97,17 @@ def _way(crumbs: str, room: int) -> str:
 
 
 def numbers_line(
-    totals: Totals | None, operator: str, width: int, *, note: str = "", paused: int = 0
+    totals: Totals | None,
+    operator: str,
+    width: int,
+    *,
+    note: str = "",
+    paused: int = 0,
+    others: Sequence[str] = (),
 ) -> Line:
     """Return line 2: the numbers, how much is paused, who is at the keys, and what those may.
 
-    `note` says that they only look; without one they operate.
+    `note` says that they only look; without one they operate. `others` look at the same engine.
     """
     name = clean(operator, 20)
     noted = Span(f"{clean(note, 80)} " if note else "", Tone.WARN)
@@ -108,9 +116,21 @@ def numbers_line(
         return fit.both_ends(line(""), line(Span("you: ", Tone.DIM), *who.spans), width)
     wide = _numbers(totals, paused, long=True)
     may = who if note else line(Span(f"{name} (operate) ", Tone.DIM))
-    if fit.width_of(wide) + fit.width_of(may) + 2 <= width:
-        return fit.both_ends(wide, may, width)
-    return fit.both_ends(_numbers(totals, paused, long=False), who, width)
+    beside = line(Span(_with(others), Tone.PLAIN), *may.spans)
+    if fit.width_of(wide) + fit.width_of(beside) + 2 <= width:
+        return fit.both_ends(wide, beside, width)
+    counted = Span(f"+{len(others)} " if others else "", Tone.PLAIN)
+    narrow = line(counted, *who.spans)
+    return fit.both_ends(_numbers(totals, paused, long=False), narrow, width)
+
+
+def _with(others: Sequence[str]) -> str:
+    """Return who else looks: `with op2, op3 and 2 more · `."""
+    if not others:
+        return ""
+    named = ", ".join(clean(name, 20) or "somebody" for name in others[:_OTHERS_NAMED])
+    more = len(others) - _OTHERS_NAMED
+    return f"with {named} and {more} more · " if more > 0 else f"with {named} · "
 
 
 def _numbers(totals: Totals, paused: int, *, long: bool) -> Line:

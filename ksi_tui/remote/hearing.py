@@ -1,0 +1,102 @@
+"""Everything that an engine tells, heard over one stream and handed to local subscriptions.
+
+It goes on by itself after a break, from the last event that was heard; what can be resumed no
+more is told as `engine:lost`, as the engine's door tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ksi_tui.engine.events import LOST, SNAPSHOT, Event, Subscription, matches
+from ksi_tui.remote.errors import LineFault
+from ksi_tui.remote.link import Link
+from ksi_tui.remote.server_sent import Message
+from ksi_tui.remote.wire import Wire, event_of
+
+CAPACITY: Final = 10_000
+"""Events that one subscription holds, as in the engine."""
+
+
+class Hearing:
+    """Hears what fits `pattern`; `run` is its one task. `on_news` is called after each piece."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        link: Link,
+        pattern: str = "*",
+        on_news: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._wire = wire
+        self._link = link
+        self._pattern = pattern
+        self._on_news = on_news
+        self._subscriptions: list[Subscription] = []
+        self._state: Event | None = None
+        self._boot: str | None = None
+        self._seq = 0
+
+    def subscribe(self, pattern: str) -> Subscription:
+        """Return a new subscription; its first event is the state that was told last, if any."""
+        subscription = Subscription(pattern, CAPACITY, self._subscriptions.remove)
+        if self._state is not None:
+            subscription.push(self._state)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def close(self) -> None:
+        """End every subscription."""
+        for subscription in list(self._subscriptions):
+            subscription.end()
+
+    async def run(self) -> None:
+        """Hear until cancelled."""
+        while True:
+            try:
+                async with self._wire.stream(self._pattern, self._last_id) as pieces:
+                    self._link.stands()
+                    async for messages in pieces:
+                        self._take(messages)
+                why = "the engine ended it"
+            except LineFault as error:
+                why = str(error)
+            self._link.broke(why)
+            await self._link.pause()
+
+    @property
+    def _last_id(self) -> str | None:
+        return f"{self._boot}.{self._seq}" if self._boot is not None else None
+
+    def _take(self, messages: list[Message]) -> None:
+        for message in messages:
+            event = event_of(message)
+            boot = message.id.rpartition(".")[0]
+            if boot and boot != self._boot:
+                self._boot, self._seq = boot, event.seq
+            elif event.name != SNAPSHOT:  # of the same life: what was missed comes after it
+                self._seq = max(self._seq, event.seq)
+            self._hand_out(event)
+        if messages:
+            self._on_news()
+
+    def _hand_out(self, event: Event) -> None:
+        if event.name == SNAPSHOT:
+            first, self._state = self._state is None, event
+            if not first:
+                return
+        for subscription in self._subscriptions:
+            if event.name in (LOST, SNAPSHOT) or matches(subscription.pattern, event.name):
+                subscription.push(event)
+
+
+def lost_told(data: Mapping[str, Any]) -> str:
+    """Return in words what `engine:lost` tells."""
+    lost = data.get("lost")
+    how_many = f"{lost} events are" if isinstance(lost, int) and lost != 1 else "an event is"
+    if data.get("why") == "restarted":
+        return "the engine was started again: what it told before that is not here"
+    if lost is None:
+        return "away for too long: what was told meanwhile is not here"
+    return f"{how_many} not here"

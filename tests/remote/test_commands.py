@@ -1,0 +1,370 @@
+"""The thin commands, as processes of their own, on a real engine behind its door."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ksi_tui.engine.errors import ErrorKind
+from tests.engine.engine_fixtures import Rig, answers, fails, held, provider
+from tests.remote.stage import served, until
+
+BOUND_S = 30
+HOSTILE = "\x1b]0;owned\x07\u202ex\x1b[31m"
+SETTINGS = '[ui]\noperator = "op9"\n'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Shell:
+    """Types commands for the database of an engine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = folder / "ui.toml"
+        self.settings.write_text(SETTINGS, encoding="utf-8")
+
+    @asynccontextmanager
+    async def started(self, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A command that runs; it is killed at the end if it still does."""
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "ksi_tui",
+            "--config",
+            str(self.settings),
+            "--db",
+            str(self.folder / "ksi.db"),
+            *words,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            cwd=self.folder,
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+    async def __call__(self, *words: str, given: str = "") -> Ended:
+        """Run a command to its end."""
+        async with self.started(*words) as process, asyncio.timeout(BOUND_S):
+            out, err = await process.communicate(given.encode())
+            assert process.returncode is not None
+            return Ended(code=process.returncode, out=out.decode(), err=err.decode())
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+async def line_of(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(BOUND_S):
+        return (await process.stdout.readline()).decode()
+
+
+# --- no engine ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("submit", "x"),
+        ("why", "r-1"),
+        ("cancel", "r-1"),
+        ("pause",),
+        ("locks",),
+        ("provider", "open", "p"),
+        ("emit", "completion:status"),
+        ("tail",),
+        ("attach",),
+    ],
+    ids=lambda words: words[0],
+)
+async def test_without_an_engine_it_is_code_2_and_says_how_to_start_one(
+    shell: Shell, words: tuple[str, ...]
+) -> None:
+    ended = await shell(*words)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"ksi-tui: no engine answers at {shell.folder}/ksi.db.sock")
+    assert f"start one with: ksi-tui --config {shell.settings} --db " in ended.err
+    assert ended.err.endswith(" serve\n")
+
+
+# --- submit ---------------------------------------------------------------------------------------
+
+
+async def test_submit_prints_the_id_or_the_reply_and_codes_tell_how_it_ended(
+    shell: Shell, tmp_path: Path
+) -> None:
+    providers = [provider("p", "m*"), provider("bad", "bad*")]
+    scripts = {"bad": fails(ErrorKind.CONTENT_POLICY, f"no{HOSTILE}")}
+    async with served(tmp_path, providers=providers, scripts=scripts) as (rig, _):
+        accepted = await shell("submit", "hello", "--session", "s1", "--agent", "a1", "--json")
+        assert accepted.code == 0
+        assert (accepted.json["session_id"], accepted.json["status"]) == ("s1", "queued")
+        await rig.ended(accepted.json["request_id"])
+        status = await rig.status(accepted.json["request_id"])
+        assert (status["prompt"], status["agent_id"]) == ("hello", "a1")
+        named = await shell(
+            "submit", "-", "--id", "mine", "--priority", "low", given="two\nlines\n"
+        )
+        assert (named.code, named.out) == (0, "mine\n")
+        assert (await rig.status("mine"))["prompt"] == "two\nlines"
+        assert (await rig.status("mine"))["priority"] == "low"
+        waited = await shell("submit", f"say{HOSTILE}", "--wait", "--system", "be brief")
+        assert (waited.code, waited.out, waited.err) == (0, "re: say]0;ownedx[31m\n", "")
+        whole = await shell("submit", "x", "--wait", "--json")
+        assert (whole.json["status"], whole.json["text"], whole.json["provider"]) == (
+            "completed",
+            "re: x",
+            "p",
+        )
+        failed = await shell("submit", "x", "--wait", "--model", "bad-1")
+        assert (failed.code, failed.out) == (1, "")
+        assert failed.err.endswith("failed: content_policy: no]0;ownedx[31m\n")
+        nobody = await shell("submit", "x", "--model", "zzz")
+        assert (nobody.code, "no provider serves the model 'zzz'" in nobody.err) == (1, True)
+        wrong = await shell("submit", "x", "--session", "")
+        assert (wrong.code, "session_id" in wrong.err) == (2, True)
+        both = await shell("submit", "x", "--stream", "--json")
+        assert both.code == 2
+
+
+async def test_submit_streams_what_comes_and_tells_a_new_beginning(
+    shell: Shell, tmp_path: Path
+) -> None:
+    async with (
+        served(tmp_path, scripts={"p": held}) as (rig, _),
+        shell.started("submit", "x", "--stream") as process,
+    ):
+        (up,) = await rig.calls(1)
+        up.say("one line\n")
+        assert await line_of(process) == "one line\n"
+        up.say("and \x1b[31man end")
+        up.answer = "one line\nand \x1b[31man end."
+        up.go.set()
+        async with asyncio.timeout(BOUND_S):
+            out, err = await process.communicate()
+        assert (process.returncode, out, err) == (0, b"and [31man end.\n", b"")
+
+
+async def test_submit_that_waits_outlives_the_engine_that_took_it(
+    shell: Shell, tmp_path: Path
+) -> None:
+    async with shell_waits(shell, tmp_path) as process:
+        async with served(tmp_path, scripts={"p": answers}), asyncio.timeout(BOUND_S):
+            out, err = await process.communicate()
+        assert (process.returncode, out) == (0, b"re: x\n")
+        assert b"no connection to the engine" in err
+        assert b"the engine is back" in err
+
+
+@asynccontextmanager
+async def shell_waits(shell: Shell, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    async with served(folder, scripts={"p": held}) as (rig, _):
+        started = shell.started("submit", "x", "--wait")
+        process = await started.__aenter__()
+        await rig.calls(1)
+    assert process.stderr is not None
+    seen = await process.stderr.readline()
+    process.stderr.feed_data(seen)  # put back: told while no engine runs
+    try:
+        yield process
+    finally:
+        await started.__aexit__(None, None, None)
+
+
+async def test_ctrl_c_ends_the_waiting_and_not_the_request(shell: Shell, tmp_path: Path) -> None:
+    async with served(tmp_path, scripts={"p": held}) as (rig, _):
+        async with shell.started("submit", "x", "--wait", "--id", "mine") as process:
+            (up,) = await rig.calls(1)
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(BOUND_S):
+                await process.communicate()
+            assert process.returncode == 130
+        up.go.set()
+        await rig.ended("mine")
+        assert (await rig.status("mine"))["status"] == "completed"
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+async def blocked(rig: Rig) -> None:
+    """`r-b` waits for the lock that a7 holds while its own request runs."""
+    await rig.emit("conversation:acquire_lock", session_id="s", agent_id="a7", timeout_s=600)
+    await rig.submit("runs", request_id="r-a", session_id="other", agent_id="a7")
+    await rig.submit("waits", request_id="r-b", session_id="s", agent_id="a8")
+
+
+async def test_why_and_locks(shell: Shell, tmp_path: Path) -> None:
+    async with served(tmp_path, scripts={"p": held}) as (rig, _):
+        empty = await shell("locks")
+        assert (empty.code, empty.out) == (0, "no conversation is locked\n")
+        await blocked(rig)
+        why = await shell("why", "r-b")
+        assert why.code == 0
+        assert why.out.startswith("r-b  queued in session s: lock held by a7")
+        for part in ("root: ", "chain:\n", "if nobody acts: ", "what frees it"):
+            assert part in why.out
+        told = (await shell("why", "r-b", "--json")).json
+        assert (told["cause"]["kind"], told["chain"][0]["request_id"]) == ("lock", "r-b")
+        assert told["remedies"]
+        locks = await shell("locks")
+        heading, row = locks.out.splitlines()
+        assert heading.split()[:3] == ["SESSION", "HOLDER", "LEFT"]
+        assert row.split()[:2] == ["s", "a7"]
+        held_now = (await shell("locks", "--json")).json
+        assert held_now["total"] == 1
+        assert held_now["locks"][0]["waiting"] == 1
+        none = await shell("why", "r-zzz")
+        assert (none.code, none.out) == (1, "")
+        assert "no request 'r-zzz'" in none.err
+        done = await rig.submit(session_id="third", request_id="done")
+        (await rig.calls(2))[-1].go.set()
+        await rig.ended(done)
+        assert "it waits for nothing" in (await shell("why", "done")).out
+
+
+# --- acting ---------------------------------------------------------------------------------------
+
+
+async def test_cancel_and_retry(shell: Shell, tmp_path: Path) -> None:
+    async with served(tmp_path, scripts={"p": held}) as (rig, _):
+        for n in range(4):
+            await rig.submit(request_id=f"r{n}", session_id="s")
+        await rig.calls(1)
+        one = await shell("cancel", "r0", "--reason", "too slow")
+        assert (one.code, one.out) == (0, "r0  cancelled, was processing\n")
+        assert [(await rig.status("r0"))[key] for key in ("by", "reason")] == ["op9", "too slow"]
+        some = await shell("cancel", "r1", "r0", "zz")
+        assert some.code == 1
+        assert some.out == "r1  cancelled, was processing\nr0  unchanged: cancelled already\n"
+        assert "zz: no request 'zz'" in some.err
+        rest = await shell("cancel", "--session", "s", "--json")
+        assert [each["request_id"] for each in rest.json["cancelled"]] == ["r2", "r3"]
+        again = await shell("retry", "r0", "r1")
+        assert (again.code, again.out.count("retried, was cancelled")) == (0, 2)
+        no_way = await shell("retry", "r2", "--avoid", "nobody")
+        assert (no_way.code, "nobody" in no_way.err) == (1, True)
+        done = await shell("retry", "zz")
+        assert (done.code, "no request 'zz'" in done.err) == (1, True)
+        assert (await shell("cancel")).code == 2
+        assert (await shell("cancel", "r0", "--session", "s")).code == 2
+
+
+async def test_pause_and_resume(shell: Shell, tmp_path: Path) -> None:
+    async with served(tmp_path) as (rig, _):
+        paused = await shell("pause", "--reason", f"deploy{HOSTILE}")
+        assert paused.code == 0
+        assert paused.out.startswith("engine paused; paused now: engine (paused by op9: deploy")
+        assert "\x1b" not in paused.out
+        request_id = await rig.submit(session_id="s")
+        assert "paused by op9: deploy" in await rig.why(request_id)
+        again = await shell("pause")
+        assert again.out.startswith("engine was paused already; ")
+        more = await shell("pause", "session", "s", "--json")
+        assert [each["scope"] for each in more.json["paused"]] == ["engine", "session"]
+        for words in (("resume",), ("resume", "session", "s")):
+            assert (await shell(*words)).code == 0
+        await rig.ended(request_id)
+        last = await shell("resume")
+        assert last.out == "engine was not paused; paused now: nothing\n"
+        assert (await shell("pause", "session")).code == 2
+        assert (await shell("pause", "provider", "zz")).code == 1
+
+
+async def test_provider(shell: Shell, tmp_path: Path) -> None:
+    async with served(tmp_path) as (rig, _):
+        opened = await shell("provider", "open", "p", "--reason", "maintenance", "--for", "5m")
+        assert opened.code == 0
+        assert opened.out.startswith("p: open, forced by op9: maintenance, until ")
+        circuit = (await rig.emit("completion:provider_status", provider="p"))["circuit_breaker"]
+        assert (circuit["forced"], circuit["forced_by"]) == ("open", "op9")
+        closed = await shell("provider", "close", "p", "--json")
+        assert closed.json["circuit_breaker"]["forced"] == "closed"
+        assert (await shell("provider", "reset", "p")).out == "p: closed\n"
+        probe = await shell("provider", "probe", "p")
+        assert (probe.code, probe.out) == (1, "")
+        assert (await shell("provider", "open", "zz")).code == 1
+        assert (await shell("provider", "open", "p", "--for", "soon")).code == 2
+
+
+async def test_emit(shell: Shell, tmp_path: Path) -> None:
+    async with served(tmp_path) as (rig, _):
+        status = await shell("emit", "completion:status", "{}")
+        assert (status.code, status.json["service_ready"]) == (0, True)
+        given = await shell("emit", "completion:async", "-", given='{"prompt": "x"}')
+        await rig.ended(given.json["request_id"])
+        unknown = await shell("emit", "no:such")
+        assert (unknown.code, unknown.json["code"]) == (2, "invalid_request")
+        missing = await shell("emit", "completion:request_status", '{"request_id": "zz"}')
+        assert (missing.code, missing.json["code"]) == (1, "not_found")
+        for bad in ("{", "[1]"):
+            wrong = await shell("emit", "completion:status", bad)
+            assert (wrong.code, wrong.out) == (2, "")
+
+
+async def test_tail(shell: Shell, tmp_path: Path) -> None:
+    async with served(tmp_path) as (rig, _):
+        async with shell.started("tail", "completion:*", "--count", "3") as process:
+            await listened(rig, 3)
+            await rig.submit(request_id="one", session_id="s")
+            async with asyncio.timeout(BOUND_S):
+                out, _ = await process.communicate()
+            lines = out.decode().splitlines()
+            assert process.returncode == 0
+            assert lines[0].split()[1] == "completion:queued"
+            assert len(lines) == 3
+            assert "request_id=one" in lines[0]
+        await listened(rig, 2)
+        async with shell.started("tail", "queue:*", "--count", "1") as process:
+            await listened(rig, 3)
+            await rig.emit("queue:pause", scope="session", id="s1", reason=HOSTILE)
+            async with asyncio.timeout(BOUND_S):
+                out, _ = await process.communicate()
+            (line,) = out.decode().splitlines()
+            assert "reason=]0;ownedx[31m" in line
+        async with shell.started("tail", "--json") as process:
+            first = json.loads(await line_of(process))
+            assert first["name"] == "engine:snapshot"
+            await rig.emit("queue:pause", scope="session", id="s", reason="\x1b[31m")
+            told = await line_of(process)
+            assert json.loads(told)["data"]["reason"] == "\x1b[31m"
+            assert "\x1b" not in told
+            process.send_signal(signal.SIGTERM)
+            await process.communicate()
+            assert process.returncode == 130
+
+
+async def listened(rig: Rig, count: int) -> None:
+    """Wait until so many listen to the engine: the rig itself, the door's memory, and who comes."""
+    await until(lambda: len(rig.engine._router._subscriptions) == count)
