@@ -33,12 +33,15 @@ def loaded_by(code: str) -> set[str]:
         ("from ksi_tui.engine import CompletionEngine", SCREEN | SDK),
         ("import ksi_tui.commands.run", SCREEN | SDK),
         ("import ksi_tui.commands.results", SCREEN | SDK),
+        ("import ksi_tui.commands.serve", SCREEN | SDK | {"aiohttp"}),
+        ("import ksi_tui.door.opening", SCREEN | SDK | {"aiohttp"}),
+        ("import ksi_tui.door.server", SCREEN | SDK | {"sqlite3"}),
         ("import ksi_tui.commands.usage", SCREEN | SDK),
         ("import ksi_tui.commands.status", SCREEN | SDK),
         ("import ksi_tui.commands.config", {"sqlite3", "asyncio"} | SCREEN | SDK),
         (
             "import ksi_tui.commands.dashboard",
-            {"ksi_tui.engine.completion_service", "sqlite3", "aiosqlite"} | SDK,
+            {"ksi_tui.engine.completion_service", "sqlite3", "aiosqlite", "aiohttp"} | SDK,
         ),
     ],
 )
