@@ -51,11 +51,12 @@ class Pictures:
     # --- asking ------------------------------------------------------------------------
 
     def ask(self, query: SnapshotQuery, now: float) -> bool:
-        """Note that this is wanted; returns whether it was not wanted already."""
+        """Note that this is wanted; returns whether it was not, or no longer, wanted already."""
         key = _key(query)
         held = self._held.pop(key, None) or _Held(query=query, asked_at=now, wanted=False)
         self._held[key] = held  # the last asked stands last
-        new, held.wanted, held.asked_at = not held.wanted, True, now
+        new = not held.wanted or now - held.asked_at > ASKED_LATELY_S
+        held.wanted, held.asked_at = True, now
         if new:
             held.wanted_at = now
         if len(self._held) > _MOST:
