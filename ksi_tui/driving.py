@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +29,7 @@ from ksi_tui.widgets.spans import Tone
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
     from ksi_tui.demo import DemoSwitch
-    from ksi_tui.elsewhere import Elsewhere
-
-Connect = Callable[[], "AbstractAsyncContextManager[EngineClient]"]
+    from ksi_tui.elsewhere import Connect, Elsewhere
 
 log = logging.getLogger(__name__)
 

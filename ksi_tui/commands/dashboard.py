@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ksi_tui import paths
-from ksi_tui.app import Connect, KsiApp, SettingsRefused, run_dashboard
+from ksi_tui.app import KsiApp, SettingsRefused, run_dashboard
 from ksi_tui.commands.attaching import elsewhere, socket_at
+from ksi_tui.elsewhere import Connect
 from ksi_tui.engine.errors import ConfigError, InputError
 from ksi_tui.settings_file import config_file, display_name, read_toml
 from ksi_tui.ui_settings import FirstUi, first_ui
