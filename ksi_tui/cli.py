@@ -15,9 +15,9 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ksi_tui import __version__, collector, logs
 from ksi_tui.commands.thin.grammar import add_thin
@@ -60,7 +60,19 @@ _COMMON = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with a word more where a common option stands after the command."""
+    """argparse, with a word more where a common option stands after the command.
+
+    `fill` adds a command's own grammar once that command is asked for: the dashboard's first
+    frame waits for no other's.
+    """
+
+    fill: Callable[[_Parser], None] | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.fill is not None:
+            fill, self.fill = self.fill, None
+            fill(self)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments") and any(
@@ -218,6 +230,10 @@ def _add_token(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="make, list and revoke the tokens that --listen --tokens asks for",
         allow_abbrev=False,
     )
+    token.fill = _token_grammar
+
+
+def _token_grammar(token: _Parser) -> None:
     actions = token.add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )

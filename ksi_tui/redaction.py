@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 HIDDEN = "(hidden)"
@@ -24,6 +25,7 @@ _SHORTEST_SECRET = 8
 """A shorter value in a variable named like a secret is more likely a word of the text."""
 
 
+@lru_cache(maxsize=1_024)
 def looks_secret(name: str) -> bool:
     """Return whether a setting or variable of this name probably holds a secret."""
     return any(word.lower() in _SECRET_WORDS for word in _WORDS.findall(name))
@@ -43,7 +45,10 @@ def redacted(text: str, secrets: tuple[str, ...]) -> str:
     """Return the text without the given secrets, without user info and keys in addresses."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
-    text = _USER_INFO.sub(f"{HIDDEN}@", text)
+    if "@" in text:
+        text = _USER_INFO.sub(f"{HIDDEN}@", text)
+    if "=" not in text:
+        return text
     return _QUERY.sub(
         lambda pair: f"{pair[1]}={HIDDEN}" if looks_secret(pair[1]) else pair[0], text
     )

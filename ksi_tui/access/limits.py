@@ -46,7 +46,7 @@ class Limits:
     strangers_per_s: float = 1.0
     strangers_burst: float = 20.0
     head_s: float = 20.0
-    body_s: float = 30.0
+    body_s: float = wire.BODY_WITHIN_S
     unread_s: float = 60.0
 
     @classmethod

@@ -53,11 +53,12 @@ def replied(reply: Mapping[str, Any]) -> web.Response:
 
 
 def answered(data: Mapping[str, Any], *, status: int = 200) -> web.Response:
-    """Return plain JSON as a response."""
+    """Return plain JSON as a response; one that is for later says when to come again."""
     return web.Response(
         body=json.dumps(data, separators=(",", ":")).encode(),
         status=status,
         content_type="application/json",
+        headers={"Retry-After": "1"} if status == 429 else None,
     )
 
 

@@ -99,6 +99,7 @@ def engine_config(folder: Path, **more: Any) -> Config:
                 "database": str(folder / "ksi.db"),
                 "responses_dir": str(folder / "responses"),
                 "shutdown_grace_s": 5,
+                "max_session_depth": 10,
                 **more,
             },
             "providers": [

@@ -6,6 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ksi_tui.access.hosts import Hosts
 from ksi_tui.access.roles import Role
@@ -52,6 +54,22 @@ NAMED = Hosts.of("Gate.Example", "10.0.0.7")
 )
 def test_only_our_own_names_are_answered(hosts: Hosts, header: str, allowed: bool) -> None:
     assert hosts.allow(header) is allowed
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[\w.:\[\]%@-]{1,30}"))
+def test_whatever_a_header_holds_is_answered_with_yes_or_no(header: str) -> None:
+    for hosts in (LOOPBACK, SIX, ANY, NAMED):
+        allowed = hosts.allow(header)
+        assert allowed in (True, False)
+        if allowed:
+            assert "evil" not in header.lower()
+
+
+@given(st.from_regex(r"[a-z]{1,8}\.(example|invalid|test)", fullmatch=True))
+def test_no_name_of_somebody_elses_is_ours(name: str) -> None:
+    assert not LOOPBACK.allow(name)
+    assert not LOOPBACK.allow(f"{name}:4000")
+    assert not ANY.allow(f"{name}:4000")
 
 
 @pytest.mark.parametrize("guarded", [False, True])

@@ -144,6 +144,19 @@ async def test_without_tokens_the_rate_is_the_peers(tmp_path: Path) -> None:
         assert 429 not in told[:2]
 
 
+async def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as listener:
+        await listener.engine.emit("queue:pause", {"scope": "engine"})
+        full = listener.engine.config.engine.max_session_depth
+        asked = [{"prompt": "x", "session_id": "s"} for _ in range(full)]
+        reply = await listener.engine.emit("completion:batch", {"requests": asked})
+        assert "code" not in reply
+        answer = await listener.ask("POST", "/events/completion:async", json=asked[0])
+        assert answer.status == 429
+        assert answer.json["code"] == "queue_full"
+        assert answer.headers["Retry-After"] == "1"
+
+
 async def test_a_stranger_may_not_ask_for_long(tmp_path: Path) -> None:
     async with running(tmp_path, guarded=True, strangers_per_s=0.01, strangers_burst=3) as listener:
         told = [await listener.ask("GET", "/hello", token="wrong") for _ in range(4)]

@@ -97,6 +97,16 @@ def test_a_name_that_nobody_knows_is_said() -> None:
         bound("no-such-host.invalid:1", anywhere=True)
 
 
+async def test_the_other_loopback_is_served_too(tmp_path: Path) -> None:
+    try:
+        bound("[::1]:0", anywhere=False).close()
+    except ListenFault:
+        pytest.skip("this machine has no IPv6; one that has runs it")
+    async with running(tmp_path, address="[::1]:0") as listener:
+        assert listener.url.startswith("http://[::1]:")
+        assert (await listener.ask("GET", "/hello")).status == 200
+
+
 async def test_the_agreed_shape_serves_and_gives_the_place_up(tmp_path: Path) -> None:
     config = engine_config(tmp_path)
     async with (
@@ -188,6 +198,16 @@ async def test_two_headers_let_nobody_in(tmp_path: Path) -> None:
         told = await listener.raw(
             b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
             b"Authorization: Bearer wrong\r\nAuthorization: Bearer " + token + b"\r\n\r\n"
+        )
+        assert told.split(b" ", 2)[1] in (b"400", b"401")
+
+
+@pytest.mark.parametrize("token", [b"\xff\xfe", "ключ".encode(), b"a" * 8_000, b"\t", b"ksi_"])
+async def test_bytes_that_are_no_token_let_nobody_in(tmp_path: Path, token: bytes) -> None:
+    async with running(tmp_path, guarded=True) as listener:
+        told = await listener.raw(
+            b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            b"Authorization: Bearer " + token + b"\r\n\r\n"
         )
         assert told.split(b" ", 2)[1] in (b"400", b"401")
 
@@ -288,6 +308,31 @@ async def test_who_waits_gets_the_answer_while_the_engine_drains(tmp_path: Path)
 async def answer(session: ClientSession, url: str) -> Any:
     async with session.post(url, json={"grace_s": 5}) as response:
         return json.loads(await response.text())
+
+
+@pytest.mark.parametrize("path", ["/events/completion:async", "/v1/chat/completions"])
+async def test_who_breaks_off_at_any_byte_hurts_nobody(
+    tmp_path: Path, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = {"model": "sim/echo", "messages": [{"role": "user", "content": "hello"}]}
+    body = json.dumps(asked).encode()
+    async with running(tmp_path, guarded=True) as listener:
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer {listener.tokens[Role.SUBMIT]}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        whole = head.encode() + body
+        for end in range(0, len(whole), 3):
+            _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+            writer.write(whole[:end])
+            writer.close()
+        token = listener.tokens[Role.OPERATE]
+        answer = await listener.ask("POST", "/events/completion:status", token=token, json={})
+        assert answer.status == 200
+        assert answer.json["active_completions"] == {}
+        assert sum(answer.json["status_counts"].values()) == 0
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
 
 
 # --- the gateway behind it --------------------------------------------------------------------
