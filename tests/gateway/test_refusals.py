@@ -155,6 +155,8 @@ async def test_no_messages_at_all(pair: tuple[Rig, Door]) -> None:
         b'{"a": NaN}',
         b'{"a": Infinity}',
         b"[" * 100_000,
+        b'{"a":' * 101 + b"1" + b"}" * 101,
+        b'{"messages":' + b"[" * 900 + b"]" * 900 + b"}",
         b'{"n": ' + b"9" * 5000 + b"}",
         b'{"a":1}x',
     ],
