@@ -27,7 +27,8 @@ from textual.screen import Screen
 
 from ksi_tui import exits, theme
 from ksi_tui.actions import BY_ID, BY_METHOD, Where, bindings, wrong_keymap
-from ksi_tui.driving import Connect, DrivingApp, SettingsRefused
+from ksi_tui.driving import DrivingApp, SettingsRefused
+from ksi_tui.elsewhere import Connect
 from ksi_tui.left import of_a_screen_left
 from ksi_tui.lifetime import go_on_cleanly, run_dashboard
 from ksi_tui.screens import later

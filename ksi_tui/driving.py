@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ksi_tui import exits
 from ksi_tui.client import Distant
+from ksi_tui.elsewhere import Connect, Elsewhere
 from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
 from ksi_tui.keeping import KeepingApp
 from ksi_tui.pace import Pace
@@ -30,9 +30,6 @@ from ksi_tui.widgets.spans import Tone
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
     from ksi_tui.demo import DemoSwitch
-    from ksi_tui.elsewhere import Elsewhere
-
-Connect = Callable[[], "AbstractAsyncContextManager[EngineClient]"]
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
 
+Connect = Callable[[], "AbstractAsyncContextManager[EngineClient]"]
+"""Returns the context manager of an engine's client."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elsewhere:
     """Leads to an engine. `look` says who answers, not clean, and raises DoorClosed."""
 
     look: Callable[[], Awaitable[str]]
-    connect: Callable[[], AbstractAsyncContextManager[EngineClient]]
+    connect: Connect

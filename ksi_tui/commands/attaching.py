@@ -15,10 +15,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ksi_tui.elsewhere import Elsewhere
+from ksi_tui.elsewhere import Connect, Elsewhere
 
 if TYPE_CHECKING:
-    from ksi_tui.app import Connect
     from ksi_tui.client import EngineClient
     from ksi_tui.remote.call import Call
     from ksi_tui.remote.client import RemoteClient
