@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from ksi_tui import __version__, collector, logs
-from ksi_tui.commands.thin.grammar import add_thin
 from ksi_tui.engine.errors import DatabaseOwned, KsiError
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, OWNED, UNEXPECTED
 
@@ -33,6 +32,8 @@ examples:
   ksi-tui run prompts.txt --json > out.jsonl
   ksi-tui run --resume                       finish what was interrupted
   ksi-tui serve                              the engine as a service, without a screen
+  ksi-tui attach                             the dashboard on an engine that runs
+  ksi-tui submit "hello" --stream            a prompt to it, the reply as it comes
   ksi-tui usage --by model --since 24h
   ksi-tui open incident-20261122-031244.ksi.zip
 
@@ -41,6 +42,7 @@ input, 3 another engine has the database, 130 interrupted (`run --resume` goes o
 """
 
 _STATES = ("completed", "failed", "cancelled")
+_HELP = ("-h", "--help")
 _SCREENS = ("open", "attach")
 """The commands that show the dashboard, beside none at all."""
 _GROUPS = ("agent", "model", "provider", "session", "day")
@@ -68,8 +70,11 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the grammar of the command line."""
+def parser(*, commands: bool = True) -> argparse.ArgumentParser:
+    """Return the grammar of the command line, for the plain dashboard without its `commands`.
+
+    Measured: those take 3 ms to make, and the first frame would wait for them.
+    """
     top = _Parser(
         prog="ksi-tui",
         description="A control room for LLM completions. Without a command: the dashboard.",
@@ -106,7 +111,15 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the dashboard without its actions: it shows, and changes nothing",
     )
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    added = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    if commands:
+        _add_commands(added)
+    return top
+
+
+def _add_commands(commands: argparse._SubParsersAction[_Parser]) -> None:
+    from ksi_tui.commands.thin.grammar import add_thin  # noqa: PLC0415 - the dashboard has none
+
     _add_run(commands)
     _add_serve(commands)
     _add_reports(commands)
@@ -132,7 +145,6 @@ def parser() -> argparse.ArgumentParser:
         "place", nargs="?", type=Path, metavar="SOCKET|DB", help="else the settings' database"
     )
     add_thin(commands)
-    return top
 
 
 def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -208,8 +220,9 @@ def _add_config(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. No traceback reaches the user."""
-    top = parser()
-    options = top.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    top = parser(commands=any(word in _HELP or not word.startswith("-") for word in given))
+    options = top.parse_args(given)
     for option in ("demo", "ascii", "read-only"):
         shows = options.command is None or (options.command in _SCREENS and option != "demo")
         if getattr(options, option.replace("-", "_")) and not shows:

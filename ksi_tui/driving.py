@@ -133,7 +133,7 @@ class DrivingApp(KeepingApp):
         self._start_engine()
 
     def _door(self, client: EngineClient) -> EngineClient:
-        return ReadOnlyClient(client, may_end=True) if self.ui.read_only else client
+        return ReadOnlyClient(client, may_end=not self.attached) if self.ui.read_only else client
 
     def _engine_failed(self, reason: str, code: int) -> None:
         self.client = None
