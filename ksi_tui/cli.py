@@ -15,12 +15,11 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ksi_tui import __version__, collector, logs
-from ksi_tui.commands.thin.grammar import add_thin
 from ksi_tui.engine.errors import DatabaseOwned, KsiError
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, OWNED, UNEXPECTED
 
@@ -33,6 +32,8 @@ examples:
   ksi-tui run prompts.txt --json > out.jsonl
   ksi-tui run --resume                       finish what was interrupted
   ksi-tui serve                              the engine as a service, without a screen
+  ksi-tui attach                             the dashboard on an engine that runs
+  ksi-tui submit "hello" --stream            a prompt to it, the reply as it comes
   ksi-tui usage --by model --since 24h
   ksi-tui open incident-20261122-031244.ksi.zip
 
@@ -41,6 +42,7 @@ input, 3 another engine has the database, 130 interrupted (`run --resume` goes o
 """
 
 _STATES = ("completed", "failed", "cancelled")
+_HELP = ("-h", "--help")
 _SCREENS = ("open", "attach")
 """The commands that show the dashboard, beside none at all."""
 _GROUPS = ("agent", "model", "provider", "session", "day")
@@ -60,19 +62,7 @@ _COMMON = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with a word more where a common option stands after the command.
-
-    `fill` adds a command's own grammar once that command is asked for: the dashboard's first
-    frame waits for no other's.
-    """
-
-    fill: Callable[[_Parser], None] | None = None
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self.fill is not None:
-            fill, self.fill = self.fill, None
-            fill(self)
-        return super().parse_known_args(args, namespace)
+    """argparse, with a word more where a common option stands after the command."""
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments") and any(
@@ -82,8 +72,11 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the grammar of the command line."""
+def parser(*, commands: bool = True) -> argparse.ArgumentParser:
+    """Return the grammar of the command line, for the plain dashboard without its `commands`.
+
+    Measured: those take 3 ms to make, and the first frame would wait for them.
+    """
     top = _Parser(
         prog="ksi-tui",
         description="A control room for LLM completions. Without a command: the dashboard.",
@@ -121,7 +114,15 @@ def parser() -> argparse.ArgumentParser:
         help="the dashboard without its actions: it shows, and changes nothing",
     )
     _add_listening(top)
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    added = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    if commands:
+        _add_commands(added)
+    return top
+
+
+def _add_commands(commands: argparse._SubParsersAction[_Parser]) -> None:
+    from ksi_tui.commands.thin.grammar import add_thin  # noqa: PLC0415 - the dashboard has none
+
     _add_run(commands)
     _add_serve(commands)
     _add_reports(commands)
@@ -148,7 +149,6 @@ def parser() -> argparse.ArgumentParser:
         "place", nargs="?", type=Path, metavar="SOCKET|DB", help="else the settings' database"
     )
     add_thin(commands)
-    return top
 
 
 def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -230,10 +230,6 @@ def _add_token(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="make, list and revoke the tokens that --listen --tokens asks for",
         allow_abbrev=False,
     )
-    token.fill = _token_grammar
-
-
-def _token_grammar(token: _Parser) -> None:
     actions = token.add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -273,8 +269,9 @@ def _add_listening(to: argparse.ArgumentParser, *, default: object = None) -> No
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. No traceback reaches the user."""
-    top = parser()
-    options = top.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    top = parser(commands=any(word in _HELP or not word.startswith("-") for word in given))
+    options = top.parse_args(given)
     for option in ("demo", "ascii", "read-only"):
         shows = options.command is None or (options.command in _SCREENS and option != "demo")
         if getattr(options, option.replace("-", "_")) and not shows:

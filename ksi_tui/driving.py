@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ksi_tui import exits
 from ksi_tui.client import Distant
+from ksi_tui.elsewhere import Connect, Elsewhere
 from ksi_tui.engine.errors import ConfigError, DatabaseOwned, KsiError, StoreError
 from ksi_tui.keeping import KeepingApp
 from ksi_tui.pace import Pace
@@ -29,7 +30,6 @@ from ksi_tui.widgets.spans import Tone
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
     from ksi_tui.demo import DemoSwitch
-    from ksi_tui.elsewhere import Connect, Elsewhere
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class DrivingApp(KeepingApp):
         self._start_engine()
 
     def _door(self, client: EngineClient) -> EngineClient:
-        return ReadOnlyClient(client, may_end=True) if self.ui.read_only else client
+        return ReadOnlyClient(client, may_end=not self.attached) if self.ui.read_only else client
 
     def _engine_failed(self, reason: str, code: int) -> None:
         self.client = None

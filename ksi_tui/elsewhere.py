@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
 
 Connect = Callable[[], "AbstractAsyncContextManager[EngineClient]"]
-"""Enters an engine's client; it may import the engine, or the line to it, late."""
+"""Returns the context manager of an engine's client."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,17 +113,14 @@ class Pictures:
         One that has no picture goes at once. Any other goes so late that its picture comes
         just before it is looked at again: a picture that waits is an older one.
         """
-        wanted = [h for h in self._held.values() if h.wanted and self._lately(h, now)]
+        wanted = [h for h in self._held.values() if h.wanted and now - h.asked_at <= ASKED_LATELY_S]
         if not wanted:
             return None
-        held = min(wanted, key=lambda h: h.tried_at if h.tried_at is not None else float("-inf"))
+        held = min(wanted, key=_longest_waiting)
         if held.tried_at is None:
             return held.query, now
         wait_s = max(0.0, self._period_s - self._lead_s)
         return held.query, max(held.wanted_at + wait_s, self._tried_at + self._period_s)
-
-    def _lately(self, held: _Held, now: float) -> bool:
-        return now - held.asked_at <= max(ASKED_LATELY_S, 4 * self._lead_s)
 
     def hurried(self, now: float) -> float:
         """Return when the next question may go where there is news: a period after the last."""
@@ -144,6 +141,12 @@ class Pictures:
         )
         held.picture, held.of = picture, began
         self._newest = held
+
+
+def _longest_waiting(held: _Held) -> tuple[float, float]:
+    """Order by when it was sent last; of those that never were, what is looked at now is first."""
+    tried_at = held.tried_at if held.tried_at is not None else float("-inf")
+    return tried_at, -held.asked_at
 
 
 def _key(query: SnapshotQuery) -> str:

@@ -29,6 +29,12 @@ def test_a_missing_field_takes_its_default_and_an_unknown_one_is_left_out() -> N
     [
         ({"at": "noon"}, ".at: found str"),
         ({"at": True}, ".at: found bool"),
+        ({"at": 1e300}, ".at: 1e+300 is out of bounds"),
+        ({"at": float("nan")}, ".at: nan is out of bounds"),
+        ({"active_total": True}, ".active_total: found bool"),
+        ({"active_total": 1.0}, ".active_total: found float"),
+        ({"simulated_only": 1}, ".simulated_only: found int"),
+        ({"tokens": {"trend": [1e300]}}, ".tokens.trend[0]: 1e+300 is out of bounds"),
         ({"verdict": {"level": "FINE", "cause": ""}}, ".verdict.level: 'FINE' is no Level"),
         ({"active": [{"request_id": 5}]}, ".active[0].request_id: found int"),
         ({"active": {}}, ".active: found dict"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -80,8 +81,8 @@ class AttachOffer(Dialog[bool]):
             lines += [line("  Looking for its door…"), Line()]
         sheet.show(*lines, _way("q", "quit", "exit code 3"))
 
-    def on_resize(self, event: object) -> None:
-        super().on_resize(event)  # type: ignore[arg-type]
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
         self.call_after_refresh(self._show)
 
     def action_attach(self) -> None:

@@ -32,6 +32,8 @@ _PHASE_OF = {
     "cancelled": Phase.CANCELLED,
 }
 _CHARS_A_TOKEN = 4
+_LOOKS, _LOOK_S = 20, 0.05
+"""So often, and in steps of so many seconds, a live view from afar is looked for."""
 
 
 class Scope(StrEnum):
@@ -260,7 +262,7 @@ async def _prices(host: Host) -> Prices:
 async def _detail(host: Host, request_id: str, status: str, prices: Prices) -> Hit:
     """Return one request as it is, as far as the engine tells."""
     reply = await ask(host, "completion:request_status", request_id=request_id)
-    live = _live(host, request_id)
+    live = await _live(host, request_id)
     running = live is not None and live.phase.running
     model = (live.model if live else None) or reply.get("model")
     calls = [call for each in reply.get("attempts") or () for call in each.get("calls") or ()]
@@ -283,9 +285,8 @@ async def _detail(host: Host, request_id: str, status: str, prices: Prices) -> H
     )
 
 
-def _live(host: Host, request_id: str) -> Live | None:
-    if host.client is None:
-        return None
+async def _live(host: Host, request_id: str) -> Live | None:
+    """Return the live view; from an engine that is elsewhere it takes a moment."""
     query = SnapshotQuery(
         active_limit=0,
         queue_limit=0,
@@ -294,7 +295,12 @@ def _live(host: Host, request_id: str) -> Live | None:
         trend_points=1,
         request_id=request_id,
     )
-    return host.client.snapshot(query).live
+    for _ in range(_LOOKS):
+        found = host.client.snapshot(query) if host.client is not None else None
+        if found is None or found.answers:
+            break
+        await asyncio.sleep(_LOOK_S)
+    return found.live if found is not None else None
 
 
 def _estimate(
