@@ -193,7 +193,8 @@ def _cut(picture: Snapshot, had: SnapshotQuery, asked: SnapshotQuery) -> Snapsho
     active, total = picture.active, picture.active_total
     if asked.provider != had.provider:
         mine = [v for v in active if v.provider == asked.provider and v.phase.running]
-        active = tuple(mine) if had.provider is None else ()
+        # Among all rows from the first one on, and only there, its rows have their own places.
+        active = tuple(mine) if had.provider is None and not had.active_offset else ()
         total = len(active)
     return dataclasses.replace(
         picture,
