@@ -8,6 +8,7 @@ engine works on without it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -45,9 +46,11 @@ async def opened_door(
     try:
         yield host
     finally:
-        await client.emit("system:shutdown", {})
-        host.close()
-        await task
+        try:
+            await client.emit("system:shutdown", {})
+        finally:
+            host.close()
+            await task
 
 
 class Host:
@@ -135,3 +138,5 @@ class Host:
 
 def _loaded() -> None:
     from ksi_tui.door import server  # noqa: F401, PLC0415 - loads it
+
+    gc.freeze()  # code is no garbage: a full collection must not walk it while a loop waits

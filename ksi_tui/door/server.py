@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from ksi_tui import __version__
@@ -31,6 +32,15 @@ from ksi_tui.engine.errors import EventError, KsiError
 from ksi_tui.engine.views import Level
 
 log = logging.getLogger(__name__)
+
+
+def _ours(record: logging.LogRecord) -> bool:
+    """Whether a record of the HTTP server's is worth a line: what is no HTTP is the sender's."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_of_http_server = logging.getLogger(f"{__name__}.http")
+_of_http_server.addFilter(_ours)
 
 MOST_CONNECTIONS: Final = 256
 MOST_LINE: Final = 262_144
@@ -152,6 +162,7 @@ def runner_of(app: web.Application) -> web.AppRunner:
     return web.AppRunner(
         app,
         access_log=None,
+        logger=_of_http_server,
         handle_signals=False,
         handler_cancellation=True,
         keepalive_timeout=IDLE_S,
@@ -197,7 +208,8 @@ async def _in_one_shape(request: web.Request, handler: Handler) -> web.StreamRes
         raise  # nobody is left to answer
     except Exception:  # the edge: recorded, told in general words
         log.exception("a request through the door failed", extra={"path": request.path[:200]})
-        return wire.refused("a fault of the engine's own; its log has it", status=500)
+        told = "a fault of the engine's own; its log has it"
+        return wire.refused(told, code="not_ready", status=500)
 
 
 def _of_http(error: web.HTTPException) -> web.Response:

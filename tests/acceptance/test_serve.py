@@ -17,6 +17,7 @@ import pytest
 
 from ksi_tui.door.place import answers, socket_of
 from tests.acceptance.conftest import BOUND_S, Ended, Machine
+from tests.acceptance.test_dashboard import Terminal, start
 from tests.door.visiting import Visitor, visiting
 
 Process = subprocess.Popen[str]
@@ -62,15 +63,17 @@ async def told(visitor: Visitor, name: str, count: int) -> None:
 async def test_under_load_it_drains_and_the_next_one_goes_on(machine: Machine) -> None:
     machine.configure(grace_s=30, engine="max_concurrency = 4")
     process = await serving(machine)
-    async with at_the_door(machine) as visitor:
-        async with await visitor.events(params={"pattern": "completion:result"}) as events:
-            await events.next()
-            for number in range(60):
-                await submit(visitor, str(number), model="sim/slow", request_id=f"q{number}")
-            await events.take(4)
-            process.send_signal(signal.SIGTERM)
-            while await events.raw() is not None:
-                pass
+    async with (
+        at_the_door(machine) as visitor,
+        await visitor.events(params={"pattern": "completion:result"}) as events,
+    ):
+        await events.next()
+        for number in range(60):
+            await submit(visitor, str(number), model="sim/slow", request_id=f"q{number}")
+        await events.take(4)
+        process.send_signal(signal.SIGTERM)
+        while await events.raw() is not None:
+            pass
     first = await ended(process)
     assert (first.code, first.err) == (0, "ksi-tui: ended: drained\n")
     done = {r["request_id"] for r in machine.run("results", "--json").records}
@@ -99,7 +102,7 @@ async def test_a_second_signal_interrupts_and_nothing_is_lost(
         while (await events.next()).name != "completion:progress":
             pass
         process.send_signal(number)
-        while (await visitor.get("/readyz"))[0] == 200:
+        while (await visitor.get("/readyz"))[0] == 200:  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0)
         assert process.poll() is None
         process.send_signal(number)
@@ -276,3 +279,29 @@ async def test_run_has_a_door_too(machine: Machine) -> None:
         status, _ = await visitor.emit("completion:cancel", {"request_id": "r-x"})
         assert status == 200
     assert (await ended(process)).code == 1
+
+
+async def test_a_dashboard_has_a_door_and_its_user_is_attached(machine: Machine) -> None:
+    machine.configure(more='[ui]\noperator = "ann"\n')
+    terminal = Terminal(80, 24)
+    process = start(machine, terminal)
+    place = socket_of(machine.database)
+    while not await asyncio.to_thread(answers, place):
+        assert process.poll() is None
+        await asyncio.sleep(0.01)
+    async with at_the_door(machine) as visitor:
+        _, hello = await visitor.get("/hello")
+        assert [(each["operator"], each["kind"]) for each in hello["attached"]] == [
+            ("ann", "dashboard")
+        ]
+    terminal.press("q")
+    assert await asyncio.to_thread(process.wait, BOUND_S) == 0
+    terminal.everything()
+    assert not place.exists()
+
+
+def test_settings_that_are_wrong_are_code_2(machine: Machine) -> None:
+    machine.configure(engine="no_such_key = 1")
+    found = machine.run("serve")
+    assert (found.code, found.out) == (2, "")
+    assert "no_such_key" in found.err

@@ -31,6 +31,12 @@ async def say(place: Path, sent: bytes) -> bytes:
         writer.close()
 
 
+def connections(door: Door) -> int:
+    assert door._runner is not None
+    assert door._runner.server is not None
+    return len(door._runner.server.connections)
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -48,11 +54,14 @@ async def say(place: Path, sent: bytes) -> bytes:
     ],
     ids=lambda sent: sent[:30],
 )
-async def test_what_is_no_http_is_refused_and_hung_up_on(sent: bytes, tmp_path: Path) -> None:
+async def test_what_is_no_http_is_refused_and_hung_up_on(
+    sent: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with fake_door(tmp_path) as (engine, door, visitor):
         answer = await say(door.socket, sent)
         assert answer.split(b"\r\n")[0].split(b" ")[1] == b"400"
         assert b"Traceback" not in answer
+        assert caplog.records == []  # nobody fills our log by sending nonsense
         assert (await visitor.get("/healthz"))[0] == 200
         assert engine.asked == []
 
@@ -74,10 +83,7 @@ async def test_breaking_off_at_any_byte_does_nothing(tmp_path: Path) -> None:
             await writer.wait_closed()
         assert (await visitor.emit("queue:pause", {}))[0] == 200
         assert [name for name, _ in engine.asked] == ["queue:pause"]
-        runner = door._runner
-        assert runner is not None
-        assert runner.server is not None
-        await until(lambda: len(runner.server.connections) == 1)  # the visitor's
+        await until(lambda: connections(door) == 1)  # the visitor's
 
 
 async def test_breaking_off_after_the_last_byte_does_what_was_asked(tmp_path: Path) -> None:
@@ -121,14 +127,11 @@ async def test_there_are_only_so_many_connections(
     async with fake_door(tmp_path) as (_, door, _visitor):
         first = await asyncio.open_unix_connection(door.socket)
         second = await asyncio.open_unix_connection(door.socket)
-        runner = door._runner
-        assert runner is not None
-        assert runner.server is not None
-        await until(lambda: len(runner.server.connections) == 2)
+        await until(lambda: connections(door) == 2)
         with suppress(ConnectionError):
             assert await say(door.socket, b"GET /healthz HTTP/1.1\r\nHost: ksi\r\n\r\n") == b""
         first[1].close()
-        await until(lambda: len(runner.server.connections) == 1)
+        await until(lambda: connections(door) == 1)
         async with visiting(door.socket) as visitor:
             assert (await visitor.get("/healthz"))[0] == 200
         second[1].close()

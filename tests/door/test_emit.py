@@ -83,6 +83,16 @@ async def test_a_body_that_is_no_object_is_refused(body: bytes, tmp_path: Path) 
         assert len(reply["error"]) < 300
 
 
+@pytest.mark.parametrize(("levels", "status"), [(100, 200), (101, 400), (900, 400)])
+async def test_a_body_is_nested_only_so_deep(levels: int, status: int, tmp_path: Path) -> None:
+    """One that just parses would be kept, and no reply that holds it could be written."""
+    body = b'{"a":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+    async with fake_door(tmp_path) as (engine, _, visitor):
+        assert (await visitor.emit("completion:async", body))[0] == status
+        engine.reply = {"again": [data for _, data in engine.asked]}
+        assert (await visitor.emit("completion:requests"))[0] == 200
+
+
 async def test_a_body_that_is_too_large_is_refused_packed_or_not(tmp_path: Path) -> None:
     large = b'{"prompt": "' + b"x" * wire.MOST_BODY + b'"}'
     packed = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
@@ -237,7 +247,7 @@ async def test_a_fault_of_our_own_tells_nothing_of_our_insides(
 
         engine.emit = broken  # type: ignore[method-assign, assignment]
         status, reply = await visitor.emit("queue:pause", {})
-        assert status == 500
+        assert (status, reply["code"]) == (500, "not_ready")
         assert "secret" not in json.dumps(reply)
         assert any("the secret" in str(record.exc_info) for record in caplog.records)
 

@@ -97,6 +97,21 @@ async def test_who_comes_back_gets_what_it_missed(by: str, tmp_path: Path) -> No
             assert [e.seq for e in await again.take(501)] == list(range(4, 505))
 
 
+async def test_what_the_client_saw_last_counts_and_not_the_address_it_began_with(
+    tmp_path: Path,
+) -> None:
+    async with fake_door(tmp_path) as (engine, door, visitor):
+        async with await visitor.events() as events:
+            await events.next()
+        engine.publish("a:b", 9)
+        told = {
+            "params": {"after": f"{door.boot}.2"},
+            "headers": {"Last-Event-ID": f"{door.boot}.8"},
+        }
+        async with await visitor.events(**told) as events:
+            assert [(e.name, e.seq) for e in await events.take(2)][1] == ("a:b", 9)
+
+
 async def test_breaking_off_before_what_was_missed_loses_nothing(tmp_path: Path) -> None:
     """The snapshot has no id then: a browser's EventSource would go on after it."""
     async with fake_door(tmp_path) as (engine, door, visitor):

@@ -1,4 +1,4 @@
-"""What the dashboard's command tells the app: how this engine is called."""
+"""How an engine is called, on its screen and at its door."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ksi_tui.commands.dashboard import _name
+from ksi_tui.settings_file import display_name
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from ksi_tui.commands.dashboard import _name
 def test_it_is_called_after_its_settings_where_those_have_a_name(
     file: Path | None, name: str
 ) -> None:
-    assert _name(file) == name
+    assert display_name(file) == name
