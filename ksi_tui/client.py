@@ -44,7 +44,10 @@ class Distant(Protocol):
 
     @property
     def lost(self) -> str | None:
-        """What is wrong with the line, in words that are not clean; None if nothing."""
+        """What is wrong with the line, in words that are not clean; None if nothing.
+
+        They say since when, when it is tried next, and how old what is shown is.
+        """
         ...
 
     @property

@@ -86,9 +86,7 @@ class WatchedClient:
     @property
     def lost(self) -> str | None:
         """What is wrong with the line to an engine that is elsewhere; None if nothing is."""
-        if self._line is None or (lost := self._line.lost) is None:
-            return None
-        return f"{lost} · shown as it was {int(self._line.age_s)} s ago"
+        return self._line.lost if self._line is not None else None
 
     @property
     def idle(self) -> bool:

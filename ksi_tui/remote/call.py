@@ -67,4 +67,5 @@ class Call:
     @property
     def lost(self) -> str | None:
         """What is wrong with the line, in words; None if nothing."""
-        return self._link.lost
+        lost = self._link.lost
+        return f"{lost} ({self._link.why})" if lost is not None and self._link.why else lost

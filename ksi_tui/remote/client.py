@@ -18,7 +18,7 @@ from ksi_tui.engine.views import Snapshot, SnapshotQuery
 from ksi_tui.remote.asking import asked, away
 from ksi_tui.remote.errors import DoorClosed, LineFault
 from ksi_tui.remote.hearing import Hearing
-from ksi_tui.remote.link import Link
+from ksi_tui.remote.link import Link, spoken
 from ksi_tui.remote.pictures import Pictures
 from ksi_tui.remote.wire import Wire
 
@@ -112,8 +112,15 @@ class RemoteClient:
 
     @property
     def lost(self) -> str | None:
-        """What is wrong with the line, since when, and when it is tried next; None if nothing."""
-        return self._link.lost or self._unread
+        """What is wrong with the line, since when, when it is tried next, and how old what is
+        shown is; None if nothing is. The reason comes last: it may be long.
+        """
+        lost = self._link.lost
+        if lost is None and self._unread is None:
+            return None
+        wrong = f"{lost or 'no new picture'} · shown as it was {spoken(self.age_s)} ago"
+        why = self._link.why if lost is not None else self._unread
+        return f"{wrong} ({why})" if why else wrong
 
     @property
     def age_s(self) -> float:

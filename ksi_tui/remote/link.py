@@ -6,6 +6,7 @@ Policy and words only: nothing in here connects.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -66,12 +67,11 @@ class Link:
         """Since when there is no connection, and when it is tried next, in words; None with one."""
         if self._lost_at is None:
             return None
-        why = f" ({self.why})" if self.why else ""
-        told = f"no connection to the engine for {spoken(self._clock() - self._lost_at)}{why}"
+        told = f"no connection for {spoken(self._clock() - self._lost_at)}"
         if self._next_try_at is None:
             return f"{told}, trying now"
-        left = max(0.0, self._next_try_at - self._clock())
-        return f"{told}, next try in {left:.1f} s"
+        left_s = max(0.0, self._next_try_at - self._clock())
+        return f"{told}, next try in {math.ceil(left_s)} s"
 
 
 def spoken(seconds: float) -> str:

@@ -77,6 +77,8 @@ class Wire:
 
     async def post(self, name: str, data: Data | None) -> Reply:
         """Send an event; a refusal is a reply too. Raises LineFault."""
+        if self._acting.closed:
+            raise Broken("detached from the engine")
         try:
             body = json.dumps(dict(data or {}), allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as error:

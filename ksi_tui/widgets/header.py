@@ -116,12 +116,19 @@ def numbers_line(
         return fit.both_ends(line(""), line(Span("you: ", Tone.DIM), *who.spans), width)
     wide = _numbers(totals, paused, long=True)
     may = who if note else line(Span(f"{name} (operate) ", Tone.DIM))
-    beside = line(Span(_with(others), Tone.PLAIN), *may.spans)
-    if fit.width_of(wide) + fit.width_of(beside) + 2 <= width:
-        return fit.both_ends(wide, beside, width)
-    counted = Span(f"+{len(others)} " if others else "", Tone.PLAIN)
-    narrow = line(counted, *who.spans)
-    return fit.both_ends(_numbers(totals, paused, long=False), narrow, width)
+    narrow = _numbers(totals, paused, long=False)
+    named, counted = Span(_with(others)), Span(f"+{len(others)} " if others else "")
+    other = "1 other" if len(others) == 1 else f"{len(others)} others"
+    spoken = Span(f"{other} · " if others else "")
+    tried = (
+        (wide, line(named, *may.spans)),
+        (wide, line(spoken, *may.spans)),
+        (narrow, line(named, *who.spans)),
+    )
+    for numbers, ending in tried:
+        if fit.width_of(numbers) + fit.width_of(ending) + 2 <= width:
+            return fit.both_ends(numbers, ending, width)
+    return fit.both_ends(narrow, line(counted, *who.spans), width)
 
 
 def _with(others: Sequence[str]) -> str:

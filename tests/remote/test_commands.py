@@ -183,7 +183,7 @@ async def test_submit_that_waits_outlives_the_engine_that_took_it(
         async with served(tmp_path, scripts={"p": answers}), asyncio.timeout(BOUND_S):
             out, err = await process.communicate()
         assert (process.returncode, out) == (0, b"re: x\n")
-        assert b"no connection to the engine" in err
+        assert b"no connection" in err
         assert b"the engine is back" in err
 
 

@@ -39,7 +39,7 @@ def test_an_attached_dashboard_outlives_a_killed_engine_and_ends_none(machine: M
     terminal.wait_for(b"r-first", b"detach")
     first.kill()
     first.wait(BOUND_S)
-    terminal.wait_for(b"no connection to the engine for", b"shown as it was", b"STALE")
+    terminal.wait_for(b"no connection for", b"shown as it was", b"STALE")
     second = serving(machine)
     submitted(machine, "r-other")
     terminal.wait_for(b"r-other")

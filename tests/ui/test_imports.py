@@ -15,7 +15,9 @@ HEAVY = (
     "pybreaker",
     "openai",
     "httpx",
+    "aiohttp",
     "ksi_tui.engine.completion_service",
+    "ksi_tui.remote.wire",
 )
 AFTER_THE_FIRST_FRAME = (
     "json",

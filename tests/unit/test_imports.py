@@ -37,6 +37,9 @@ def loaded_by(code: str) -> set[str]:
         ("import ksi_tui.door.opening", SCREEN | SDK | {"aiohttp"}),
         ("import ksi_tui.door.server", SCREEN | SDK | {"sqlite3"}),
         ("import ksi_tui.commands.usage", SCREEN | SDK),
+        ("import ksi_tui.commands.thin.submit, ksi_tui.commands.thin.events", SCREEN | SDK),
+        ("import ksi_tui.commands.thin.why, ksi_tui.commands.thin.locks", SCREEN | SDK),
+        ("import ksi_tui.remote.client", SCREEN | SDK),
         ("import ksi_tui.commands.status", SCREEN | SDK),
         ("import ksi_tui.commands.config", {"sqlite3", "asyncio"} | SCREEN | SDK),
         (
