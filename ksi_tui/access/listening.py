@@ -7,6 +7,7 @@ serves it. There is no TLS: a proxy in front ends that, and connects to the addr
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -29,6 +30,8 @@ from ksi_tui.client import EngineClient
 from ksi_tui.door.server import Door
 from ksi_tui.gateway import routing as gateway
 from ksi_tui.metrics.exposition import Metrics
+
+log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S: Final = 2.0
 """So long a stream goes on at most after its token was revoked."""
@@ -58,7 +61,7 @@ class Place:
     @property
     def told(self) -> str:
         """Where it listens and for whom, in words."""
-        whom = "who has a token" if self.tokens is not None else "all who are on this machine"
+        whom = "whoever has a token" if self.tokens is not None else "everybody on this machine"
         return f"listening on {self.url} for {whom}"
 
     def close(self) -> None:
@@ -132,4 +135,7 @@ def _strangers(limits: Limits) -> Rates:
 async def _end_revoked(guard: Guard) -> None:
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
-        guard.end_revoked()
+        try:
+            guard.end_revoked()
+        except Exception:  # the task's boundary: recorded, and looked again
+            log.exception("whose token was revoked could not be looked up")

@@ -16,6 +16,7 @@ from aiohttp import ClientSession
 from ksi_tui.access import tokens
 from ksi_tui.access.audit import ACTED
 from ksi_tui.access.connections import ListenFault, bound, parsed
+from ksi_tui.access.guard import Guard
 from ksi_tui.access.listening import Place, listening
 from ksi_tui.access.roles import Role
 from ksi_tui.access.tokens import TokenFault
@@ -75,7 +76,7 @@ def test_with_tokens_any_address_may_be(tmp_path: Path) -> None:
     place = Place.take("0.0.0.0:0", file)
     try:
         assert place.sock.getsockname()[0] == "0.0.0.0"
-        assert "who has a token" in place.told
+        assert "whoever has a token" in place.told
     finally:
         place.close()
 
@@ -264,6 +265,25 @@ async def test_a_token_that_is_revoked_ends_what_it_began(
             async for line in stays:
                 if "queue:paused" in line:
                     break
+
+
+async def test_looking_for_revoked_tokens_goes_on_after_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ksi_tui.access.listening._LOOK_EVERY_S", 0.001)
+    looked: list[int] = []
+
+    def end_revoked(_: Guard) -> None:
+        looked.append(1)
+        if len(looked) == 1:
+            raise RuntimeError("scripted")
+
+    monkeypatch.setattr(Guard, "end_revoked", end_revoked)
+    async with running(tmp_path, guarded=True):
+        async with asyncio.timeout(BOUND_S):
+            while len(looked) < 3:  # noqa: ASYNC110 - the task's own beat
+                await asyncio.sleep(0.001)
+    assert "could not be looked up" in caplog.text
 
 
 # --- how it ends ----------------------------------------------------------------------------
