@@ -128,9 +128,10 @@ def _connecting(server: web.Server, limits: Limits) -> Callable[[], asyncio.Prot
             access_log=None,
             keepalive_timeout=limits.head_s,
             lingering_time=_LINGER_S,
-            max_line_size=limits.header_bytes // 2,
-            max_field_size=limits.header_bytes // 2,
-            max_headers=limits.header_count,
+            # The parser's own bounds lie above those that are refused in words.
+            max_line_size=limits.header_bytes,
+            max_field_size=limits.header_bytes,
+            max_headers=2 * limits.header_count,
         )
 
     return connect

@@ -21,7 +21,6 @@ from ksi_tui.access.listening import Place, listening
 from ksi_tui.access.roles import Role
 from ksi_tui.access.tokens import TokenFault
 from ksi_tui.door.opening import opened_door
-from ksi_tui.door.server import Door
 from ksi_tui.engine import CompletionEngine
 from tests.access.listener import BOUND_S, engine_config, running, token_file
 
@@ -305,29 +304,34 @@ async def test_at_the_end_streams_end_and_the_engine_has_ended(tmp_path: Path) -
     assert (await engine.emit("completion:status", {}))["code"] == "not_ready"
 
 
-async def test_who_waits_gets_the_answer_while_the_engine_drains(tmp_path: Path) -> None:
-    config = engine_config(tmp_path)
-    place = Place.take("127.0.0.1:0", None)
-    from ksi_tui.access.listening import serving
-
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_waits_gets_the_answer_while_the_engine_drains(
+    tmp_path: Path, stream: bool
+) -> None:
+    asked = {
+        "model": "sim/slow",
+        "messages": [{"role": "user", "content": "hello"}],
+        "stream": stream,
+    }
     async with ClientSession() as session:
-        async with (
-            CompletionEngine(config) as engine,
-            Door(engine, database=config.engine.database_path) as door,
-            serving(engine, door, place),
-        ):
-            url = f"{place.url}/events/system:shutdown"
-            ending = asyncio.create_task(answer(session, url), name="ending")
-            reply = await engine.emit("completion:async", {"prompt": "x", "model": "sim/slow"})
-            assert reply["status"] == "queued"
-            told = await asyncio.wait_for(ending, BOUND_S)
-        assert told["status"] == "shutdown"
-        assert told["interrupted"] == 0
+        async with running(tmp_path) as listener:
+            asking = asyncio.create_task(
+                answer(session, f"{listener.url}/v1/chat/completions", asked), name="asking"
+            )
+            seen = listener.engine.subscribe("completion:progress")
+            async with asyncio.timeout(BOUND_S):
+                await anext(seen)
+                await anext(seen)
+            assert not asking.done()
+        status, text = await asyncio.wait_for(asking, BOUND_S)
+    assert status == 200
+    assert "hello" in text
+    assert text.endswith("data: [DONE]\n\n") is stream
 
 
-async def answer(session: ClientSession, url: str) -> Any:
-    async with session.post(url, json={"grace_s": 5}) as response:
-        return json.loads(await response.text())
+async def answer(session: ClientSession, url: str, data: Any) -> tuple[int, str]:
+    async with session.post(url, json=data) as response:
+        return response.status, await response.text()
 
 
 @pytest.mark.parametrize("path", ["/events/completion:async", "/v1/chat/completions"])
