@@ -10,6 +10,7 @@ import hashlib
 import os
 import socket
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,9 @@ from ksi_tui.engine.errors import ConfigError
 
 LONGEST: Final = 100
 """Bytes of a socket's path; the system's own limit is 108 on Linux, 104 elsewhere."""
+LEAVING_S: Final = 2.0
+"""How long an engine that has given its database back may still stand in its door, in seconds."""
+_LOOK_AGAIN_S: Final = 0.02
 _BACKLOG: Final = 128
 _ANSWERS_WITHIN_S: Final = 2.0
 
@@ -83,8 +87,11 @@ def _cleared(place: Path) -> None:
         raise DoorError(f"cannot look at {place}: {error.strerror}") from None
     if not stat.S_ISSOCK(mode):
         raise DoorError(f"{place} is in the way: it is no socket, and was not touched")
-    if answers(place):
-        raise DoorError(f"somebody else answers on {place}; it was not touched")
+    until = time.monotonic() + LEAVING_S
+    while answers(place):
+        if time.monotonic() >= until:
+            raise DoorError(f"somebody else answers on {place}; it was not touched")
+        time.sleep(_LOOK_AGAIN_S)
     try:
         place.unlink(missing_ok=True)
     except OSError as error:

@@ -208,7 +208,8 @@ async def _in_one_shape(request: web.Request, handler: Handler) -> web.StreamRes
         raise  # nobody is left to answer
     except Exception:  # the edge: recorded, told in general words
         log.exception("a request through the door failed", extra={"path": request.path[:200]})
-        return wire.refused("a fault of the engine's own; its log has it", status=500)
+        told = "a fault of the engine's own; its log has it"
+        return wire.refused(told, code="not_ready", status=500)
 
 
 def _of_http(error: web.HTTPException) -> web.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,10 @@ async def test_what_an_engine_that_died_left_is_taken_over(tmp_path: Path) -> No
     assert status == 200
 
 
-async def test_one_that_answers_is_never_touched(tmp_path: Path) -> None:
+async def test_one_that_answers_is_never_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "LEAVING_S", 0.0)
     async with fake_door(tmp_path) as (_, door, visitor):
         with pytest.raises(DoorError, match="somebody else answers"):
             async with Door(FakeEngine(), database=tmp_path / "k.db"):
@@ -100,6 +104,7 @@ async def test_one_that_answers_is_never_touched(tmp_path: Path) -> None:
 def test_one_that_is_too_busy_to_answer_counts_as_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(place, "LEAVING_S", 0.0)
     monkeypatch.setattr(place, "_ANSWERS_WITHIN_S", 0.01)
     at = place.socket_of(tmp_path / "k.db")
     with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first:
@@ -110,6 +115,26 @@ def test_one_that_is_too_busy_to_answer_counts_as_there(
         with pytest.raises(DoorError, match="somebody else answers"):
             place.taken(at)
     assert at.exists()
+
+
+def test_one_who_is_about_to_leave_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its database is free before its door is shut."""
+    at = place.socket_of(tmp_path / "k.db")
+    leaving = socket.socket(socket.AF_UNIX)
+    leaving.bind(str(at))
+    leaving.listen(8)
+    looked: list[float] = []
+
+    def leaves(seconds: float) -> None:
+        looked.append(seconds)
+        at.unlink()
+        leaving.close()
+
+    monkeypatch.setattr(time, "sleep", leaves)
+    place.taken(at).close()
+    assert len(looked) == 1
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])

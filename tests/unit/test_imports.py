@@ -31,7 +31,7 @@ def loaded_by(code: str) -> set[str]:
         ("import ksi_tui.cli", {"pydantic", "asyncio", "sqlite3"} | SCREEN | SDK),
         ("import ksi_tui.engine", {"pydantic", "asyncio", "sqlite3"} | SCREEN | SDK),
         ("from ksi_tui.engine import CompletionEngine", SCREEN | SDK),
-        ("import ksi_tui.commands.run", SCREEN | SDK),
+        ("import ksi_tui.commands.run", SCREEN | SDK | {"aiohttp"}),
         ("import ksi_tui.commands.results", SCREEN | SDK),
         ("import ksi_tui.commands.serve", SCREEN | SDK | {"aiohttp"}),
         ("import ksi_tui.door.opening", SCREEN | SDK | {"aiohttp"}),
