@@ -27,7 +27,10 @@ class EngineClient(Protocol):
         ...
 
     def subscribe(self, pattern: str = "*") -> Subscription:
-        """Return the notifications that fit `pattern` (`*` per segment), a snapshot first."""
+        """Return the notifications that fit `pattern` (`*` per segment), a snapshot first.
+
+        `request:<id>` follows one request, its answer as it comes (`completion:delta`) too.
+        """
         ...
 
     def snapshot(self, query: SnapshotQuery | None = None) -> Snapshot:

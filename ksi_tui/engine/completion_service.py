@@ -226,6 +226,7 @@ class CompletionEngine:
         on("system:shutdown", self._on_shutdown)
         on("completion:async", lambda data: self._now.intake.completion(data, inject=False))
         on("completion:inject", lambda data: self._now.intake.completion(data, inject=True))
+        self._on("completion:reserve", Nothing, lambda parts, _: parts.intake.reserve())
         self._on("completion:batch", Batch, lambda parts, data: parts.intake.batch(data.requests))
         self._on("completion:cancel", Cancel, lambda p, data: p.bulk.cancel(data))
         self._on("completion:retry", Retry, lambda p, data: p.bulk.retry(data))

@@ -26,6 +26,7 @@ from ksi_tui.engine.errors import (
 )
 from ksi_tui.engine.models import RequestSpec, State
 from ksi_tui.engine.payloads import MAX_ID_CHARS, Completion, parse
+from ksi_tui.engine.reservations import Reservations
 from ksi_tui.engine.store.base import Accepted, SessionSeen, Write
 from ksi_tui.engine.ticket import Ticket, ticket_found, ticket_of
 
@@ -55,6 +56,15 @@ class Intake:
         self._conclusions = conclusions
         self._default_model = core.config.default_model
         self._entering_of: Counter[str] = Counter()
+        self._reserved = Reservations()
+
+    async def reserve(self) -> dict[str, Any]:
+        """Answer `completion:reserve`: an id for a request to come."""
+        if self._core.draining:
+            raise NotReady("the engine is ending and takes no more requests")
+        request_id = self._new_id()
+        self._reserved.add(request_id)
+        return {"request_id": request_id}
 
     async def completion(self, data: Mapping[str, Any], *, inject: bool) -> dict[str, Any]:
         """Accept one request; returns the reply, raises EventError when it is refused."""
@@ -86,14 +96,18 @@ class Intake:
                 parsed[index] = item
             except EventError as error:
                 replies[index] = error
-        known = await self.known([p.request_id for p in parsed.values() if p.request_id])
+        new = {p.request_id for p in parsed.values() if p.request_id in self._reserved}
+        known = await self.known(
+            [p.request_id for p in parsed.values() if p.request_id and p.request_id not in new]
+        )
         parents = await self._parents(parsed.values())
-        taken = await self._taken(parsed.values())
+        taken = await self._taken(p for p in parsed.values() if p.request_id not in new)
         entering: dict[int, _Entering] = {}
         twins: list[int] = []
         for index, item in parsed.items():
             try:
-                if item.request_id in self._core.entering:
+                used = item.request_id in new and item.request_id not in self._reserved
+                if used or item.request_id in self._core.entering:
                     twins.append(index)
                 elif (duplicate := self._duplicate(item, known)) is not None:
                     replies[index] = duplicate
@@ -289,6 +303,7 @@ class Intake:
             last_activity=now,
             agent_id=spec.agent_id,
         )
+        self._reserved.use(spec.request_id)
         core.entering[spec.request_id] = asyncio.get_running_loop().create_future()
         self._entering_of[spec.session_id] += 1
         return _Entering(ticket, spec, (accepted, seen), new_session)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,6 +20,8 @@ from ksi_tui.gateway.terms import Terms, terms
 
 BODY_HASH: Final = "body_sha256"
 """Name in a request's metadata of its body's hash, by which a key that comes again is judged."""
+
+DEEPEST: Final = 100
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Whole = Annotated[int, Field(ge=1)]
@@ -101,7 +102,8 @@ _CARRIED: Final = frozenset(_Chat.model_fields)
 class Asked:
     """One request as the gateway carries it; `data` is what `completion:async` gets.
 
-    `body_hash` is there where the caller gave the id, and `model` None where it named none.
+    `body_hash` is there where the caller gave the id; else that is empty until the engine has
+    given one (`named`). `model` is None where none is named.
     """
 
     request_id: str
@@ -112,6 +114,11 @@ class Asked:
     model: str | None
     body_hash: str | None
 
+    def named(self, request_id: str) -> Asked:
+        """Return the same with an id."""
+        data = {**self.data, "request_id": request_id}
+        return replace(self, request_id=request_id, data=data)
+
 
 def asked(raw: bytes, headers: Mapping[str, str]) -> Asked:
     """Return what a body and its headers ask for; raises Refused."""
@@ -119,8 +126,9 @@ def asked(raw: bytes, headers: Mapping[str, str]) -> Asked:
     chat = _checked(body)
     found = terms(headers, chat.metadata or {}, chat.user)
     request_id, body_hash = _identity(found, body)
-    data: dict[str, Any] = {**found.data, "request_id": request_id, **_question(body, found)}
+    data: dict[str, Any] = {**found.data, **_question(body, found)}
     if body_hash is not None:
+        data["request_id"] = request_id
         data["metadata"] = {**data.get("metadata", {}), BODY_HASH: body_hash}
     params = {name: body[name] for name in CALL_PARAMS if body.get(name) is not None}
     extra = {name: value for name, value in body.items() if name not in _CARRIED}
@@ -149,7 +157,20 @@ def _object(raw: bytes) -> dict[str, Any]:
         raise bad_request(f"the body is not JSON: {error}", code="invalid_json") from None
     if not isinstance(body, dict):
         raise bad_request("the body is a JSON object", code="invalid_json")
+    if _too_deep(body):
+        raise bad_request(f"the body is nested over {DEEPEST} levels deep", code="invalid_json")
     return body
+
+
+def _too_deep(body: Any) -> bool:
+    """Whether a value is nested deeper than can be written again wherever it goes."""
+    level = [body]
+    for _ in range(DEEPEST):
+        inner = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [one for each in inner for one in each if isinstance(one, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -204,12 +225,12 @@ def _wrong(error: ValidationError) -> Refused:
 
 
 def _identity(found: Terms, body: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Return the request's id, and where it is the caller's the hash of what was asked under it.
+    """Return the caller's own id, if any, and the hash of what was asked under it.
 
     How the answer is to be handed out is no part of that.
     """
     if found.key is None:
-        return f"api-{secrets.token_hex(6)}", None
+        return "", None
     question = {n: v for n, v in body.items() if n not in ("stream", "stream_options")}
     text = json.dumps(question, sort_keys=True, separators=(",", ":"))
     return found.key, hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 BODY_S: Final = 60.0
 """How long a body may take to arrive, in seconds."""
 
+_METHODS: Final = {"/v1/chat/completions": "POST", "/v1/models": "GET"}
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -111,11 +113,14 @@ async def _body(request: web.Request) -> bytes:
 
 
 async def _unknown(request: web.Request) -> web.StreamResponse:
-    known = {"/v1/chat/completions": "POST", "/v1/models": "GET"}.get(request.path)
     text = f"Unknown request URL: {request.method} {request.path}"
-    if known is not None:
-        raise bad_request(f"{text}; use {known}", code="method_not_allowed", status=405)
-    raise bad_request(text, code="unknown_url", status=404)
+    allowed = _METHODS.get(request.path)
+    if allowed is None:
+        raise bad_request(text, code="unknown_url", status=404)
+    wrong = bad_request(f"{text}; use {allowed}", code="method_not_allowed", status=405)
+    response = _response(wrong.fault)
+    response.headers["Allow"] = allowed
+    return response
 
 
 def _shaped(handler: Handler) -> Handler:

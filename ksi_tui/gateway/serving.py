@@ -64,6 +64,8 @@ class Completions:
 
     async def serve(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         """Return the response, which of a stream is sent by then; raises Refused."""
+        if not asked.request_id:
+            asked = asked.named((await self._ask("completion:reserve", {}))["request_id"])
         pattern = events.OF_REQUEST + asked.request_id
         async with self._client.subscribe(pattern) as told, self._holding(asked):
             report = await self._submit(asked, told)

@@ -36,6 +36,8 @@ def terms(headers: Mapping[str, str], metadata: Mapping[str, Any], user: str | N
 
     `user` is the agent where nothing else names one.
     """
+    if headers.get(KEY) == "":
+        raise bad_request(f"{KEY}: the request's own id, or none", param=KEY)
     own = {name: value for name, value in metadata.items() if name not in _NAMES}
     given = {name: headers.get(header, metadata.get(name)) for name, (header, _) in _NAMES.items()}
     read = {

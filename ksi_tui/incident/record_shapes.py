@@ -150,6 +150,15 @@ class Params(TypedDict):
     max_tokens: NotRequired[int | None]
     tools: NotRequired[list[Labels] | None]
     extra_body: NotRequired[Plain]
+    max_completion_tokens: NotRequired[Plain]
+    n: NotRequired[Plain]
+    reasoning_effort: NotRequired[Plain]
+    response_format: NotRequired[Plain]
+    seed: NotRequired[Plain]
+    stop: NotRequired[Plain]
+    tool_choice: NotRequired[Plain]
+    top_p: NotRequired[Plain]
+    user: NotRequired[Plain]
 
 
 class NotServing(TypedDict):

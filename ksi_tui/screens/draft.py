@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ksi_tui.engine.call_params import CALL_PARAMS
+
 PRIORITIES = ("critical", "high", "normal", "low", "background")
 _KEPT_PARAMS = ("temperature", "max_tokens", "tools", "extra_body")
 
@@ -81,7 +83,7 @@ def draft_of(report: Mapping[str, Any]) -> Draft:
     own = report.get("session_id") == report.get("request_id")
     params = report.get("params") or {}
     extra = {name: params[name] for name in _KEPT_PARAMS if name in params}
-    if others := {name: value for name, value in params.items() if name not in _KEPT_PARAMS}:
+    if others := {name: value for name, value in params.items() if name in CALL_PARAMS}:
         extra["params"] = others
     if report.get("metadata"):
         extra["metadata"] = report["metadata"]

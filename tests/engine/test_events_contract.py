@@ -115,6 +115,7 @@ CASES = (
         wrong=(({}, "prompt"), ({"prompt": "p", "odd": 1}, "odd")),
         unknown=({"prompt": "p", "model": "nobody-serves-this"}, "no_provider"),
     ),
+    Case(name="completion:reserve", shape={"request_id": str}),
     Case(
         name="completion:batch",
         shape={"accepted": [ACCEPTED], "cursor": int},

@@ -117,6 +117,7 @@ async def test_a_refused_request_uses_up_no_key(tmp_path: Path) -> None:
 
 async def test_a_key_that_is_no_id_is_refused(tmp_path: Path) -> None:
     async with scripted(tmp_path) as (_, door):
-        status, answer, _ = await door.post(ask(), Idempotency_Key="k" * 201)
-        assert status == 400
-        assert answer["error"]["type"] == "invalid_request_error"
+        for key in ("k" * 201, "", "a\u202eb"):
+            status, answer, _ = await door.post(ask(), Idempotency_Key=key)
+            assert status == 400
+            assert answer["error"]["type"] == "invalid_request_error"

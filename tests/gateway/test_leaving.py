@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.engine_fixtures import Upstream, held, until
-from tests.gateway.fixtures import CHAT, Door, ask, scripted
+from tests.gateway.fixtures import CHAT, Door, ask, content_of, scripted
 
 
 async def _post_and_leave(door: Door, up: asyncio.Event, **headers: str) -> None:
@@ -157,3 +157,23 @@ async def test_leaving_at_every_byte_of_the_request_harms_nothing(
         await rig.settled()
         assert len(rig.p.calls) <= 2, "half a request is none"
         assert not rig.engine._router._following
+
+
+async def test_leaving_at_every_point_of_the_answer_harms_nothing(tmp_path: Path) -> None:
+    words = 8
+
+    async def talks(up: Upstream) -> str:
+        for _ in range(words):
+            up.say("word ")
+            await asyncio.sleep(0.001)
+        return "word " * words
+
+    async with scripted(tmp_path, {"p": talks}) as (rig, door):
+        for count in range(words + 4):
+            stream = await door.begun(ask())
+            for _ in range(count):
+                await stream.next()
+            stream.leave()
+        await until(lambda: not rig.engine._router._following)
+        await rig.settled()
+        assert content_of(await door.stream(ask())) == "word " * words

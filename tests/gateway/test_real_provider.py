@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from openai import BadRequestError, InternalServerError, RateLimitError
 
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
+from tests.engine.engine_fixtures import until
 from tests.gateway.fixtures import Door, ask, content_of, door_to
 from tests.servers.misbehaving import MisbehavingServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODES = ("ok", "ok@50", "tools", "two", "refusal", "reasoning", "429", "401", "400")
+MODES = ("ok", "ok@50", "tools", "two", "refusal", "reasoning", "hang", "429", "401", "400")
 
 
 def _provider(mode: str, base: str) -> dict[str, Any]:
@@ -138,7 +140,7 @@ async def test_every_parameter_reaches_the_provider(door: Door, server: Misbehav
 
 
 async def test_parameters_are_put_into_another_providers_words(
-    door: Door, server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
+    door: Door, server: MisbehavingServer
 ) -> None:
     with pytest.raises(BadRequestError):
         await door.openai.chat.completions.create(**ask(model="claude", stop=["END"], top_p=0.5))
@@ -158,3 +160,28 @@ async def test_a_providers_failures_keep_their_meaning(door: Door) -> None:
     with pytest.raises(BadRequestError) as bad:
         await door.openai.chat.completions.create(**ask(model="400"), stream=True)
     assert bad.value.code == "invalid_request"
+
+
+async def test_who_leaves_closes_the_providers_own_connection(
+    door: Door, server: MisbehavingServer
+) -> None:
+    stream = await door.begun(ask(model="ok-50"))
+    await stream.text(1)
+    seen = server.requests[-1]
+    assert seen.ended_at is None
+    stream.leave()
+    await until(lambda: seen.ended_at is not None, "the upstream's connection is closed")
+    assert seen.closed
+
+
+async def test_who_leaves_a_provider_that_says_nothing_closes_its_connection(
+    door: Door, server: MisbehavingServer
+) -> None:
+    before = len(server.requests)
+    posting = asyncio.create_task(door.post(ask(model="hang")), name="post")
+    await until(lambda: len(server.requests) > before)
+    posting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await posting
+    await until(lambda: server.requests[-1].ended_at is not None)
+    assert server.requests[-1].closed

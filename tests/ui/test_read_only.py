@@ -18,6 +18,7 @@ CHANGING = {
     "checkpoint:restore",
     "completion:async",
     "completion:batch",
+    "completion:reserve",
     "completion:cancel",
     "completion:failed",
     "completion:inject",

@@ -38,7 +38,12 @@ def test_a_prompt_comes_back_with_all_it_had() -> None:
     found = draft_of(
         report(
             system="be short",
-            params={"temperature": 0.2, "tools": [{"type": "function"}], "unknown": 1},
+            params={
+                "temperature": 0.2,
+                "tools": [{"type": "function"}],
+                "top_p": 0.5,
+                "unknown": 1,
+            },
             metadata={"customer": "globex"},
             history="none",
         )
@@ -53,6 +58,7 @@ def test_a_prompt_comes_back_with_all_it_had() -> None:
         "history": "none",
         "temperature": 0.2,
         "tools": [{"type": "function"}],
+        "params": {"top_p": 0.5},
         "metadata": {"customer": "globex"},
     }
 
