@@ -59,6 +59,7 @@ def test_what_reads_needs_view_and_what_acts_never_does() -> None:
         "completion:async",
         "completion:batch",
         "completion:inject",
+        "completion:reserve",
     }
 
 
