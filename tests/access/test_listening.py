@@ -152,6 +152,19 @@ async def test_without_tokens_who_says_who_they_are_is_believed(tmp_path: Path) 
         assert [pause.by for pause in listener.engine.snapshot().pauses] == ["op1"]
 
 
+async def test_who_is_attached_is_told_by_the_token(tmp_path: Path) -> None:
+    async with running(tmp_path, guarded=True) as listener:
+        token = listener.tokens[Role.VIEW]
+        says = {"X-Ksi-Operator": "the boss", "X-Ksi-Kind": "dashboard"}
+        attached = listener.stream("/events", token, says)
+        await anext(attached)
+        hello = await listener.ask("GET", "/hello", token=token)
+        assert [each["operator"] for each in hello.json["attached"]] == ["view token"]
+        metrics = await listener.ask("GET", "/metrics", token=token)
+        assert "ksi_attached_clients 1.0" in metrics.text.splitlines()
+        await attached.aclose()  # type: ignore[attr-defined]
+
+
 async def test_every_acting_request_is_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
