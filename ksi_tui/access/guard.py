@@ -100,9 +100,7 @@ class Guard:
             return self._local_only(request, event) or await handler(request)
         if needed is None:
             request[WHO] = Who(name="", role=Role.VIEW, peer=peer)
-            answer = await handler(request)
-            # Why it is not ready is for those inside.
-            return answer if answer.status < 400 else refused(request.path, 503, "not ready")
+            return _for_outside(await handler(request), request.path)
         record = self._tokens.of(_bearer(request))
         if record is None:
             return self._stranger(request, peer)
@@ -145,6 +143,7 @@ class Guard:
             401,
             "this needs a token, as Authorization: Bearer; `ksi-tui token new` makes one",
             headers=_CHALLENGE,
+            close=True,
         )
 
     def _local_only(self, request: web.Request, event: str | None) -> web.Response | None:
@@ -157,6 +156,14 @@ class Guard:
 
     def _told(self, said: str, request: web.Request, who: Who) -> None:
         log.warning(said, extra={"who": who.name, "peer": who.peer, "path": request.path})
+
+
+def _for_outside(answer: web.StreamResponse, path: str) -> web.StreamResponse:
+    """Return an answer for who has no token: without its why, and the connection ends with it."""
+    if answer.status >= 400:
+        return refused(path, answer.status, "not ready", close=True)
+    answer.force_close()
+    return answer
 
 
 def _bearer(request: web.Request) -> str:

@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from ksi_tui.access.audit import audited
-from ksi_tui.access.connections import BoundedSite, bound, parsed, url_of
+from ksi_tui.access.connections import BoundedSite, bound, handling, parsed, url_of
 from ksi_tui.access.guard import Guard
 from ksi_tui.access.hosts import HostCheck, Hosts
 from ksi_tui.access.limits import BodyLimit, HeaderLimit, Limits, RateLimit, too_many
@@ -119,6 +119,7 @@ def _middlewares(guard: Guard, place: Place, limits: Limits) -> list[Middleware]
     hosts = Hosts.of(place.host, place.sock.getsockname()[0])
     rates = Rates(limits.requests_per_s, limits.burst, time.monotonic)
     return [
+        handling,
         HostCheck(hosts).middleware,
         HeaderLimit(limits).middleware,
         guard.middleware,
