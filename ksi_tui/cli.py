@@ -256,7 +256,8 @@ def _add_listening(to: argparse.ArgumentParser, *, default: object = None) -> No
         "--listen",
         default=default,
         metavar="HOST:PORT",
-        help="serve events, metrics and an OpenAI-compatible gateway there; port 0: a free one",
+        help="serve events, metrics and an OpenAI-compatible gateway there over plain HTTP (for "
+        "TLS a proxy goes in front); port 0: a free one",
     )
     to.add_argument(
         "--tokens",

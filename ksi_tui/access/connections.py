@@ -11,12 +11,13 @@ import errno
 import ipaddress
 import json
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.typedefs import Handler
 from aiohttp.web_request import BaseRequest
 
 from ksi_tui.access.limits import Limits
@@ -31,6 +32,7 @@ _FULL: Final = (
     b"Content-Length: %d\r\n\r\n%b" % (len(_FULL_BODY), _FULL_BODY)
 )
 _LINGER_S: Final = 2.0
+_LOOKED_AT_WITHIN_S: Final = 0.1
 
 
 class ListenFault(ConfigError):
@@ -124,13 +126,14 @@ def _connecting(server: web.Server, limits: Limits) -> Callable[[], asyncio.Prot
         return _Connection(
             server,
             loop=loop,
-            unread_s=limits.unread_s,
+            limits=limits,
             access_log=None,
-            keepalive_timeout=limits.head_s,
+            keepalive_timeout=limits.idle_s,
             lingering_time=_LINGER_S,
-            max_line_size=limits.header_bytes // 2,
-            max_field_size=limits.header_bytes // 2,
-            max_headers=limits.header_count,
+            # The parser's own bounds lie above those that are refused in words.
+            max_line_size=limits.header_bytes,
+            max_field_size=limits.header_bytes,
+            max_headers=2 * limits.header_count,
         )
 
     return connect
@@ -146,22 +149,65 @@ class _Full(asyncio.Protocol):
 
 
 class _Connection(web.RequestHandler):
-    """A connection. aiohttp cuts it off when `keepalive_timeout` brings no whole head."""
+    """A connection that waits a bounded time for a head, and longer for the next one to begin.
 
-    __slots__ = ("_unread_s",)
+    aiohttp has one time-out for both (`keepalive_timeout`, here the longer): a proxy in front
+    keeps connections idle, and must not be cut off just as it sends.
+    """
 
-    def __init__(self, manager: web.Server, *, unread_s: float, **settings: Any) -> None:
+    __slots__ = ("_busy", "_head", "_limits")
+
+    def __init__(self, manager: web.Server, *, limits: Limits, **settings: Any) -> None:
         super().__init__(manager, **settings)
-        self._unread_s = unread_s
+        self._limits = limits
+        self._busy = False
+        self._head: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the system drop a peer that takes nothing of what was sent to it."""
+        """Expect a head; let the system drop a peer that takes nothing of what was sent to it."""
         opened: socket.socket | None = transport.get_extra_info("socket")
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         if opened is not None and option is not None:
             with suppress(OSError):
-                opened.setsockopt(socket.IPPROTO_TCP, option, int(self._unread_s * 1000))
+                unread_ms = int(self._limits.unread_s * 1000)
+                opened.setsockopt(socket.IPPROTO_TCP, option, unread_ms)
         super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Expect nothing more."""
+        self._found_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; what comes between two requests is the next one's head."""
+        if not self._busy and self._head is None:
+            self._expect_head()
+        super().data_received(data)
+
+    @contextmanager
+    def handling(self) -> Iterator[None]:
+        """Expect no head for as long as a request is handled."""
+        self._busy = True
+        self._found_head()
+        try:
+            yield
+        finally:
+            self._busy = False
+
+    def _expect_head(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._head = loop.call_later(self._limits.head_s, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        # What came while the loop was busy with something else is still to be looked at.
+        loop = asyncio.get_running_loop()
+        self._head = loop.call_later(_LOOKED_AT_WITHIN_S, self.force_close)
+
+    def _found_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
 
     def handle_error(
         self,
@@ -177,3 +223,13 @@ class _Connection(web.RequestHandler):
             return refused("", 431, "the request line or a header is too large", close=True)
         said = "this is no HTTP request" if status == 400 else "a fault of its own"
         return refused("", status, said, close=True)
+
+
+@web.middleware
+async def handling(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell a request's connection that its head is there."""
+    connection = request.protocol
+    if not isinstance(connection, _Connection):
+        return await handler(request)
+    with connection.handling():
+        return await handler(request)

@@ -24,6 +24,7 @@ from ksi_tui.door import wire
 log = logging.getLogger(__name__)
 
 _EVENT_ROUTE: Final = "/events/{name}"
+_MOST_PATH: Final = 200
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="ksi-tui"'}
 
 
@@ -97,12 +98,12 @@ class Guard:
         if self._tokens is None:
             said = wire.caller_of(request).operator
             request[WHO] = Who(name=said, role=Role.OPERATE, peer=peer)
-            return self._local_only(request, event) or await handler(request)
+            if event in LOCAL_ONLY:
+                return self._local_only(request)
+            return await handler(request)
         if needed is None:
             request[WHO] = Who(name="", role=Role.VIEW, peer=peer)
-            answer = await handler(request)
-            # Why it is not ready is for those inside.
-            return answer if answer.status < 400 else refused(request.path, 503, "not ready")
+            return _for_outside(await handler(request), request.path)
         record = self._tokens.of(_bearer(request))
         if record is None:
             return self._stranger(request, peer)
@@ -115,7 +116,9 @@ class Guard:
                 403,
                 f"this needs a token of the role {needed}; this one's is {record.role}",
             )
-        return self._local_only(request, event) or await self._watched(request, record, handler)
+        if event in LOCAL_ONLY:
+            return self._local_only(request)
+        return await self._watched(request, record, handler)
 
     async def _watched(
         self, request: web.Request, record: TokenRecord, handler: Handler
@@ -139,24 +142,35 @@ class Guard:
         wait_s = self._strangers.take(peer)
         if wait_s:
             return self._too_many(request.path, wait_s)
-        log.warning("refused: no token that counts", extra={"peer": peer, "path": request.path})
+        log.warning(
+            "refused: no token that counts", extra={"peer": peer, "path": request.path[:_MOST_PATH]}
+        )
         return refused(
             request.path,
             401,
             "this needs a token, as Authorization: Bearer; `ksi-tui token new` makes one",
             headers=_CHALLENGE,
+            close=True,
         )
 
-    def _local_only(self, request: web.Request, event: str | None) -> web.Response | None:
-        if event not in LOCAL_ONLY:
-            return None
+    def _local_only(self, request: web.Request) -> web.Response:
         self._told("refused: not over the network", request, request[WHO])
         return refused(
-            request.path, 403, f"{event} is taken on the engine's own socket only, never from here"
+            request.path, 403, "this event is taken on the engine's own socket only, never here"
         )
 
     def _told(self, said: str, request: web.Request, who: Who) -> None:
-        log.warning(said, extra={"who": who.name, "peer": who.peer, "path": request.path})
+        log.warning(
+            said, extra={"who": who.name, "peer": who.peer, "path": request.path[:_MOST_PATH]}
+        )
+
+
+def _for_outside(answer: web.StreamResponse, path: str) -> web.StreamResponse:
+    """Return an answer for who has no token: without its why, and the connection ends with it."""
+    if answer.status >= 400:
+        return refused(path, answer.status, "not ready", close=True)
+    answer.force_close()
+    return answer
 
 
 def _bearer(request: web.Request) -> str:

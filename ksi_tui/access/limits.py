@@ -33,8 +33,9 @@ def _connections() -> int:
 class Limits:
     """Bounds of a listener. Sizes are bytes, `_s` seconds.
 
-    `head_s`: until the head of a request is there, also of the next on the same connection;
-    `body_s`: until its body is; `unread_s`: for a client to take what was sent to it.
+    `head_s`: until the head of a request is there, from the connection's beginning or the head's;
+    `idle_s`: until the next begins, which is longer than what proxies wait; `body_s`: until a
+    body is there; `unread_s`: for a client to take what was sent to it.
     """
 
     body_bytes: int = wire.MOST_BODY
@@ -46,6 +47,7 @@ class Limits:
     strangers_per_s: float = 1.0
     strangers_burst: float = 20.0
     head_s: float = 20.0
+    idle_s: float = 150.0
     body_s: float = wire.BODY_WITHIN_S
     unread_s: float = 60.0
 

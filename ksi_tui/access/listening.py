@@ -7,6 +7,7 @@ serves it. There is no TLS: a proxy in front ends that, and connects to the addr
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from ksi_tui.access.audit import audited
-from ksi_tui.access.connections import BoundedSite, bound, parsed, url_of
+from ksi_tui.access.connections import BoundedSite, bound, handling, parsed, url_of
 from ksi_tui.access.guard import Guard
 from ksi_tui.access.hosts import HostCheck, Hosts
 from ksi_tui.access.limits import BodyLimit, HeaderLimit, Limits, RateLimit, too_many
@@ -29,6 +30,8 @@ from ksi_tui.client import EngineClient
 from ksi_tui.door.server import Door
 from ksi_tui.gateway import routing as gateway
 from ksi_tui.metrics.exposition import Metrics
+
+log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S: Final = 2.0
 """So long a stream goes on at most after its token was revoked."""
@@ -58,7 +61,7 @@ class Place:
     @property
     def told(self) -> str:
         """Where it listens and for whom, in words."""
-        whom = "who has a token" if self.tokens is not None else "all who are on this machine"
+        whom = "whoever has a token" if self.tokens is not None else "everybody on this machine"
         return f"listening on {self.url} for {whom}"
 
     def close(self) -> None:
@@ -116,6 +119,7 @@ def _middlewares(guard: Guard, place: Place, limits: Limits) -> list[Middleware]
     hosts = Hosts.of(place.host, place.sock.getsockname()[0])
     rates = Rates(limits.requests_per_s, limits.burst, time.monotonic)
     return [
+        handling,
         HostCheck(hosts).middleware,
         HeaderLimit(limits).middleware,
         guard.middleware,
@@ -132,4 +136,7 @@ def _strangers(limits: Limits) -> Rates:
 async def _end_revoked(guard: Guard) -> None:
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
-        guard.end_revoked()
+        try:
+            guard.end_revoked()
+        except Exception:  # the task's boundary: recorded, and looked again
+            log.exception("whose token was revoked could not be looked up")

@@ -91,4 +91,4 @@ class _Listener:
 
     def _shut(self, why: str) -> None:
         self._place.close()
-        self._notice = f"not listening on {self._place.url}: {why}"
+        self._notice = f"not {self._place.told}: {why}"

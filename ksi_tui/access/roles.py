@@ -32,7 +32,12 @@ LOCAL_ONLY: Final = frozenset({"provider:add"})
 """Events that no role may send over the network. `provider:add` names a variable of this
 process's environment and an address to send its value to."""
 
-_SUBMITTING = ("completion:async", "completion:batch", "completion:inject")
+_SUBMITTING = (
+    "completion:async",
+    "completion:batch",
+    "completion:inject",
+    "completion:reserve",
+)
 _OPERATING = (
     "checkpoint:restore",
     "completion:cancel",

@@ -96,7 +96,7 @@ class _Service:
         )
         say(f"serving {database}, {where}")
         if self._place is not None:
-            say(self._place.told)
+            say(self._place.told if door is not None else f"not {self._place.told}: {host.fault}")
         service_manager.tell(service_manager.READY)
 
     async def _drained(self, engine: EngineClient) -> dict[str, object]:

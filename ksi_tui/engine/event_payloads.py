@@ -50,6 +50,7 @@ PAYLOADS: Final[Mapping[str, type[BaseModel] | None]] = MappingProxyType(
         "system:journal": JournalPage,
         "completion:async": Completion,
         "completion:inject": Completion,
+        "completion:reserve": Nothing,
         "completion:batch": Batch,
         "completion:cancel": Cancel,
         "completion:retry": Retry,

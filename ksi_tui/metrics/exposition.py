@@ -6,6 +6,7 @@ What is counted is `counting`'s, what is looked up `picture`'s; here is when, an
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, Self
 
@@ -17,6 +18,8 @@ from prometheus_client.exposition import choose_encoder
 from ksi_tui.client import EngineClient
 from ksi_tui.metrics.counting import Counting, Labels
 from ksi_tui.metrics.picture import Picture
+
+log = logging.getLogger(__name__)
 
 COUNT_EVERY_S: Final = 0.25
 """How long notifications gather before they are counted."""
@@ -54,7 +57,10 @@ class Metrics:
     async def _count(self, counting: Counting) -> None:
         while True:
             await asyncio.sleep(COUNT_EVERY_S)
-            counting.catch_up()
+            try:
+                counting.catch_up()
+            except Exception:  # the task's boundary: recorded, and counted on
+                log.exception("a notification could not be counted")
 
     def exposed(self, accept: str = "") -> tuple[bytes, str]:
         """Return the metrics of now and their content type, in a format that `accept` takes."""

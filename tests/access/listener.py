@@ -72,9 +72,11 @@ class Listener:
                 status=response.status, headers=response.headers, text=await response.text()
             )
 
-    async def stream(self, path: str, token: str | None = None) -> AsyncIterator[str]:
+    async def stream(
+        self, path: str, token: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[str]:
         """Yield the lines of an answer that does not end."""
-        sent = {"Authorization": f"Bearer {token}"} if token else {}
+        sent = dict(headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
         async with self._session.get(self.url + path, headers=sent) as response:
             assert response.status == 200, await response.text()
             async for line in response.content:

@@ -16,11 +16,11 @@ from aiohttp import ClientSession
 from ksi_tui.access import tokens
 from ksi_tui.access.audit import ACTED
 from ksi_tui.access.connections import ListenFault, bound, parsed
+from ksi_tui.access.guard import Guard
 from ksi_tui.access.listening import Place, listening
 from ksi_tui.access.roles import Role
 from ksi_tui.access.tokens import TokenFault
 from ksi_tui.door.opening import opened_door
-from ksi_tui.door.server import Door
 from ksi_tui.engine import CompletionEngine
 from tests.access.listener import BOUND_S, engine_config, running, token_file
 
@@ -75,7 +75,7 @@ def test_with_tokens_any_address_may_be(tmp_path: Path) -> None:
     place = Place.take("0.0.0.0:0", file)
     try:
         assert place.sock.getsockname()[0] == "0.0.0.0"
-        assert "who has a token" in place.told
+        assert "whoever has a token" in place.told
     finally:
         place.close()
 
@@ -150,6 +150,19 @@ async def test_without_tokens_who_says_who_they_are_is_believed(tmp_path: Path) 
         headers = {"X-Ksi-Operator": "op1"}
         await listener.ask("POST", "/events/queue:pause", headers=headers, json={"scope": "engine"})
         assert [pause.by for pause in listener.engine.snapshot().pauses] == ["op1"]
+
+
+async def test_who_is_attached_is_told_by_the_token(tmp_path: Path) -> None:
+    async with running(tmp_path, guarded=True) as listener:
+        token = listener.tokens[Role.VIEW]
+        says = {"X-Ksi-Operator": "the boss", "X-Ksi-Kind": "dashboard"}
+        attached = listener.stream("/events", token, says)
+        await anext(attached)
+        hello = await listener.ask("GET", "/hello", token=token)
+        assert [each["operator"] for each in hello.json["attached"]] == ["view token"]
+        metrics = await listener.ask("GET", "/metrics", token=token)
+        assert "ksi_attached_clients 1.0" in metrics.text.splitlines()
+        await attached.aclose()  # type: ignore[attr-defined]
 
 
 async def test_every_acting_request_is_in_the_log(
@@ -266,6 +279,25 @@ async def test_a_token_that_is_revoked_ends_what_it_began(
                     break
 
 
+async def test_looking_for_revoked_tokens_goes_on_after_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ksi_tui.access.listening._LOOK_EVERY_S", 0.001)
+    looked: list[int] = []
+
+    def end_revoked(_: Guard) -> None:
+        looked.append(1)
+        if len(looked) == 1:
+            raise RuntimeError("scripted")
+
+    monkeypatch.setattr(Guard, "end_revoked", end_revoked)
+    async with running(tmp_path, guarded=True):
+        async with asyncio.timeout(BOUND_S):
+            while len(looked) < 3:  # noqa: ASYNC110 - the task's own beat
+                await asyncio.sleep(0.001)
+    assert "could not be looked up" in caplog.text
+
+
 # --- how it ends ----------------------------------------------------------------------------
 
 
@@ -285,29 +317,34 @@ async def test_at_the_end_streams_end_and_the_engine_has_ended(tmp_path: Path) -
     assert (await engine.emit("completion:status", {}))["code"] == "not_ready"
 
 
-async def test_who_waits_gets_the_answer_while_the_engine_drains(tmp_path: Path) -> None:
-    config = engine_config(tmp_path)
-    place = Place.take("127.0.0.1:0", None)
-    from ksi_tui.access.listening import serving
-
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_waits_gets_the_answer_while_the_engine_drains(
+    tmp_path: Path, stream: bool
+) -> None:
+    asked = {
+        "model": "sim/slow",
+        "messages": [{"role": "user", "content": "hello"}],
+        "stream": stream,
+    }
     async with ClientSession() as session:
-        async with (
-            CompletionEngine(config) as engine,
-            Door(engine, database=config.engine.database_path) as door,
-            serving(engine, door, place),
-        ):
-            url = f"{place.url}/events/system:shutdown"
-            ending = asyncio.create_task(answer(session, url), name="ending")
-            reply = await engine.emit("completion:async", {"prompt": "x", "model": "sim/slow"})
-            assert reply["status"] == "queued"
-            told = await asyncio.wait_for(ending, BOUND_S)
-        assert told["status"] == "shutdown"
-        assert told["interrupted"] == 0
+        async with running(tmp_path) as listener:
+            asking = asyncio.create_task(
+                answer(session, f"{listener.url}/v1/chat/completions", asked), name="asking"
+            )
+            seen = listener.engine.subscribe("completion:progress")
+            async with asyncio.timeout(BOUND_S):
+                await anext(seen)
+                await anext(seen)
+            assert not asking.done()
+        status, text = await asyncio.wait_for(asking, BOUND_S)
+    assert status == 200
+    assert "hello" in text
+    assert text.endswith("data: [DONE]\n\n") is stream
 
 
-async def answer(session: ClientSession, url: str) -> Any:
-    async with session.post(url, json={"grace_s": 5}) as response:
-        return json.loads(await response.text())
+async def answer(session: ClientSession, url: str, data: Any) -> tuple[int, str]:
+    async with session.post(url, json=data) as response:
+        return response.status, await response.text()
 
 
 @pytest.mark.parametrize("path", ["/events/completion:async", "/v1/chat/completions"])

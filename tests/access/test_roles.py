@@ -59,6 +59,7 @@ def test_what_reads_needs_view_and_what_acts_never_does() -> None:
         "completion:async",
         "completion:batch",
         "completion:inject",
+        "completion:reserve",
     }
 
 
@@ -155,6 +156,12 @@ async def test_some_events_come_by_the_socket_only(listener: Listener, event: st
         assert "socket" in answer.json["error"]
     status = await listener.engine.emit("completion:provider_status", {})
     assert status["total_providers"] == 1
+
+
+@pytest.mark.parametrize("event", sorted(LOCAL_ONLY))
+async def test_nor_do_they_come_where_there_are_no_tokens(tmp_path: Path, event: str) -> None:
+    async with running(tmp_path) as listener:
+        assert (await listener.ask("POST", f"/events/{event}", json={})).status == 403
 
 
 async def test_an_encoded_name_is_the_same_event(listener: Listener) -> None:

@@ -286,3 +286,23 @@ async def test_a_fault_of_its_own_in_a_stream_ends_it_in_its_shape(
         assert (await stream.next())["error"]["code"] == "internal_error"
         assert await stream.next() is None
         await until(lambda: not rig.engine._router._following)
+
+
+@pytest.mark.parametrize("header", ["Idempotency-Key", "X-Ksi-Session", "X-Ksi-Agent"])
+async def test_a_header_that_is_no_text_is_refused(pair: tuple[Rig, Door], header: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", pair[1].port)
+    body = json.dumps(ask()).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    writer.write(head.encode() + header.encode() + b": a\xff\xfe\r\n")
+    writer.write(f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert _is_shaped(json.loads(answer.partition(b"\r\n\r\n")[2]))
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_key_of_any_script_is_an_id(pair: tuple[Rig, Door]) -> None:
+    status, answer, _ = await pair[1].post(ask(), Idempotency_Key="żółw-🐢")
+    assert (status, answer["id"]) == (200, "chatcmpl-żółw-🐢")

@@ -313,6 +313,18 @@ async def test_counting_goes_on_without_a_scrape(
         await until(lambda: not subscription._buffer, "all is counted")
 
 
+async def test_one_that_cannot_be_counted_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ksi_tui.metrics.exposition.COUNT_EVERY_S", 0.001)
+    async with counted(config(tmp_path)) as (rig, metrics):
+        rig.engine._router.publish(events.RESULT, {"request_id": "odd"})
+        await until(lambda: "could not be counted" in caplog.text, "it is recorded")
+        await rig.ended(await rig.submit())
+        found = scrape(metrics)
+    assert found["ksi_completion_duration_seconds_count"]["model=m1,provider=p"] == 1
+
+
 async def test_it_leaves_nothing_behind(tmp_path: Path) -> None:
     async with running(config(tmp_path)) as rig:
         before = len(rig.engine._router._subscriptions)
