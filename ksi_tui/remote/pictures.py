@@ -17,7 +17,7 @@ from ksi_tui.engine.views import ActiveView, Live, Phase, Snapshot, SnapshotQuer
 
 ASKED_LATELY_S: Final = 1.0
 """A question is kept up to date for so long after it was last asked."""
-_MOST: Final = 24
+_MOST: Final = 64
 _Row = TypeVar("_Row")
 _FINAL: Final = (Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED)
 
