@@ -153,7 +153,7 @@ def _key(query: SnapshotQuery) -> str:
 
 
 def _with_rows(newest: Snapshot, rows: Snapshot, live: Live | None) -> Snapshot:
-    """Return the newest picture with the rows of another; how old those are is less than a lie."""
+    """Return the newest picture with the rows of another: older for a moment, and never none."""
     return dataclasses.replace(
         newest,
         active=rows.active,
@@ -191,8 +191,9 @@ def _cut(picture: Snapshot, had: SnapshotQuery, asked: SnapshotQuery) -> Snapsho
     """Return a picture as far as another question would have got the same."""
     active, total = picture.active, picture.active_total
     if asked.provider != had.provider:
+        whole = had.provider is None and had.active_offset == 0
         mine = [v for v in active if v.provider == asked.provider and v.phase.running]
-        active = tuple(mine) if had.provider is None else ()
+        active = tuple(mine) if whole else ()
         total = len(active)
     return dataclasses.replace(
         picture,
