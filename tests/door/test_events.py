@@ -182,6 +182,20 @@ async def test_what_is_kept_is_bounded_by_its_size_too(tmp_path: Path) -> None:
             assert [e.seq for e in await events.take(3)] == [6, 7, 8]
 
 
+async def test_what_came_too_quickly_to_be_kept_is_told_as_missing(tmp_path: Path) -> None:
+    async with fake_door(tmp_path) as (engine, door, visitor):
+        engine.capacity = 5
+        async with await visitor.events() as events:
+            await events.next()
+        engine.publish("a:b", 20)  # in one turn of the loop: nobody could take them
+        query = {"after": f"{door.boot}.0", "pattern": "a:*"}
+        async with await visitor.events(params=query) as events:
+            await events.next()
+            lost = await events.next()
+            assert (lost.name, lost.data) == ("engine:lost", {"lost": 15, "why": "slow"})
+            assert [e.seq for e in await events.take(5)] == list(range(16, 21))
+
+
 async def test_an_engine_that_nobody_looked_at_keeps_nothing(tmp_path: Path) -> None:
     async with fake_door(tmp_path) as (engine, door, visitor):
         await visitor.get("/hello")

@@ -43,13 +43,15 @@ async def test_it_is_open_while_the_engine_lives(tmp_path: Path) -> None:
 async def test_who_is_attached_sees_the_engine_drain(tmp_path: Path) -> None:
     settings = config(tmp_path, engine={"shutdown_grace_s": 20})
     async with running(settings, scripts={"p": held}) as rig:
-        leaving = asyncio.Event()
+        is_open, leaving = asyncio.Event(), asyncio.Event()
 
         async def life() -> None:
             async with opened(rig):
+                is_open.set()
                 await leaving.wait()
 
         living = asyncio.create_task(life())
+        await is_open.wait()
         request_id = await rig.submit()
         (call,) = await rig.calls(1)
         async with (
