@@ -37,8 +37,28 @@ def socket_of(database: Path) -> Path:
     beside = whole.with_name(f"{whole.name}.sock")
     if len(os.fsencode(beside)) <= LONGEST:
         return beside
-    name = hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]
-    return paths.state_dir() / "sockets" / f"{name}.sock"
+    name = f"{hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]}.sock"
+    kept = paths.state_dir() / "sockets" / name
+    if len(os.fsencode(kept)) <= LONGEST or not _ours(short := _short_folder()):
+        return kept
+    return short / name
+
+
+def _short_folder() -> Path:
+    """Return a folder of this user's whose path is short on every system."""
+    return Path("/tmp") / f"ksi-tui-{os.getuid()}"  # noqa: S108 - entered only where it is ours
+
+
+def _ours(folder: Path) -> bool:
+    """Return whether nobody else can have put a socket into a folder; one not there is free."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    private = stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
+    return private and found.st_uid == os.getuid()
 
 
 def answers(place: Path) -> bool:
@@ -63,7 +83,7 @@ def taken(place: Path) -> socket.socket:
     _cleared(place)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if place.parent == paths.state_dir() / "sockets":
+        if place.parent in (paths.state_dir() / "sockets", _short_folder()):
             paths.private_dir(place.parent)
         listening.bind(os.fspath(place))
         place.chmod(0o600)

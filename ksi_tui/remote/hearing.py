@@ -6,8 +6,8 @@ more is told as `engine:lost`, as the engine's door tells it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from ksi_tui.engine.events import LOST, SNAPSHOT, Event, Subscription, matches
 from ksi_tui.remote.errors import LineFault
@@ -89,14 +89,3 @@ class Hearing:
         for subscription in self._subscriptions:
             if event.name in (LOST, SNAPSHOT) or matches(subscription.pattern, event.name):
                 subscription.push(event)
-
-
-def lost_told(data: Mapping[str, Any]) -> str:
-    """Return in words what `engine:lost` tells."""
-    lost = data.get("lost")
-    how_many = f"{lost} events are" if isinstance(lost, int) and lost != 1 else "an event is"
-    if data.get("why") == "restarted":
-        return "the engine was started again: what it told before that is not here"
-    if lost is None:
-        return "away for too long: what was told meanwhile is not here"
-    return f"{how_many} not here"

@@ -17,7 +17,7 @@ from ksi_tui.engine.views import ActiveView, Live, Phase, Snapshot, SnapshotQuer
 
 ASKED_LATELY_S: Final = 1.0
 """A question is kept up to date for so long after it was last asked."""
-_MOST: Final = 24
+_MOST: Final = 64
 _Row = TypeVar("_Row")
 _FINAL: Final = (Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED)
 
@@ -154,7 +154,7 @@ def _key(query: SnapshotQuery) -> str:
 
 
 def _with_rows(newest: Snapshot, rows: Snapshot, live: Live | None) -> Snapshot:
-    """Return the newest picture with the rows of another; how old those are is less than a lie."""
+    """Return the newest picture with the rows of another: older for a moment, and never none."""
     return dataclasses.replace(
         newest,
         active=rows.active,
@@ -192,9 +192,9 @@ def _cut(picture: Snapshot, had: SnapshotQuery, asked: SnapshotQuery) -> Snapsho
     """Return a picture as far as another question would have got the same."""
     active, total = picture.active, picture.active_total
     if asked.provider != had.provider:
+        whole = had.provider is None and had.active_offset == 0
         mine = [v for v in active if v.provider == asked.provider and v.phase.running]
-        # Among all rows from the first one on, and only there, its rows have their own places.
-        active = tuple(mine) if had.provider is None and not had.active_offset else ()
+        active = tuple(mine) if whole else ()
         total = len(active)
     return dataclasses.replace(
         picture,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from ksi_tui.engine.gaps import gap
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of
@@ -106,17 +107,9 @@ def _of_scope(data: Mapping[str, Any]) -> str:
     return str(data.get("id") or data.get("scope") or "")
 
 
-def _of_gap(data: Mapping[str, Any]) -> str:
-    """Return what is missing from the log, and why."""
-    if data.get("why") == "restarted":
-        return "the engine was started again: what it told before is not here"
-    lost = data.get("lost")
-    return f"{lost} events are not here: they came too fast, or while this was away"
-
-
 _TELLERS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "provider:circuit": _of_circuit,
-    "engine:lost": _of_gap,
+    "engine:lost": gap,
     "queue:paused": lambda data: _deed(f"{_of_scope(data)} paused", data),
     "queue:resumed": lambda data: _deed(f"{_of_scope(data)} resumed", data),
 }

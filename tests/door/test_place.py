@@ -41,9 +41,20 @@ def test_it_is_one_place_however_the_database_is_named(
 def test_a_path_that_is_too_long_for_a_socket_is_kept_elsewhere(tmp_path: Path) -> None:
     database = tmp_path / ("long" * 40) / "ksi.db"
     found = place.socket_of(database)
-    assert found.parent == paths.state_dir() / "sockets"
+    assert found.parent in (paths.state_dir() / "sockets", place._short_folder())
     assert found != place.socket_of(database.with_name("other.db"))
     assert len(found.stem) == 16
+
+
+def test_where_the_state_folder_is_too_long_as_well_it_is_in_one_of_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "LONGEST", len(os.fsencode(tmp_path)))
+    monkeypatch.setattr(place, "_short_folder", lambda: tmp_path)
+    tmp_path.chmod(0o700)
+    assert place.socket_of(tmp_path / "state" / "ksi.db").parent == tmp_path
+    tmp_path.chmod(0o770)  # somebody else might stand there
+    assert place.socket_of(tmp_path / "ksi.db").parent == paths.state_dir() / "sockets"
 
 
 @pytest.mark.parametrize("extra", [0, 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,19 +92,19 @@ async def test_a_lost_line_is_a_banner_and_comes_back(tmp_path: Path) -> None:
 
 
 async def test_an_engine_started_again_is_shown_and_its_gap_in_the_log(tmp_path: Path) -> None:
-    async with served(tmp_path, scripts={"p": held}) as (rig, door):
-        dashboard = looking(door.socket)
-        hand = await dashboard.__aenter__()
-        await rig.submit(request_id="before")
-        await hand.sees("before")
-    await hand.sees("no connection")
-    async with served(tmp_path, scripts={"p": held}) as (rig, _):
-        await hand.sees_no("no connection")
-        await rig.submit(request_id="after")
-        await hand.sees("before", "after")
-        await hand.press("l")
-        await hand.sees("engine:lost", "the engine was started again")
-        await dashboard.__aexit__(None, None, None)
+    async with AsyncExitStack() as first:
+        rig, door = await first.enter_async_context(served(tmp_path, scripts={"p": held}))
+        async with looking(door.socket) as hand:
+            await rig.submit(request_id="before")
+            await hand.sees("before")
+            await first.aclose()
+            await hand.sees("no connection")
+            async with served(tmp_path, scripts={"p": held}) as (again, _):
+                await hand.sees_no("no connection")
+                await again.submit(request_id="after")
+                await hand.sees("before", "after")
+                await hand.press("l")
+                await hand.sees("engine:lost", "the engine was started again")
 
 
 async def test_one_cancels_and_the_other_sees_it_and_who_else_looks(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,25 +118,25 @@ async def test_a_cut_line_comes_back_by_itself_and_misses_nothing(tmp_path: Path
 
 
 async def test_an_engine_started_again_is_found_and_its_gap_told(tmp_path: Path) -> None:
-    async with served(tmp_path) as (rig, door):
-        one = attached(door.socket)
-        client = await one.__aenter__()
-        news = client.subscribe("completion:result")
-        await rig.ended(await rig.submit())
-        assert [(await anext(news)).name for _ in range(2)] == [
-            "engine:snapshot",
-            "completion:result",
-        ]
-    await until(lambda: client.lost)
-    async with served(tmp_path) as (rig, _):
-        gap = await anext(news)
-        assert (gap.name, gap.data) == ("engine:lost", {"lost": None, "why": "restarted"})
-        await until(lambda: client.lost is None)
-        request_id = await rig.submit("again")
-        assert (await anext(news)).data["request_id"] == request_id
-        reply = await client.emit("completion:request_status", {"request_id": request_id})
-        assert reply["prompt"] == "again"
-        await one.__aexit__(None, None, None)
+    async with AsyncExitStack() as first:
+        rig, door = await first.enter_async_context(served(tmp_path))
+        async with attached(door.socket) as client:
+            news = client.subscribe("completion:result")
+            await rig.ended(await rig.submit())
+            assert [(await anext(news)).name for _ in range(2)] == [
+                "engine:snapshot",
+                "completion:result",
+            ]
+            await first.aclose()
+            await until(lambda: client.lost)
+            async with served(tmp_path) as (again, _):
+                gap = await anext(news)
+                assert (gap.name, gap.data) == ("engine:lost", {"lost": None, "why": "restarted"})
+                await until(lambda: client.lost is None)
+                request_id = await again.submit("again")
+                assert (await anext(news)).data["request_id"] == request_id
+                reply = await client.emit("completion:request_status", {"request_id": request_id})
+                assert reply["prompt"] == "again"
 
 
 async def test_while_away_nothing_is_sent_and_the_reply_says_so(tmp_path: Path) -> None:

@@ -365,6 +365,11 @@ async def test_tail(shell: Shell, tmp_path: Path) -> None:
             assert process.returncode == 130
 
 
+async def test_a_pattern_that_fits_nothing_is_refused_at_once(shell: Shell) -> None:
+    ended = await shell("tail", "")
+    assert (ended.code, "a pattern has 1 to 200 characters" in ended.err) == (2, True)
+
+
 async def listened(rig: Rig, count: int) -> None:
     """Wait until so many listen to the engine: the rig itself, the door's memory, and who comes."""
     await until(lambda: len(rig.engine._router._subscriptions) == count)

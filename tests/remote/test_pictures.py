@@ -151,7 +151,7 @@ def test_only_the_last_few_questions_are_remembered() -> None:
     held = pictures(WHOLE)
     for n in range(1000):
         held.ask(dataclasses.replace(BARE, active_offset=n), 2.0)
-    assert len(held._held) <= 24
+    assert len(held._held) <= 64
     assert shown(held, WHOLE).totals == busy().totals
 
 

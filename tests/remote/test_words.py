@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ksi_tui.actions import BY_ID, worded
+from ksi_tui.engine.gaps import gap
 from ksi_tui.remote.asking import asked, away
-from ksi_tui.remote.hearing import lost_told
 from ksi_tui.remote.link import LAST_TRY_S, Link, spoken
 from ksi_tui.remote.wire import Wire
 from ksi_tui.widgets.header import numbers_line
@@ -115,10 +115,10 @@ def test_durations_and_gaps_in_words() -> None:
         "1 min 0 s",
         "62 min 5 s",
     ]
-    assert "started again" in lost_told({"lost": None, "why": "restarted"})
-    assert lost_told({"lost": 7, "why": "too_old"}) == "7 events are not here"
-    assert lost_told({"lost": 1}) == "an event is not here"
-    assert "away for too long" in lost_told({"lost": None, "why": "too_old"})
+    assert gap({"lost": None, "why": "restarted"}).startswith("the engine was started again")
+    assert gap({"lost": 7000, "why": "too_old"}) == "7,000 events are missing: away for too long"
+    assert gap({"lost": 1}) == "1 event is missing: they came faster than they were read"
+    assert gap({"lost": None, "why": "too_old"}) == "events are missing: away for too long"
 
 
 async def test_what_is_not_json_is_refused_before_it_is_sent(tmp_path: Path) -> None:

@@ -13,18 +13,21 @@ from ksi_tui.commands.thin.line import NAME_CHARS, TEXT_CHARS, answered, convers
 from ksi_tui.engine.clock import time_of_day
 from ksi_tui.engine.errors import InputError
 from ksi_tui.engine.events import LOST, SNAPSHOT, Event
+from ksi_tui.engine.gaps import gap
 from ksi_tui.exits import OK
 from ksi_tui.remote.call import Call
-from ksi_tui.remote.hearing import lost_told
 from ksi_tui.widgets.clean import clean
 
 _FIRST: Final = ("request_id", "session_id", "provider", "status", "error", "reason")
+_MOST_PATTERN: Final = 200
 _LEFT_OUT: Final = frozenset({"result", "partial_text", "text", "content"})
 
 
 def execute(options: argparse.Namespace) -> int:
     """Send one event, or print what comes."""
     if options.command == "tail":
+        if not 0 < len(options.pattern) <= _MOST_PATTERN:
+            raise InputError(f"a pattern has 1 to {_MOST_PATTERN} characters, such as completion:*")
         return conversed(options, lambda call: _tail(call, options))
     data = _data(options.data)
     return conversed(options, lambda call: _emit(call, options, data))
@@ -69,7 +72,7 @@ def _line(event: Event) -> str:
     """Return an event as one readable line, without the texts of answers."""
     head = f"{time_of_day(event.at)}  {clean(event.name, NAME_CHARS)}"
     if event.name == LOST:
-        return f"{head}  {lost_told(event.data)}\n"
+        return f"{head}  {clean(gap(event.data), TEXT_CHARS)}\n"
     short = {k: v for k, v in event.data.items() if k not in _LEFT_OUT and v is not None}
     order = [*(key for key in _FIRST if key in short), *(k for k in short if k not in _FIRST)]
     told = "  ".join(f"{key}={_value(short[key])}" for key in order)
