@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from aiohttp import web
 
 from ksi_tui.door.attached import Caller
 from ksi_tui.engine.errors import EventError, InvalidRequest
+from ksi_tui.engine.nesting import MOST_DEEP, too_deep
 from ksi_tui.engine.payload_errors import shortened
 from ksi_tui.engine.payloads import MAX_ID_CHARS
 
@@ -23,8 +24,6 @@ MOST_BODY: Final = 16 * 2**20
 """Bytes of a body, unpacked."""
 BODY_WITHIN_S: Final = 60.0
 """How long a body may take to arrive, in seconds."""
-MOST_DEEP: Final = 100
-"""Levels of lists and objects in a body."""
 STATUS: Final[Mapping[str, int]] = MappingProxyType(
     {
         "invalid_request": 400,
@@ -94,7 +93,7 @@ async def object_of(request: web.Request) -> dict[str, Any]:
 def parsed(text: bytes | str, what: str) -> Any:
     """Return JSON from outside; InvalidRequest says `what` is none.
 
-    It is nested at most `MOST_DEEP` levels: what is kept of it has to fit into replies again.
+    It is nested at most `MOST_DEEP` levels.
     """
     try:
         found = json.loads(text, parse_constant=_no_number)
@@ -104,18 +103,9 @@ def parsed(text: bytes | str, what: str) -> Any:
         raise InvalidRequest(f"{what} is not UTF-8") from None
     except ValueError as error:
         raise InvalidRequest(f"{what} is not valid JSON: {shortened(str(error))}") from None
-    level = [found]
-    for _ in range(MOST_DEEP):
-        level = [item for value in level for item in _inner(value)]
-        if not level:
-            return found
-    raise InvalidRequest(f"{what} is nested too deep: {MOST_DEEP} levels at most")
-
-
-def _inner(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+    if too_deep(found):
+        raise InvalidRequest(f"{what} is nested too deep: {MOST_DEEP} levels at most")
+    return found
 
 
 def _no_number(text: str) -> Any:

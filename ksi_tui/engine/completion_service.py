@@ -116,7 +116,7 @@ class CompletionEngine:
             return refusal(error)
         except Exception as error:  # the edge: a handler never raises at its caller
             log.exception("handler failed", extra={"event_name": name})
-            return {"error": f"{name}: engine fault: {error!r}", "code": "not_ready"}
+            return {"error": f"{name}: engine fault ({type(error).__name__})", "code": "not_ready"}
 
     def _not_ready(self) -> NotReady:
         return NotReady("the engine has ended" if self._ended else "the engine has not started")

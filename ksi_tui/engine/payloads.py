@@ -31,6 +31,7 @@ from ksi_tui.engine.injection.policy import (
     Position,
 )
 from ksi_tui.engine.models import LockTerms, OnConflict, Priority, RequestSpec
+from ksi_tui.engine.nesting import MOST_DEEP, too_deep
 from ksi_tui.engine.payload_errors import explained, shortened
 
 MAX_ID_CHARS = 200
@@ -185,6 +186,8 @@ class Completion(Payload):
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"not plain JSON: {error}") from None
+        if too_deep(value):
+            raise ValueError(f"nested too deep: {MOST_DEEP} levels at most")
         return value
 
     def parameters(self) -> dict[str, Any]:

@@ -88,24 +88,24 @@ class SaveBundle(Dialog[None]):
         else:
             self._show(saved)
         self._saving = False
-        if self.is_attached:
+        if self.is_current:
             self.query_one("#act", Act).relabel("Save the bundle")
 
     def _tell(self, how_far: str) -> None:
-        if self.is_attached:
+        if self.is_current:
             going_on = Span("  esc leaves, it goes on", Tone.DIM)
             said = line(Span(f"  ○ {how_far}", Tone.BUSY), going_on)
             self.query_one("#error", Sheet).show(said, Line())
 
     def _failed(self, why: str) -> None:
-        if self.is_attached:
+        if self.is_current:
             self.show_error(why)
         elif isinstance(self.app.screen, KsiScreen):
             self.app.screen.say(f"no incident bundle was saved: {why}", Tone.BAD)
 
     def _show(self, saved: Saved) -> None:
         path = clean(str(saved.path), _PATH_LIMIT)
-        if not self.is_attached:
+        if not self.is_current:
             if isinstance(self.app.screen, KsiScreen):
                 self.app.screen.say(f"incident bundle saved in {path}")
             return

@@ -147,6 +147,13 @@ def test_mcp_is_asked_for_in_the_extra_body() -> None:
     assert not spec(extra_body={"ksi": "odd"}).needs_mcp
 
 
+def _nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
@@ -185,6 +192,7 @@ def test_mcp_is_asked_for_in_the_extra_body() -> None:
         ({"prompt": "p", "priority": "urgent"}, "priority"),
         ({"prompt": "p", "metadata": []}, "metadata"),
         ({"prompt": "p", "metadata": {"x": object()}}, "metadata: not plain JSON"),
+        ({"prompt": "p", "metadata": {"x": _nested(101)}}, "metadata: nested too deep: 100 levels"),
         ({"prompt": "p", "metadata": {"x": {1}}}, "metadata: not plain JSON"),
         ({"prompt": "p", "metadata": {"x": float("nan")}}, "metadata: not plain JSON"),
         ({"prompt": "p", "extra_body": {"x": b"x"}}, "extra_body: not plain JSON"),
