@@ -47,6 +47,9 @@ _FINAL: Final = ("completed", "failed", "cancelled")
 _CALLS: Final = ("calling_provider", "failing_over")
 
 
+_Submitting = asyncio.Task[dict[str, Any] | None]
+
+
 @dataclass(slots=True, kw_only=True)
 class _Held:
     """Those who wait for one request. `detached`: it goes on without them."""
@@ -61,14 +64,17 @@ class Completions:
     def __init__(self, client: EngineClient) -> None:
         self._client = client
         self._held: dict[str, _Held] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def serve(self, request: web.Request, asked: Asked) -> web.StreamResponse:
         """Return the response, which of a stream is sent by then; raises Refused."""
         if not asked.request_id:
             asked = asked.named((await self._ask("completion:reserve", {}))["request_id"])
         pattern = events.OF_REQUEST + asked.request_id
-        async with self._client.subscribe(pattern) as told, self._holding(asked):
-            report = await self._submit(asked, told)
+        async with (
+            self._client.subscribe(pattern) as told,
+            self._holding(asked, told) as report,
+        ):
             try:
                 if asked.stream:
                     return await self._stream(request, asked, told, report)
@@ -87,23 +93,60 @@ class Completions:
     # --- holding -----------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _holding(self, asked: Asked) -> AsyncIterator[None]:
-        """Cancel the request where its last client leaves before its end, unless it is detached."""
-        held = self._held.setdefault(asked.request_id, _Held())
-        held.clients += 1
-        held.detached |= asked.detached
+    async def _holding(
+        self, asked: Asked, told: Subscription
+    ) -> AsyncIterator[dict[str, Any] | None]:
+        """Submit a request and hold it; cancel it where its last client leaves before its end.
+
+        Yields the report of one that has ended before. A submission goes on when its client
+        leaves: only then is it known whether the request is that client's at all.
+        """
+        name = f"submit {asked.request_id}"
+        submitting = asyncio.create_task(self._submit(asked, told), name=name)
         gone = False
         try:
-            yield
+            yield await asyncio.shield(submitting)
         except (asyncio.CancelledError, ConnectionError):
             gone = True
             raise
         finally:
-            held.clients -= 1
-            if held.clients == 0:
-                del self._held[asked.request_id]
-                if gone and not held.detached:
-                    await self._cancel(asked.request_id, LEFT)
+            if gone:
+                # On its own: the one whose client leaves may be cancelled more than once.
+                leaving = asyncio.create_task(self._leave(submitting, asked.request_id))
+                leaving.set_name(f"leave {asked.request_id}")
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+                await asyncio.shield(leaving)
+            elif _holds(submitting):
+                self._let_go(asked.request_id)
+
+    def _hold(self, asked: Asked, *, runs_alone: bool = False) -> None:
+        """Count a client; `runs_alone`: the request was running, with whom it may have."""
+        request_id = asked.request_id
+        alone = runs_alone and request_id not in self._held
+        held = self._held.setdefault(request_id, _Held())
+        held.clients += 1
+        held.detached |= asked.detached or alone
+
+    async def _leave(self, submitting: _Submitting, request_id: str) -> None:
+        await asyncio.wait([submitting])
+        if _holds(submitting) and self._let_go(request_id):
+            await self._cancel(request_id, LEFT)
+
+    def _let_go(self, request_id: str) -> bool:
+        """Count a client no more; returns whether nobody is left who wants the request."""
+        held = self._held[request_id]
+        held.clients -= 1
+        if held.clients:
+            return False
+        del self._held[request_id]
+        return not held.detached
+
+    async def _give_up(self, request_id: str) -> None:
+        """Cancel what goes on only for one whose stream has broken off."""
+        held = self._held[request_id]
+        if held.clients == 1 and not held.detached:
+            await self._cancel(request_id, BROKEN)
 
     async def _cancel(self, request_id: str, reason: str) -> None:
         data = {"request_id": request_id, "by": BY, "reason": reason}
@@ -112,11 +155,12 @@ class Completions:
     # --- submitting --------------------------------------------------------------------------
 
     async def _submit(self, asked: Asked, told: Subscription) -> dict[str, Any] | None:
-        """Have the request accepted; returns its report where it has ended before."""
+        """Have the request accepted and hold it; returns its report where it has ended before."""
         reply = await self._client.emit("completion:async", asked.data)
         if "code" in reply:
             raise Refused(fault_of_reply(reply))
         if not reply.get("duplicate"):
+            self._hold(asked)
             return None
         report = await self._ask("completion:request_status", {"request_id": asked.request_id})
         if asked.body_hash is None or report["metadata"].get(BODY_HASH) != asked.body_hash:
@@ -127,8 +171,7 @@ class Completions:
                 status=422,
             )
         if report["status"] not in _FINAL:
-            if self._held[asked.request_id].clients == 1:
-                self._held[asked.request_id].detached = True  # it ran on without a client
+            self._hold(asked, runs_alone=True)
             return None
         if report["status"] != "cancelled" or report["by"] != BY:
             return report
@@ -136,6 +179,7 @@ class Completions:
         told.drain()
         again = {"request_id": asked.request_id, "by": BY, "reason": "its client came back"}
         await self._ask("completion:retry", again)
+        self._hold(asked)
         return None
 
     async def _ask(self, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,8 +224,8 @@ class Completions:
             fault = internal()
         if fault is None:
             return await sink.close(done=True)
-        if story.broken and not self._held[asked.request_id].detached:
-            await self._cancel(asked.request_id, BROKEN)
+        if story.broken:
+            await self._give_up(asked.request_id)
         if not sink.opened:
             raise Refused(fault)
         await sink.send([fault.body()])
@@ -209,6 +253,13 @@ class Completions:
                 await sink.send(chunks)
             elif not batch:
                 await sink.tick()
+
+
+def _holds(submitting: _Submitting) -> bool:
+    """Whether a submission was accepted, and what it put in had not ended before."""
+    if submitting.cancelled() or submitting.exception() is not None:
+        return False
+    return submitting.result() is None
 
 
 def _is_call(event: Event) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.engine.engine_fixtures import Upstream, held, until
+from ksi_tui.engine.errors import ErrorKind
+from tests.engine.engine_fixtures import Upstream, fails, held, provider, until
 from tests.gateway.fixtures import CHAT, Door, ask, content_of, scripted
 
 
@@ -177,3 +180,73 @@ async def test_leaving_at_every_point_of_the_answer_harms_nothing(tmp_path: Path
         await until(lambda: not rig.engine._router._following)
         await rig.settled()
         assert content_of(await door.stream(ask())) == "word " * words
+
+
+@pytest.mark.parametrize("held_up", ["completion:async", "completion:request_status"])
+async def test_leaving_with_anothers_id_as_key_harms_it_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_up: str
+) -> None:
+    async with scripted(tmp_path, {"p": held}) as (rig, door):
+        request_id = await rig.submit("another's")
+        (up,) = await rig.calls(1)
+        emit, asking, go = rig.engine.emit, asyncio.Event(), asyncio.Event()
+
+        async def slow(name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+            if name == held_up:
+                asking.set()
+                await go.wait()
+            return await emit(name, data)
+
+        monkeypatch.setattr(rig.engine, "emit", slow)
+        await _post_and_leave(door, asking, **{"Idempotency-Key": request_id})
+        assert rig.engine._router.follows(request_id)
+        go.set()
+        await until(lambda: not rig.engine._router.follows(request_id))
+        assert not up.cancelled
+        up.go.set()
+        await rig.ended(request_id)
+        assert (await rig.status(request_id))["status"] == "completed"
+
+
+async def test_leaving_while_it_is_put_in_cancels_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scripted(tmp_path, {"p": held}) as (rig, door):
+        emit, asking, go = rig.engine.emit, asyncio.Event(), asyncio.Event()
+
+        async def slow(name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+            reply = await emit(name, data)
+            if name == "completion:async":
+                asking.set()
+                await go.wait()
+            return reply
+
+        monkeypatch.setattr(rig.engine, "emit", slow)
+        await _post_and_leave(door, asking, **{"Idempotency-Key": "k1"})
+        go.set()
+        await rig.ended("k1")
+        assert (await rig.status("k1"))["status"] == "cancelled"
+        await rig.settled()
+
+
+async def test_a_broken_stream_ends_nothing_for_those_who_wait_for_the_whole(
+    tmp_path: Path,
+) -> None:
+    async def breaks(up: Upstream) -> str:
+        up.say("Once")
+        await up.go.wait()
+        return await fails(ErrorKind.NETWORK_ERROR)(up)
+
+    two = [provider("a", priority=1), provider("b", priority=2)]
+    async with scripted(tmp_path, {"a": breaks}, providers=two) as (rig, door):
+        posting = asyncio.create_task(door.begun(ask(), Idempotency_Key="k1"), name="stream")
+        (up,) = await rig.calls(1, "a")
+        stream = await posting
+        whole = asyncio.create_task(door.post(ask(), Idempotency_Key="k1"), name="whole")
+        await until(lambda: len(rig.engine._router._following["k1"]) == 2)
+        await until(lambda: not any(t.get_name() == "submit k1" for t in asyncio.all_tasks()))
+        up.go.set()
+        await stream.text(1)
+        assert (await stream.next())["error"]["code"] == "stream_interrupted"
+        status, answer, _ = await whole
+        assert (status, answer["choices"][0]["message"]["content"]) == (200, "re: hello")
