@@ -247,7 +247,11 @@ def _add_token(commands: argparse._SubParsersAction[_Parser]) -> None:
     revoke.add_argument("id", metavar="ID", help="its id or its name")
     for action in (new, listed, revoke):
         action.add_argument(
-            "--tokens", type=Path, metavar="FILE", help="the token file (default: the user's own)"
+            "--tokens",
+            type=Path,
+            default=argparse.SUPPRESS,
+            metavar="FILE",
+            help="the token file (default: the user's own)",
         )
 
 

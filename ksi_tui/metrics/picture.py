@@ -96,7 +96,7 @@ class Picture(Collector):
             waste_tokens.add(pair, each.waste_tokens)
             waste_cost.add(pair, each.waste_cost)
         yield calls.family("ksi_calls_total", "Calls of providers that ended, by how.")
-        yield tokens.family("ksi_tokens_total", "Tokens of all calls; the directions add up.")
+        yield tokens.family("ksi_tokens_total", "Tokens of all calls, by direction.")
         yield cost.family("ksi_cost_dollars_total", "Dollars of all calls that have a price.")
         yield unpriced.family("ksi_calls_unpriced_total", "Calls that no price is known for.")
         yield waste_tokens.family(

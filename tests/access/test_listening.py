@@ -92,9 +92,20 @@ def test_a_port_that_is_taken_is_named() -> None:
             bound(f"127.0.0.1:{port}", anywhere=False)
 
 
-def test_a_name_that_nobody_knows_is_said() -> None:
+def test_a_name_that_nobody_knows_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "scripted")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(ListenFault, match="no address"):
         bound("no-such-host.invalid:1", anywhere=True)
+
+
+def test_a_name_that_leads_elsewhere_needs_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", 0))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [found])
+    with pytest.raises(ListenFault, match="needs --tokens"):
+        bound("localhost:0", anywhere=False)
 
 
 async def test_the_other_loopback_is_served_too(tmp_path: Path) -> None:

@@ -242,6 +242,15 @@ def test_the_command_prints_a_token_once_and_alone(
     assert "no token" in run(capsys, "list", "--tokens", str(file))[1]
 
 
+def test_the_file_may_stand_before_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tokens.json"
+    kept(file, name="ops")
+    assert main(["--tokens", str(file), "token", "list"]) == 0
+    assert "ops" in capsys.readouterr().out
+
+
 def test_without_a_file_it_is_beside_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
