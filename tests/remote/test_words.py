@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ksi_tui.actions import BY_ID, worded
+from ksi_tui.actions import BY_ID
 from ksi_tui.engine.gaps import gap
 from ksi_tui.remote.asking import asked, away
 from ksi_tui.remote.link import LAST_TRY_S, Link, spoken
 from ksi_tui.remote.wire import Wire
+from ksi_tui.screens.wording import worded
 from ksi_tui.widgets.header import numbers_line
 from tests.remote.stage import door_of
 from tests.remote.test_attach import looking
