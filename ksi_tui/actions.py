@@ -7,7 +7,7 @@ a screen carries `action_<do>` for each of its actions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
 
@@ -231,9 +231,6 @@ ACTIONS: tuple[Action, ...] = (
     ),
 )
 
-_DETACH = ("detach", "Leave; the engine goes on with all of its work")
-"""What `quit` is where the engine is another process's."""
-
 BY_ID: Mapping[str, Action] = {action.id: action for action in ACTIONS}
 BY_METHOD: Mapping[str, str] = {
     action.method.partition("(")[0]: action.id for action in ACTIONS if action.group is Group.ACT
@@ -356,14 +353,6 @@ _FOOTERS: Mapping[Where, tuple[str, str]] = {
 
 What is not named follows by rank, where there is room. The pictures of the screens are its source.
 """
-
-
-def worded(action: Action, *, attached: bool) -> Action:
-    """Return an action as it is to be called where the engine is `attached` from elsewhere."""
-    if not attached or action.id != "quit":
-        return action
-    label, tooltip = _DETACH
-    return replace(action, label=label, tooltip=tooltip)
 
 
 def footer_actions(where: Where, applies: Callable[[str], bool]) -> list[Action]:

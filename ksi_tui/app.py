@@ -142,6 +142,7 @@ class KsiApp(DrivingApp):
 
     def show_verdict(self, verdict: Verdict) -> None:
         """Say the verdict where it is seen without looking: title, bell, the user's alert."""
+        self.signs.name = self.display_name  # an engine elsewhere tells its own
         self.signs.show(verdict)
 
     @cached_property

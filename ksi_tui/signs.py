@@ -42,7 +42,7 @@ class Signs:
         self, ui: Ui, name: str, write: Callable[[str], object], complain: Callable[[str], object]
     ) -> None:
         self._ui = ui
-        self._name = name
+        self.name = name
         self._write = write
         self._complain = complain
         self._title: str | None = None
@@ -57,7 +57,7 @@ class Signs:
     def show(self, verdict: Verdict) -> None:
         """Set the title; where the level changed ring and run what is to be run."""
         title = clean(
-            f"{formats.LEVELS[verdict.level].text} {self._name}: {verdict.cause}", TITLE_LIMIT
+            f"{formats.LEVELS[verdict.level].text} {self.name}: {verdict.cause}", TITLE_LIMIT
         )
         if self._ui.ascii:
             title = spelled(title)
@@ -95,7 +95,7 @@ class Signs:
             "KSI_VERDICT": verdict.level.value,
             "KSI_VERDICT_BEFORE": before.value,
             "KSI_CAUSE": clean(verdict.cause, _CAUSE_LIMIT),
-            "KSI_NAME": clean(self._name, TITLE_LIMIT),
+            "KSI_NAME": clean(self.name, TITLE_LIMIT),
         }
         import shlex  # noqa: PLC0415 - the first frame's title needs none of it
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
-from ksi_tui.remote.errors import LineFault, NotSent
+from ksi_tui.remote.errors import Broken, LineFault, NotSent
 from ksi_tui.remote.link import FIRST_TRY_S, LAST_TRY_S, Link
 from ksi_tui.remote.wire import Wire
 
@@ -20,6 +20,8 @@ Reply = dict[str, Any]
 
 REQUESTS: Final = frozenset({"completion:async", "completion:inject"})
 """Events that name what they make, and are known again by that name."""
+LAST_WORD_S: Final = 1.0
+"""So long an answer may still come once the line is lost, in seconds."""
 BACK_S: Final = 15.0
 """So long a request that was cut off waits for the line, to be sent once more."""
 
@@ -34,7 +36,7 @@ async def asked(wire: Wire, link: Link, name: str, data: Data | None) -> Reply:
     if named_here:
         given["request_id"] = f"c-{secrets.token_hex(6)}"
     try:
-        return await wire.post(name, given)
+        return await _answered(wire.post(name, given), link)
     except NotSent as error:
         return _not_ready(f"{name} was not done: {error}")
     except LineFault as error:
@@ -54,6 +56,25 @@ async def asked(wire: Wire, link: Link, name: str, data: Data | None) -> Reply:
     )
 
 
+async def _answered(sending: Coroutine[Any, Any, Reply], link: Link) -> Reply:
+    """Return the answer; raises Broken where the line is lost before, and none follows at once.
+
+    An engine that hangs breaks no connection: only that it tells nothing shows it.
+    """
+    post = asyncio.create_task(sending, name="remote-post")
+    gone = asyncio.create_task(link.gone(), name="remote-gone")
+    try:
+        await asyncio.wait({post, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({post}, timeout=LAST_WORD_S)
+        if not post.done():
+            raise Broken("the engine is silent")
+        return post.result()
+    finally:
+        post.cancel()
+        gone.cancel()
+        await asyncio.wait({post, gone})
+
+
 async def _once_more(wire: Wire, link: Link, name: str, data: Data) -> Reply:
     """Send an event again as soon as there is a connection. Raises LineFault when it was sent."""
     pause_s = FIRST_TRY_S
@@ -62,7 +83,7 @@ async def _once_more(wire: Wire, link: Link, name: str, data: Data) -> Reply:
         pause_s = min(LAST_TRY_S, 2 * pause_s)
         await link.back()
         try:
-            reply = await wire.post(name, data)
+            reply = await _answered(wire.post(name, data), link)
         except NotSent:
             continue
         if reply.get("code") != "not_ready":  # it ends, or has only begun to start

@@ -21,7 +21,7 @@ class Link:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._up = asyncio.Event()
+        self._up, self._down = asyncio.Event(), asyncio.Event()
         self._lost_at: float | None = None
         self._next_try_at: float | None = None
         self._pause_s = FIRST_TRY_S
@@ -37,6 +37,7 @@ class Link:
         self._lost_at = self._next_try_at = None
         self._pause_s = FIRST_TRY_S
         self.why = ""
+        self._down.clear()
         self._up.set()
 
     def broke(self, why: str) -> None:
@@ -45,6 +46,7 @@ class Link:
             self._lost_at = self._clock()
         self.why = why
         self._up.clear()
+        self._down.set()
 
     async def pause(self) -> None:
         """Wait before the next try: 0.1 s, then twice as long each time, 2 s at most."""
@@ -61,6 +63,10 @@ class Link:
         except TimeoutError:
             return False
         return True
+
+    async def gone(self) -> None:
+        """Wait until the line is known not to stand."""
+        await self._down.wait()
 
     @property
     def lost(self) -> str | None:

@@ -19,11 +19,11 @@ from ksi_tui.actions import (
     bindings,
     footer_actions,
     kept_in_footer,
-    worded,
 )
 from ksi_tui.read_only import WHY
 from ksi_tui.screens.footer import footer_line
 from ksi_tui.screens.host import ERROR_LIMIT, Host
+from ksi_tui.screens.wording import worded
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane

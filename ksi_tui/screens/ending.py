@@ -16,21 +16,28 @@ _ROUNDS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What is unfinished: requests at providers, in backoff and queued."""
+    """What is unfinished: requests at providers, in backoff and queued; `others` look on."""
 
     running: int
     retrying: int
     queued: int
+    others: tuple[str, ...] = ()
 
 
 def in_flight(client: EngineClient | None) -> Work | None:
     """Return what is unfinished, or None when nothing is."""
     if client is None:
         return None
-    totals = client.snapshot(_NOTHING).totals
+    seen = client.snapshot(_NOTHING)
+    totals = seen.totals
     if not (totals.active or totals.retrying or totals.queued):
         return None
-    return Work(running=totals.active, retrying=totals.retrying, queued=totals.queued)
+    return Work(
+        running=totals.active,
+        retrying=totals.retrying,
+        queued=totals.queued,
+        others=seen.attached,
+    )
 
 
 async def end_work(host: Host, answer: str) -> str | None:

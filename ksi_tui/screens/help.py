@@ -9,9 +9,10 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from ksi_tui.actions import ACTIONS, Action, Group, Where, shown_key, worded
+from ksi_tui.actions import ACTIONS, Action, Group, Where, shown_key
 from ksi_tui.screens.base import KsiScreen, Target
 from ksi_tui.screens.footer import key_hints
+from ksi_tui.screens.wording import worded
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane

@@ -23,12 +23,13 @@ from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from ksi_tui import client
-from ksi_tui.actions import THROUGH_TIME, Group, Where, actions_of, worded
+from ksi_tui.actions import THROUGH_TIME, Group, Where, actions_of
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.finding import WORST_FIRST
 from ksi_tui.screens.host import Host, ask
 from ksi_tui.screens.navigating import NavigatingScreen
+from ksi_tui.screens.wording import worded
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -10,9 +11,11 @@ from textual.containers import Vertical
 
 from ksi_tui.screens.dialog import Dialog, Sheet
 from ksi_tui.screens.ending import Work, in_flight
+from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 _READ_S = 0.5
+_NAMED = 3
 
 
 class QuitDialog(Dialog[str]):
@@ -60,6 +63,7 @@ class QuitDialog(Dialog[str]):
             line(
                 f"  {work.running} at providers, {work.retrying} in backoff, {work.queued} queued."
             ),
+            *_seen_by(work.others),
             Line(),
             _way(
                 "d", "drain", f"let the {work.running} finish, then leave; {waiting} stay on disk"
@@ -81,6 +85,15 @@ class QuitDialog(Dialog[str]):
             return
         if self.meant():
             self.dismiss(answer)
+
+
+def _seen_by(others: Sequence[str]) -> list[Line]:
+    """Return who is attached, and sees this engine end."""
+    if not others:
+        return []
+    named = ", ".join(clean(name, 20) or "somebody" for name in others[:_NAMED])
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return [line(Span(f"  Attached, and cut off by leaving: {named}{more}", Tone.WARN))]
 
 
 def _way(key: str, what: str, follows: str) -> Line:

@@ -49,6 +49,7 @@ async def test_the_same_screens_over_the_line(size: tuple[int, int], tmp_path: P
     world = World()
     async with door_of(world, tmp_path) as door, looking(door.socket, size) as hand:
         await hand.sees("DEGRADED", "r-1042", *(["prod"] if size is WIDE else []))
+        assert hand.app.signs.name == "prod"
         await hand.press("enter")
         await hand.sees("overview > ")
         await hand.press("escape")

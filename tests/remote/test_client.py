@@ -15,7 +15,7 @@ from aiohttp import web
 
 from ksi_tui.client import Distant, SnapshotQuery
 from ksi_tui.codec import plain
-from ksi_tui.remote import asking
+from ksi_tui.remote import asking, wire
 from ksi_tui.remote import client as remote_client
 from ksi_tui.remote.errors import DoorClosed
 from tests.engine.engine_fixtures import held
@@ -187,6 +187,24 @@ async def test_anything_else_cut_off_may_have_been_done(tmp_path: Path) -> None:
         assert "completion:cancel may have been done: " in reply["error"]
         await rig.ended(request_id)
         assert (await rig.status(request_id))["by"] == "op1"
+
+
+async def test_an_engine_that_hangs_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "SILENT_S", 0.3)
+    monkeypatch.setattr(asking, "LAST_WORD_S", 0.1)
+    async with (
+        served(tmp_path) as (_, door),
+        relayed(door.socket, tmp_path) as line,
+        attached(line.path) as client,
+    ):
+        line.relay.flows.clear()
+        reply = await client.emit("queue:pause", {"scope": "engine"})
+        assert reply["error"].startswith("queue:pause may have been done: the engine is silent; ")
+        assert "the engine is silent" in client.lost
+        line.relay.flows.set()
+        await until(lambda: client.lost is None)
 
 
 async def test_a_submit_that_stays_cut_off_names_its_id(

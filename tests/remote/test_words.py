@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ksi_tui.actions import BY_ID, worded
+from ksi_tui.actions import BY_ID
 from ksi_tui.engine.gaps import gap
 from ksi_tui.remote.asking import asked, away
 from ksi_tui.remote.link import LAST_TRY_S, Link, spoken
 from ksi_tui.remote.wire import Wire
+from ksi_tui.screens.wording import worded
 from ksi_tui.widgets.header import numbers_line
 from tests.remote.stage import door_of
 from tests.remote.test_attach import looking
 from tests.ui.acting import World
-from tests.ui.scripted import busy
+from tests.ui.harness import SMALL, dashboard
+from tests.ui.scripted import ScriptedClient, busy
 
 
 def text_of(width: int, *others: str, note: str = "") -> str:
@@ -55,6 +58,15 @@ async def test_the_palette_says_so_too(tmp_path: Path) -> None:
         offered = {each.title for each in hand.app.get_system_commands(hand.app.screen)}
     assert "Detach" in offered
     assert "Quit" not in offered
+
+
+async def test_who_is_cut_off_by_leaving_is_named_before() -> None:
+    client = ScriptedClient(replace(busy(), attached=("op2", "op3", "op4", "\x1b[2Jop5")))
+    async with dashboard(client, SMALL) as hand:
+        await hand.press("q")
+        await hand.sees("cut off by leaving: op2, op3, op4 and 1 more")
+        client.now = busy()
+        await hand.sees_no("cut off by leaving")
 
 
 # --- a line --------------------------------------------------------------------------------------
