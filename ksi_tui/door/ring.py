@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ksi_tui.client import EngineClient, Event, Subscription
-from ksi_tui.engine.events import LOST, SNAPSHOT, matches
+from ksi_tui.engine.events import LOST, OF_REQUEST, SNAPSHOT, matches
 
 MOST_EVENTS: Final = 20_000
 MOST_BYTES: Final = 64_000_000
@@ -59,7 +59,7 @@ class Ring:
         found = [
             event
             for event, _ in self._kept
-            if event.seq > after and (event.name == LOST or matches(pattern, event.name))
+            if event.seq > after and (event.name == LOST or _fits(pattern, event))
         ]
         return max(0, self._floor - after), found
 
@@ -91,6 +91,12 @@ class Ring:
             oldest, weighed = self._kept.popleft()
             self._bytes -= weighed
             self._floor = oldest.seq
+
+
+def _fits(pattern: str, event: Event) -> bool:
+    if pattern.startswith(OF_REQUEST):
+        return bool(event.data.get("request_id") == pattern.removeprefix(OF_REQUEST))
+    return matches(pattern, event.name)
 
 
 def _weight(value: Any) -> int:

@@ -134,6 +134,17 @@ async def test_what_was_missed_is_told_by_the_pattern_too(tmp_path: Path) -> Non
             assert [e.seq for e in await events.take(2)] == [2, 2]
 
 
+async def test_who_follows_one_request_gets_what_it_missed_of_that_one(tmp_path: Path) -> None:
+    async with fake_door(tmp_path) as (engine, door, visitor):
+        async with await visitor.events() as events:
+            await events.next()
+        for request_id in ("r-1", "r-2", "r-1"):
+            engine.router.publish("completion:progress", {"request_id": request_id})
+        query = {"after": f"{door.boot}.0", "pattern": "request:r-1"}
+        async with await visitor.events(params=query) as events:
+            assert [e.seq for e in await events.take(3)] == [3, 1, 3]
+
+
 async def test_nothing_missed_is_nothing_told(tmp_path: Path) -> None:
     async with fake_door(tmp_path) as (engine, _door, visitor):
         engine.publish("a:b", 4)
