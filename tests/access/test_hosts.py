@@ -92,6 +92,12 @@ async def test_two_hosts_or_none_are_refused(tmp_path: Path) -> None:
             assert told.split(b" ", 2)[1] in (b"400", b"421")
 
 
+async def test_an_older_http_without_a_host_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path) as listener:
+        told = await listener.raw(b"GET /hello HTTP/1.0\r\n\r\n")
+        assert told.split(b" ", 2)[1] == b"421"
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -38,6 +38,12 @@ async def test_a_body_that_is_too_large_is_refused_however_it_comes(tmp_path: Pa
             assert "10,000" in answer.json["error"]
 
 
+async def test_a_body_that_says_it_is_too_large_is_not_waited_for(tmp_path: Path) -> None:
+    async with running(tmp_path, body_s=3600) as listener:
+        told = await listener.raw(POST.encode() + b"Content-Length: 1000000000\r\n\r\n{")
+        assert status(told) == 413
+
+
 async def test_what_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     import gzip
 

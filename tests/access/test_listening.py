@@ -132,6 +132,7 @@ async def test_the_agreed_shape_serves_and_gives_the_place_up(tmp_path: Path) ->
             session.get(f"{url}/hello") as response,
         ):
             assert (await response.json())["service"] == "ksi-tui"
+        assert (await host.emit("completion:status", {}))["code"] == "not_ready"
     port = int(url.rpartition(":")[2])
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 1)
@@ -216,12 +217,15 @@ async def test_what_is_no_token_lets_nobody_in(tmp_path: Path, header: str) -> N
         assert (await listener.ask("GET", "/hello", headers=sent)).status == 200
 
 
-async def test_two_headers_let_nobody_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("right_first", [False, True])
+async def test_two_headers_let_nobody_in(tmp_path: Path, right_first: bool) -> None:
     async with running(tmp_path, guarded=True) as listener:
-        token = listener.tokens[Role.OPERATE].encode()
+        both = [b"wrong", listener.tokens[Role.OPERATE].encode()]
+        first, second = reversed(both) if right_first else both
         told = await listener.raw(
             b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-            b"Authorization: Bearer wrong\r\nAuthorization: Bearer " + token + b"\r\n\r\n"
+            b"Authorization: Bearer " + first + b"\r\n"
+            b"Authorization: Bearer " + second + b"\r\n\r\n"
         )
         assert told.split(b" ", 2)[1] in (b"400", b"401")
 
