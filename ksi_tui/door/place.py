@@ -31,17 +31,16 @@ _ANSWERS_WITHIN_S: Final = 2.0
 def socket_of(database: Path) -> Path:
     """Return where the door of a database is: beside it, where that path is short enough.
 
-    However the database is named, it is one place: links and relative paths are followed.
+    However the database is named and whoever asks, it is one place: links and relative paths are
+    followed, and nothing of it comes from the environment.
     """
     whole = database.resolve()
     beside = whole.with_name(f"{whole.name}.sock")
     if len(os.fsencode(beside)) <= LONGEST:
         return beside
-    name = f"{hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]}.sock"
-    kept = paths.state_dir() / "sockets" / name
-    if len(os.fsencode(kept)) <= LONGEST or not _ours(short := _short_folder()):
-        return kept
-    return short / name
+    folder = _short_folder()
+    name = hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]
+    return folder / f"{name}.sock" if _ours(folder) else beside
 
 
 def _short_folder() -> Path:
@@ -83,7 +82,7 @@ def taken(place: Path) -> socket.socket:
     _cleared(place)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if place.parent in (paths.state_dir() / "sockets", _short_folder()):
+        if place.parent == _short_folder():
             paths.private_dir(place.parent)
         listening.bind(os.fspath(place))
         place.chmod(0o600)

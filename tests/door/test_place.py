@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from ksi_tui import paths
 from ksi_tui.door import place
 from ksi_tui.door.errors import DoorError
 from ksi_tui.door.server import Door
@@ -41,20 +40,20 @@ def test_it_is_one_place_however_the_database_is_named(
 def test_a_path_that_is_too_long_for_a_socket_is_kept_elsewhere(tmp_path: Path) -> None:
     database = tmp_path / ("long" * 40) / "ksi.db"
     found = place.socket_of(database)
-    assert found.parent in (paths.state_dir() / "sockets", place._short_folder())
+    assert found.parent == place._short_folder()
     assert found != place.socket_of(database.with_name("other.db"))
     assert len(found.stem) == 16
 
 
-def test_where_the_state_folder_is_too_long_as_well_it_is_in_one_of_the_users_own(
+def test_a_folder_in_which_somebody_else_might_stand_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, "LONGEST", len(os.fsencode(tmp_path)))
     monkeypatch.setattr(place, "_short_folder", lambda: tmp_path)
+    database = tmp_path / ("long" * 40) / "ksi.db"
     tmp_path.chmod(0o700)
-    assert place.socket_of(tmp_path / "state" / "ksi.db").parent == tmp_path
-    tmp_path.chmod(0o770)  # somebody else might stand there
-    assert place.socket_of(tmp_path / "ksi.db").parent == paths.state_dir() / "sockets"
+    assert place.socket_of(database).parent == tmp_path
+    tmp_path.chmod(0o770)
+    assert place.socket_of(database) == database.with_name("ksi.db.sock")
 
 
 @pytest.mark.parametrize("extra", [0, 1])
