@@ -83,17 +83,23 @@ class Life:
         return self.engine._parts.core
 
     @property
+    def closing(self) -> bool:
+        """Whether a stopped call is still to be closed, and booked."""
+        assert self.engine._parts is not None
+        return bool(list(self.engine._parts.replies._closing))
+
+    @property
     def held(self) -> list[str]:
         return sorted(one for each in self.providers.values() for one in each.holding)
 
     async def quiet(self) -> None:
-        """Wait until every session that has a request holds one."""
+        """Wait until every session that has a request holds one, and what was stopped is booked."""
         core = self.core
 
         def all_hold() -> bool:
             running = [lane.running for lane in core.queue.lanes()]
             held = set(self.held)
-            return not core.finishing and all(
+            return not (core.finishing or self.closing) and all(
                 ticket is not None and ticket.request_id in held for ticket in running
             )
 
