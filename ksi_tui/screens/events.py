@@ -97,7 +97,7 @@ class EventsScreen(Finding, SubScreen):
             self._go_back()
 
     def _go_back(self) -> None:
-        if self.client is not None and self._held.past.wants_more():
+        if self.client is not None and self._held.past.wants_more(self.host.clock()):
             self.run_worker(self._read_past(self._held.past), name="journal", group="read")
 
     async def _read_past(self, past: PastEvents) -> None:

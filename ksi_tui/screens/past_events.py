@@ -18,6 +18,8 @@ MOST: Final = 20_000
 PAGE: Final = 500
 _PAGES_AT_ONCE: Final = 20
 """How many pages one step back may read where a filter leaves out what they hold."""
+AGAIN_S: Final = 5.0
+"""How long after an engine could not answer it is asked again, in seconds."""
 
 Ask = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
@@ -31,6 +33,7 @@ class PastEvents:
         self.more = True
         self.asking = False
         self._refused = False
+        self._asked_at = float("-inf")
         self._wanted = wanted
         self._until = until
         self._before: int | None = None
@@ -40,11 +43,13 @@ class PastEvents:
         """Whether no more is held, though there is more."""
         return self.more and len(self.entries) >= MOST
 
-    def wants_more(self) -> bool:
-        """Return whether it is time to `go_back`; if so, it counts as begun."""
+    def wants_more(self, now: float) -> bool:
+        """Return whether it is time to `go_back`; if so, it counts as begun. `now` is monotonic."""
         if self.asking or not self.more or self.full or self._refused:
             return False
-        self.asking = True
+        if self.error is not None and now - self._asked_at < AGAIN_S:
+            return False
+        self.asking, self._asked_at = True, now
         return True
 
     async def go_back(self, ask: Ask) -> None:
