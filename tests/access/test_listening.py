@@ -265,7 +265,7 @@ async def test_tokens_are_told_nowhere(tmp_path: Path, caplog: pytest.LogCapture
             for each in (token, wrong):
                 answer = await listener.ask(method, path, token=each, data=b"{")
                 told.append(answer.text + str(answer.headers))
-    secret = token.rpartition("_")[2]
+    secret = token[-20:]
     assert not [each for each in told if secret in each]
     assert secret not in caplog.text
     assert not [each for each in caplog.records if secret in repr(vars(each))]

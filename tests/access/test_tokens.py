@@ -40,7 +40,7 @@ def test_only_a_hash_is_kept_in_a_file_of_its_owners(tmp_path: Path) -> None:
     token = kept(file, Role.OPERATE, "ops")
     text = file.read_text()
     assert token not in text
-    assert token.rpartition("_")[2] not in text
+    assert token[-20:] not in text
     (record,) = json.loads(text)["tokens"]
     assert record["sha256"] == hashlib.sha256(token.encode()).hexdigest()
     assert (record["name"], record["role"]) == ("ops", "operate")
@@ -232,7 +232,7 @@ def test_the_command_prints_a_token_once_and_alone(
     assert code == 0
     assert out.splitlines()[0].split() == ["ID", "NAME", "ROLE", "CREATED"]
     assert out.splitlines()[1].split()[1:3] == ["ops", "operate"]
-    assert token.rpartition("_")[2] not in out + err
+    assert token[-20:] not in out + err
     code, out, _ = run(capsys, "list", "--json", "--tokens", str(file))
     assert sorted(json.loads(out)) == ["created", "id", "name", "role"]
     code, out, _ = run(capsys, "revoke", "ops", "--tokens", str(file))
