@@ -22,7 +22,7 @@ from ksi_tui.door import wire
 from ksi_tui.door.attached import DASHBOARD, Attached
 from ksi_tui.door.ring import Ring
 from ksi_tui.engine.errors import InvalidRequest, QueueFull
-from ksi_tui.engine.events import LOST
+from ksi_tui.engine.events import LOST, OF_REQUEST
 
 HEARTBEAT_S: Final = 10.0
 MOST_STREAMS: Final = 100
@@ -78,7 +78,7 @@ class Streams:
         try:
             first = self._first(subscription, position)
             with ExitStack() as counted:
-                if caller.kind == DASHBOARD:
+                if caller.kind == DASHBOARD and not pattern.startswith(OF_REQUEST):
                     counted.enter_context(self._attached.entered(caller))
                 response = web.StreamResponse(headers=_HEADERS)
                 await response.prepare(request)

@@ -14,7 +14,14 @@ from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.injection.report import injection_report, injection_timeline
 from ksi_tui.engine.live_call import LiveCall
-from ksi_tui.engine.models import AttemptRecord, CallRecord, Outcome, Usage, Verdict
+from ksi_tui.engine.models import (
+    AttemptRecord,
+    CallRecord,
+    Outcome,
+    RequestSpec,
+    Usage,
+    Verdict,
+)
 from ksi_tui.engine.providers.base import OnWorkers
 from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Ticket
@@ -29,22 +36,12 @@ def request_report(
     `closing` are its calls that were stopped and whose upstream is not known to be closed yet;
     they are booked only then.
     """
-    spec = stored.spec
     live = ticket.run.call if ticket is not None and ticket.run is not None else None
     attempts = _attempts(stored, ticket, closing)
-    state = ticket.state if ticket is not None else stored.state
-    error = None
-    kind = ticket.error_kind if ticket is not None else stored.error_kind
-    if kind is not None:
-        message = ticket.error_message if ticket is not None else stored.error_message
-        error = {"kind": str(kind), "message": message}
     usage, cost, unpriced = _sums(stored.calls)
     return {
-        "request_id": spec.request_id,
-        "session_id": spec.session_id,
-        "agent_id": spec.agent_id,
-        "client_id": spec.client_id,
-        "status": str(state),
+        **_asked(stored.spec),
+        "status": str(ticket.state if ticket is not None else stored.state),
         "why": None,
         "cause": None,
         "if_nobody_acts": None,
@@ -54,8 +51,6 @@ def request_report(
         "cycle": False,
         "chain_text": None,
         "moves": [],
-        "priority": str(spec.priority),
-        "requested_model": spec.model,
         "model": live.model if live else stored.answered_model or stored.model,
         "provider": live.entry.name if live else stored.provider,
         "avoid": list(stored.avoid),
@@ -68,15 +63,7 @@ def request_report(
         "attempts_spent": ticket.attempts if ticket else stored.attempts,
         "max_attempts": ticket.max_attempts if ticket else stored.max_attempts,
         "interruptions": ticket.interruptions if ticket else stored.interruptions,
-        "timeout_s": spec.timeout_s,
-        "injected": spec.injected,
-        "error": error,
-        "prompt": spec.prompt,
-        "system": spec.system,
-        "messages": [dict(message) for message in spec.messages] if spec.messages else None,
-        "history": "session" if spec.history else "none",
-        "params": dict(spec.params),
-        "metadata": dict(spec.metadata),
+        "error": _error(ticket or stored),
         "text": live.text if live else stored.text,
         "result": stored.result,
         "usage": usage.plain() if usage is not None else None,
@@ -87,6 +74,32 @@ def request_report(
         **injection_report(stored),
         "timeline": _timeline(stored, attempts),
     }
+
+
+def _asked(spec: RequestSpec) -> dict[str, Any]:
+    """Return what was asked for, as it was."""
+    return {
+        "request_id": spec.request_id,
+        "session_id": spec.session_id,
+        "agent_id": spec.agent_id,
+        "client_id": spec.client_id,
+        "priority": str(spec.priority),
+        "requested_model": spec.model,
+        "timeout_s": spec.timeout_s,
+        "injected": spec.injected,
+        "prompt": spec.prompt,
+        "system": spec.system,
+        "messages": [dict(message) for message in spec.messages] if spec.messages else None,
+        "history": "session" if spec.history else "none",
+        "params": dict(spec.params),
+        "metadata": dict(spec.metadata),
+    }
+
+
+def _error(of: Ticket | StoredRequest) -> dict[str, Any] | None:
+    if of.error_kind is None:
+        return None
+    return {"kind": str(of.error_kind), "message": of.error_message}
 
 
 def _attempts(

@@ -13,7 +13,8 @@ from typing import Any, Final
 from ksi_tui.client import Event, Snapshot, SnapshotQuery, Subscription
 from ksi_tui.codec import CodecError, rebuilt
 from ksi_tui.engine.events import matches as fits
-from ksi_tui.engine.views import ActiveView, Live, Phase
+from ksi_tui.engine.views import ActiveView, Live
+from ksi_tui.in_sight import live_in_sight
 from ksi_tui.incident.answering import Answering
 from ksi_tui.incident.bundle import Bundle, parsed
 from ksi_tui.incident.errors import BundleError
@@ -23,7 +24,6 @@ Data = Mapping[str, Any]
 Reply = dict[str, Any]
 
 _MOST_EVENTS: Final = 20_000
-_FINAL: Final = (Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED)
 
 
 class BundleClient:
@@ -122,9 +122,7 @@ class BundleClient:
             except CodecError:
                 return None
             return found
-        in_sight = (view for view in self._shown.active if view.request_id == request_id)
-        view = next(in_sight, None)
-        return None if view is None or view.phase in _FINAL else _live_of(view)
+        return live_in_sight(request_id, self._shown.active)
 
     async def emit(self, name: str, data: Data | None = None) -> Reply:
         """Answer a question from the bundle; everything else is refused."""
@@ -141,24 +139,6 @@ class BundleClient:
 
 def _called_for(views: Sequence[ActiveView], provider: str) -> Iterator[ActiveView]:
     return (view for view in views if view.provider == provider and view.phase.running)
-
-
-def _live_of(view: ActiveView) -> Live:
-    return Live(
-        request_id=view.request_id,
-        phase=view.phase,
-        why=view.why,
-        provider=view.provider,
-        model=view.model,
-        attempt=view.attempt,
-        max_attempts=view.max_attempts,
-        tokens=view.tokens,
-        ttft_s=view.ttft_s,
-        tokens_per_s=view.tokens_per_s,
-        text="",
-        text_length=0,
-        if_nobody_acts=None,
-    )
 
 
 def _event(recorded: Data, number: int) -> Event:

@@ -26,6 +26,11 @@ BACK_S: Final = 15.0
 """So long a request that was cut off waits for the line, to be sent once more."""
 
 
+def new_request_id() -> str:
+    """Return a name for a request that nothing has yet."""
+    return f"c-{secrets.token_hex(6)}"
+
+
 async def asked(wire: Wire, link: Link, name: str, data: Data | None) -> Reply:
     """Send an event and return its reply; where that failed, a refusal that says what is known.
 
@@ -34,7 +39,7 @@ async def asked(wire: Wire, link: Link, name: str, data: Data | None) -> Reply:
     given = dict(data or {})
     named_here = name in REQUESTS and given.get("request_id") is None
     if named_here:
-        given["request_id"] = f"c-{secrets.token_hex(6)}"
+        given["request_id"] = new_request_id()
     try:
         return await _answered(wire.post(name, given), link)
     except NotSent as error:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
-from ksi_tui.engine.events import Subscription
+from ksi_tui.engine.events import OF_REQUEST, Subscription
 from ksi_tui.engine.views import Snapshot, SnapshotQuery
 from ksi_tui.remote.asking import asked, away
 from ksi_tui.remote.errors import DoorClosed, LineFault
@@ -51,6 +51,7 @@ class RemoteClient:
         self._link = Link(clock)
         self._pictures = Pictures(1 / refresh_hz)
         self._unread: str | None = None
+        self._met = -1
         self._first = asyncio.Event()
         self._asked = asyncio.Event()
         self._news = False
@@ -97,8 +98,15 @@ class RemoteClient:
         return await asked(self._wire, self._link, name, data)
 
     def subscribe(self, pattern: str = "*") -> Subscription:
-        """Return what the engine tells that fits `pattern`, with its gaps as `engine:lost`."""
-        return self._hearing.subscribe(pattern)
+        """Return what the engine tells that fits `pattern`, with its gaps as `engine:lost`.
+
+        `request:<id>` is heard over a stream of its own, for as long as the subscription lasts.
+        """
+        if not pattern.startswith(OF_REQUEST):
+            return self._hearing.subscribe(pattern)
+        hearing = Hearing(self._wire, Link(self._clock), pattern)
+        task = self._begin(_heard(hearing), "remote-request")
+        return hearing.subscribe(pattern, task.cancel)
 
     def snapshot(self, query: SnapshotQuery | None = None) -> Snapshot:
         """Return the last picture for `query`, and see that a newer one comes; never waits."""
@@ -135,13 +143,15 @@ class RemoteClient:
 
     # --- its tasks ---------------------------------------------------------------------
 
-    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._ended)
         self._tasks.append(task)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Record a fault of our own: what it was for stands still, and the screen says so."""
+        self._tasks.remove(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s failed", task.get_name(), exc_info=error)
             self._unread = f"the line failed by a fault of this program ({type(error).__name__})"
@@ -154,7 +164,7 @@ class RemoteClient:
         """Fetch the pictures that are wanted, one at a time, while the line stands."""
         while True:
             await self._link.back()
-            if not self.about:
+            if self._met != self._link.losses:  # it may be another that is back
                 await self._introduced()
             query = await self._wanted()
             began = self._clock()
@@ -171,8 +181,10 @@ class RemoteClient:
             self._first.set()
 
     async def _introduced(self) -> None:
+        losses = self._link.losses
         try:
             self.about = await self._wire.hello()
+            self._met = losses
         except LineFault as error:
             log.warning("the engine did not say who it is: %s", error)
 
@@ -197,3 +209,11 @@ class RemoteClient:
                     await self._asked.wait()
             except TimeoutError:
                 pass
+
+
+async def _heard(hearing: Hearing) -> None:
+    """Hear for those who are subscribed, and end with them or they with it."""
+    try:
+        await hearing.run()
+    finally:
+        hearing.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ksi_tui.engine.events import LOST, SNAPSHOT, Event, Subscription, matches
+from ksi_tui.engine.events import LOST, OF_REQUEST, SNAPSHOT, Event, Subscription, matches
 from ksi_tui.remote.errors import LineFault
 from ksi_tui.remote.link import Link
 from ksi_tui.remote.server_sent import Message
@@ -20,7 +20,11 @@ CAPACITY: Final = 10_000
 
 
 class Hearing:
-    """Hears what fits `pattern`; `run` is its one task. `on_news` is called after each piece."""
+    """Hears what fits `pattern`; `run` is its one task. `on_news` is called after each piece.
+
+    After a break the state is told again to those only who follow one request: it holds the
+    part of the answer that nobody heard.
+    """
 
     def __init__(
         self,
@@ -38,9 +42,17 @@ class Hearing:
         self._boot: str | None = None
         self._seq = 0
 
-    def subscribe(self, pattern: str) -> Subscription:
-        """Return a new subscription; its first event is the state that was told last, if any."""
-        subscription = Subscription(pattern, CAPACITY, self._subscriptions.remove)
+    def subscribe(self, pattern: str, on_end: Callable[[], object] = lambda: None) -> Subscription:
+        """Return a new subscription; its first event is the state that was told last, if any.
+
+        `on_end` is called when it has ended.
+        """
+
+        def ended(subscription: Subscription) -> None:
+            self._subscriptions.remove(subscription)
+            on_end()
+
+        subscription = Subscription(pattern, CAPACITY, ended)
         if self._state is not None:
             subscription.push(self._state)
         self._subscriptions.append(subscription)
@@ -82,10 +94,12 @@ class Hearing:
             self._on_news()
 
     def _hand_out(self, event: Event) -> None:
+        follows = self._pattern.startswith(OF_REQUEST)  # then all that comes is of its request
         if event.name == SNAPSHOT:
             first, self._state = self._state is None, event
-            if not first:
+            if not (first or follows):
                 return
         for subscription in self._subscriptions:
-            if event.name in (LOST, SNAPSHOT) or matches(subscription.pattern, event.name):
+            always = follows or event.name in (LOST, SNAPSHOT)
+            if always or matches(subscription.pattern, event.name):
                 subscription.push(event)

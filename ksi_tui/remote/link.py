@@ -26,6 +26,8 @@ class Link:
         self._next_try_at: float | None = None
         self._pause_s = FIRST_TRY_S
         self.why = ""
+        self.losses = 0
+        """How often it was lost."""
 
     @property
     def up(self) -> bool:
@@ -44,6 +46,7 @@ class Link:
         """Note that it does not, and why; the first moment of a loss is kept."""
         if self._lost_at is None:
             self._lost_at = self._clock()
+            self.losses += 1
         self.why = why
         self._up.clear()
         self._down.set()

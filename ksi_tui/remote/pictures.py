@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from ksi_tui.codec import plain
-from ksi_tui.engine.views import ActiveView, Live, Phase, Snapshot, SnapshotQuery
+from ksi_tui.engine.views import Live, Snapshot, SnapshotQuery
+from ksi_tui.in_sight import live_in_sight
 
 ASKED_LATELY_S: Final = 1.0
 """A question is kept up to date for so long after it was last asked."""
 _MOST: Final = 64
 _Row = TypeVar("_Row")
-_FINAL: Final = (Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,9 +96,7 @@ class Pictures:
         for picture in pictures:
             if picture.live is not None and picture.live.request_id == request_id:
                 return picture.live
-        views = (view for picture in pictures for view in picture.active)
-        view = next((each for each in views if each.request_id == request_id), None)
-        return None if view is None or view.phase in _FINAL else live_of(view)
+        return live_in_sight(request_id, (row for picture in pictures for row in picture.active))
 
     @property
     def newest_of(self) -> float | None:
@@ -209,22 +207,3 @@ def _cut(picture: Snapshot, had: SnapshotQuery, asked: SnapshotQuery) -> Snapsho
 
 def _rows(rows: tuple[_Row, ...], had: int, asked: int, limit: int) -> tuple[_Row, ...]:
     return rows[asked - had : asked - had + limit] if asked >= had else ()
-
-
-def live_of(view: ActiveView) -> Live:
-    """Return a row of Active as the live view of its request, without text and chain."""
-    return Live(
-        request_id=view.request_id,
-        phase=view.phase,
-        why=view.why,
-        provider=view.provider,
-        model=view.model,
-        attempt=view.attempt,
-        max_attempts=view.max_attempts,
-        tokens=view.tokens,
-        ttft_s=view.ttft_s,
-        tokens_per_s=view.tokens_per_s,
-        text="",
-        text_length=0,
-        if_nobody_acts=None,
-    )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from ksi_tui.client import Distant, SnapshotQuery
+from ksi_tui.client import Distant, Event, SnapshotQuery, Subscription
 from ksi_tui.codec import plain
 from ksi_tui.remote import asking, wire
 from ksi_tui.remote import client as remote_client
@@ -117,6 +117,45 @@ async def test_a_cut_line_comes_back_by_itself_and_misses_nothing(tmp_path: Path
         assert news.drain() == []
 
 
+async def test_an_answer_is_followed_over_a_break_without_a_piece_twice(tmp_path: Path) -> None:
+    async with (
+        served(tmp_path, scripts={"p": held}) as (rig, door),
+        relayed(door.socket, tmp_path) as line,
+        attached(line.path) as client,
+    ):
+        told = client.subscribe("request:mine")
+        assert (await anext(told)).data["request"] is None
+        await rig.submit(request_id="other")
+        await rig.submit("mine", request_id="mine")
+        await rig.calls(2)
+        up = rig.p.of("mine")
+        up.say("one ")
+        while (event := await anext(told)).name != "completion:delta":
+            assert event.data["request_id"] == "mine"
+        assert event.data["choices"][0]["delta"] == {"content": "one "}
+        line.shut()
+        await until(lambda: client.lost)
+        up.say("two ")
+        await line.open()
+        back = await anext(told)
+        while back.name != "engine:snapshot":
+            assert back.name == "completion:progress"
+            back = await anext(told)
+        assert back.data["request"]["text"] == "one two "
+        up.go.set()
+        assert [event.name async for event in _until_result(told)][-1] == "completion:result"
+        assert len(door.attached.listed()) == 1, "one dashboard, whatever it follows"
+        told.end()
+        await until(lambda: not rig.engine._router.follows("mine"))
+
+
+async def _until_result(told: Subscription) -> AsyncIterator[Event]:
+    async for event in told:
+        yield event
+        if event.name == "completion:result":
+            return
+
+
 async def test_an_engine_started_again_is_found_and_its_gap_told(tmp_path: Path) -> None:
     async with AsyncExitStack() as first:
         rig, door = await first.enter_async_context(served(tmp_path))
@@ -129,10 +168,11 @@ async def test_an_engine_started_again_is_found_and_its_gap_told(tmp_path: Path)
             ]
             await first.aclose()
             await until(lambda: client.lost)
-            async with served(tmp_path) as (again, _):
+            async with served(tmp_path) as (again, second):
                 gap = await anext(news)
                 assert (gap.name, gap.data) == ("engine:lost", {"lost": None, "why": "restarted"})
                 await until(lambda: client.lost is None)
+                await until(lambda: client.snapshot() and client.about["boot"] == second.boot)
                 request_id = await again.submit("again")
                 assert (await anext(news)).data["request_id"] == request_id
                 reply = await client.emit("completion:request_status", {"request_id": request_id})

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ksi_tui.engine.errors import ErrorKind
-from tests.engine.engine_fixtures import Rig, answers, fails, held, provider
+from tests.engine.engine_fixtures import Rig, Upstream, answers, fails, held, in_turn, provider
 from tests.remote.stage import served, until
 
 BOUND_S = 30
@@ -158,9 +158,7 @@ async def test_submit_prints_the_id_or_the_reply_and_codes_tell_how_it_ended(
         assert both.code == 2
 
 
-async def test_submit_streams_what_comes_and_tells_a_new_beginning(
-    shell: Shell, tmp_path: Path
-) -> None:
+async def test_submit_streams_what_comes(shell: Shell, tmp_path: Path) -> None:
     async with (
         served(tmp_path, scripts={"p": held}) as (rig, _),
         shell.started("submit", "x", "--stream") as process,
@@ -174,6 +172,33 @@ async def test_submit_streams_what_comes_and_tells_a_new_beginning(
         async with asyncio.timeout(BOUND_S):
             out, err = await process.communicate()
         assert (process.returncode, out, err) == (0, b"and [31man end.\n", b"")
+
+
+async def test_submit_streams_only_the_answer_that_counts_after_a_call_broke_off(
+    shell: Shell, tmp_path: Path
+) -> None:
+    async def breaks(up: Upstream) -> str:
+        up.say("half\r")
+        await up.go.wait()
+        return await fails(ErrorKind.NETWORK_ERROR)(up)
+
+    async def talks(up: Upstream) -> str:
+        up.say("all\r")
+        up.say("\nof it")
+        return "all\r\nof it!"
+
+    async with (
+        served(tmp_path, scripts={"p": in_turn(breaks, talks)}) as (rig, _),
+        shell.started("submit", "x", "--stream") as process,
+    ):
+        (up,) = await rig.calls(1)
+        assert process.stdout is not None
+        async with asyncio.timeout(BOUND_S):
+            assert await process.stdout.readexactly(4) == b"half"
+            up.go.set()
+            out, err = await process.communicate()
+        assert (process.returncode, out) == (0, b"\nall\nof it!\n")
+        assert err.decode().endswith("the call broke off; the answer begins again\n")
 
 
 async def test_submit_that_waits_outlives_the_engine_that_took_it(

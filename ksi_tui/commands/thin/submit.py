@@ -6,25 +6,22 @@ The request has its name before it is sent, so that a broken line never makes tw
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from ksi_tui.commands.output import result_lines, say, write
 from ksi_tui.commands.thin.line import NAME_CHARS, answered, conversed, refused, telling_losses
+from ksi_tui.engine import events
 from ksi_tui.engine.errors import InputError
-from ksi_tui.engine.events import CANCELLED, ERROR, LOST, RESULT, SNAPSHOT, Subscription
-from ksi_tui.engine.views import SnapshotQuery
+from ksi_tui.engine.events import OF_REQUEST, Event, Subscription
 from ksi_tui.exits import OK, SOME_FAILED
+from ksi_tui.remote.asking import new_request_id
 from ksi_tui.remote.call import Call
-from ksi_tui.remote.errors import LineFault
 from ksi_tui.widgets.clean import clean, clean_block
 
-_ENDS: Final = (RESULT, ERROR, CANCELLED)
-_GAPS: Final = (SNAPSHOT, LOST)
-_PIECE_S: Final = 0.1
+_ENDS: Final = (events.RESULT, events.ERROR, events.CANCELLED)
+_GAPS: Final = (events.SNAPSHOT, events.LOST)
 _GIVEN: Final = {
     "model": "model",
     "session": "session_id",
@@ -60,24 +57,19 @@ def _prompt(given: str) -> str:
 
 
 async def _submit(call: Call, options: argparse.Namespace, data: Mapping[str, Any]) -> int:
-    waits = options.wait or options.stream
-    wakes = call.events("completion:*") if waits else None
+    if not (options.wait or options.stream):
+        reply = await call.emit("completion:async", data)
+        return answered(reply, _accepted, as_json=options.json)
+    # Named here, so that it is followed before its first word can come.
+    data = {"request_id": new_request_id(), **data}
+    told = call.events(f"{OF_REQUEST}{data['request_id']}")
     reply = await call.emit("completion:async", data)
-    if wakes is None or refused(reply):
+    if refused(reply):
         return answered(reply, _accepted, as_json=options.json)
     request_id = str(reply["request_id"])
-    shown = _Shown()
+    shown = _Shown() if options.stream else None
     async with telling_losses(call):
-        pieces = None
-        if options.stream:
-            pieces = asyncio.create_task(shown.follow(call, request_id), name="pieces")
-        try:
-            record = await _ended(call, wakes, request_id)
-        finally:
-            if pieces is not None:
-                pieces.cancel()
-                with suppress(asyncio.CancelledError):
-                    await pieces
+        record = await _ended(call, told, request_id, shown)
     if record is None:
         say(f"{request_id} has ended, and its record is not kept any more")
         return SOME_FAILED
@@ -88,27 +80,31 @@ def _accepted(reply: Mapping[str, Any]) -> str:
     return f"{clean(str(reply['request_id']), NAME_CHARS)}\n"
 
 
-async def _ended(call: Call, wakes: Subscription, request_id: str) -> Mapping[str, Any] | None:
-    """Return the record of a request once it has ended; None where it is gone."""
-    async for event in wakes:
-        mine = event.name in _ENDS and event.data.get("request_id") == request_id
-        if not mine and event.name not in _GAPS:
+async def _ended(
+    call: Call, told: Subscription, request_id: str, shown: _Shown | None
+) -> Mapping[str, Any] | None:
+    """Show a request as it goes and return its record once it has ended; None where it is gone."""
+    async for event in told:
+        if shown is not None:
+            shown.take(event)
+        ends = event.name in _ENDS
+        if not ends and event.name not in _GAPS:
             continue
         found = await call.emit("completion:results", {"request_ids": [request_id]})
         records = found.get("results") or ()
         if records:
             record: Mapping[str, Any] = records[0]
             return record
-        if mine and not refused(found):
+        if ends and not refused(found):
             return None
     return None
 
 
-def _told(record: Mapping[str, Any], options: argparse.Namespace, shown: _Shown) -> int:
+def _told(record: Mapping[str, Any], options: argparse.Namespace, shown: _Shown | None) -> int:
     completed = record["status"] == "completed"
     if options.json:
         write(result_lines([record], as_json=True))
-    elif options.stream:
+    elif shown is not None:
         shown.whole(str(record["text"] or ""))
     elif completed:
         text = str(record["text"] or "")
@@ -126,43 +122,66 @@ class _Shown:
     """The part of a reply that stands on stdout already."""
 
     def __init__(self) -> None:
-        self._text = ""
+        self._pieces: list[str] = []
+        self._call: tuple[int, int] | None = None
+        self._held_back = ""
+        self._gap = False
 
-    async def follow(self, call: Call, request_id: str) -> None:
-        """Print the text of a request as it grows, until cancelled."""
-        query = SnapshotQuery(
-            active_limit=0,
-            queue_limit=0,
-            lock_limit=0,
-            pause_limit=0,
-            attention_limit=0,
-            trend_points=1,
-            request_id=request_id,
-        )
-        while True:
-            with suppress(LineFault):  # what is lost is told, and the end waited for
-                live = (await call.snapshot(query)).live
-                if live is not None and live.text:
-                    self._grow(live.text.removesuffix("\r"))
-            await asyncio.sleep(_PIECE_S)
-
-    def _grow(self, text: str) -> None:
-        if not text.startswith(self._text):
-            self._again()
-        fresh = text[len(self._text) :]
-        self._text = text
-        write(clean_block(fresh, len(fresh) * 4 + 1))
-        sys.stdout.flush()
-
-    def _again(self) -> None:
-        """The answer begins anew: what stands there was of a call that broke."""
-        if self._text:
-            write("\n")
-            sys.stdout.flush()
-            say("the call broke off; the answer begins again")
-        self._text = ""
+    def take(self, event: Event) -> None:
+        """Print what an event adds to the text; after a gap nothing, until all of it is known."""
+        match event.name:
+            case events.SNAPSHOT:
+                so_far = event.data.get("request")
+                if so_far is not None and so_far["call"] is not None:
+                    self._of((so_far["attempt"], so_far["call"]))
+                    self._gap = False
+                    self._grow_to(so_far["text"])
+            case events.DELTA:
+                self._of((event.data["attempt"], event.data["call"]))
+                texts = [
+                    each["delta"].get("content") or ""
+                    for each in event.data["choices"]
+                    if each["index"] == 0
+                ]
+                if not self._gap:
+                    self._grow("".join(texts))
+            case events.LOST:
+                self._gap = True
 
     def whole(self, text: str) -> None:
         """Print what is missing of the whole text, and end its line."""
-        self._grow(text)
-        write("\n")
+        self._grow_to(text)
+        self._write(self._held_back + "\n")
+
+    def _of(self, call: tuple[int, int]) -> None:
+        """Begin anew where another call answers: what stands there was of one that broke off."""
+        if self._call not in (None, call):
+            self._again()
+            self._gap = False
+        self._call = call
+
+    def _grow_to(self, text: str) -> None:
+        stands = "".join(self._pieces)
+        if not text.startswith(stands):
+            self._again()
+            stands = ""
+        self._grow(text[len(stands) :])
+
+    def _grow(self, piece: str) -> None:
+        if not piece:
+            return
+        self._pieces.append(piece)
+        fresh = self._held_back + piece
+        self._held_back = "\r" if fresh.endswith("\r") else ""  # the half of a line's end
+        self._write(fresh.removesuffix("\r"))
+
+    def _again(self) -> None:
+        if self._pieces:
+            self._write("\n")
+            say("the call broke off; the answer begins again")
+        self._pieces.clear()
+        self._held_back = ""
+
+    def _write(self, text: str) -> None:
+        write(clean_block(text, len(text) * 4 + 1))
+        sys.stdout.flush()
