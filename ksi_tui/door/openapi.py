@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from ksi_tui import __version__
 from ksi_tui.client import Snapshot, SnapshotQuery
+from ksi_tui.door.stream import LEAST_CHARS, MOST_CHARS
 from ksi_tui.door.wire import STATUS
 from ksi_tui.engine.event_payloads import PAYLOADS
 
@@ -145,6 +146,12 @@ def _stream() -> Json:
                 "in": "query",
                 "description": "Names of events; * stands for one segment, alone for all.",
                 "schema": {"type": "string", "default": "*", "minLength": 1, "maxLength": 200},
+            },
+            {
+                "name": "most_chars",
+                "in": "query",
+                "description": "Cut every text that is longer, and tell how long it is.",
+                "schema": {"type": "integer", "minimum": LEAST_CHARS, "maximum": MOST_CHARS},
             },
             {"name": "after", "in": "query", "schema": {"type": "string"}},
             {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}},

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 ENTER_S: Final = 5.0
 """So long entering waits for the first picture, in seconds."""
 _AGAIN_S: Final = 1.0
+_MOST_CHARS: Final = 2_000
+"""An answer's text in the record of an event is cut here: a slow line has better to carry."""
 
 
 class RemoteClient:
@@ -60,7 +62,9 @@ class RemoteClient:
 
     async def __aenter__(self) -> Self:
         self._wire = Wire(self.socket, operator=self._operator, kind=self._kind)
-        self._hearing = Hearing(self._wire, self._link, on_news=self._on_news)
+        self._hearing = Hearing(
+            self._wire, self._link, on_news=self._on_news, most_chars=_MOST_CHARS
+        )
         self._pictures.ask(SnapshotQuery(), self._clock())
         self._begin(self._hearing.run(), "remote-events")
         self._begin(self._draw(), "remote-pictures")
@@ -100,6 +104,7 @@ class RemoteClient:
     def subscribe(self, pattern: str = "*") -> Subscription:
         """Return what the engine tells that fits `pattern`, with its gaps as `engine:lost`.
 
+        Long texts in it are cut.
         `request:<id>` is heard over a stream of its own, for as long as the subscription lasts.
         """
         if not pattern.startswith(OF_REQUEST):

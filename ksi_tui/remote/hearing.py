@@ -22,6 +22,7 @@ CAPACITY: Final = 10_000
 class Hearing:
     """Hears what fits `pattern`; `run` is its one task. `on_news` is called after each piece.
 
+    Texts of more than `most_chars` are heard cut.
     After a break the state is told again to those only who follow one request: it holds the
     part of the answer that nobody heard.
     """
@@ -32,11 +33,13 @@ class Hearing:
         link: Link,
         pattern: str = "*",
         on_news: Callable[[], None] = lambda: None,
+        most_chars: int | None = None,
     ) -> None:
         self._wire = wire
         self._link = link
         self._pattern = pattern
         self._on_news = on_news
+        self._most_chars = most_chars
         self._subscriptions: list[Subscription] = []
         self._state: Event | None = None
         self._boot: str | None = None
@@ -67,7 +70,8 @@ class Hearing:
         """Hear until cancelled."""
         while True:
             try:
-                async with self._wire.stream(self._pattern, self._last_id) as pieces:
+                wire, most_chars = self._wire, self._most_chars
+                async with wire.stream(self._pattern, self._last_id, most_chars) as pieces:
                     self._link.stands()
                     async for messages in pieces:
                         self._take(messages)

@@ -117,21 +117,25 @@ class Wire:
 
     @asynccontextmanager
     async def stream(
-        self, pattern: str, last_id: str | None
+        self, pattern: str, last_id: str | None, most_chars: int | None = None
     ) -> AsyncIterator[AsyncIterator[list[Message]]]:
         """Yield what the engine tells, in the pieces in which it comes, from `last_id` on.
 
+        Texts of more than `most_chars` come cut, where it is given.
         Entering returns once the engine has begun to answer. Raises LineFault; a stream that
         ends simply ends.
         """
         headers = {"Accept": "text/event-stream"}
         if last_id is not None:
             headers["Last-Event-ID"] = last_id
+        params = {"pattern": pattern}
+        if most_chars is not None:
+            params["most_chars"] = str(most_chars)
         limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENT_S)
         with _told_apart():
             async with self._acting.get(
                 f"{_BASE}/events",
-                params={"pattern": pattern},
+                params=params,
                 headers=headers,
                 timeout=limit,
                 allow_redirects=False,

@@ -64,6 +64,10 @@ async def test_only_what_fits_the_pattern(tmp_path: Path) -> None:
         {"pattern": ""},
         {"pattern": "x" * 201},
         {"after": "nonsense"},
+        {"most_chars": "99"},
+        {"most_chars": "1000001"},
+        {"most_chars": "-1"},
+        {"most_chars": "many"},
         {"after": "ab."},
         {"after": "ab.-1"},
         {"after": "ab.1٣"},
@@ -74,6 +78,20 @@ async def test_what_cannot_be_meant_is_refused(query: dict[str, str], tmp_path: 
     async with fake_door(tmp_path) as (_, _door, visitor):
         status, reply = await visitor.get("/events", params=query)
         assert (status, reply["code"]) == (400, "invalid_request")
+
+
+async def test_long_texts_are_cut_for_who_asks_and_for_nobody_else(tmp_path: Path) -> None:
+    async with fake_door(tmp_path) as (engine, _door, visitor):
+        data = {"result": {"n": 1, "choices": [{"text": "a" * 100}, {"text": "b" * 1_001}]}}
+        async with (
+            await visitor.events(params={"most_chars": "100"}) as short,
+            await visitor.events() as whole,
+        ):
+            engine.router.publish("completion:result", data)
+            assert (await whole.take(2))[1].data == data
+            b = "b" * 100 + "… (1,001 characters)"
+            cut = {"result": {"n": 1, "choices": [{"text": "a" * 100}, {"text": b}]}}
+            assert (await short.take(2))[1].data == cut
 
 
 # --- going on ------------------------------------------------------------------------------

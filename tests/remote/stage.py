@@ -61,6 +61,8 @@ class Relay:
     def __init__(self, door: Path) -> None:
         self.door = door
         self.heard = bytearray()
+        self.told = 0
+        """Bytes that went to the client."""
         self.mute = False
         """Answers are dropped from now on, and the line cut where one came."""
         self.flows = asyncio.Event()
@@ -106,6 +108,7 @@ class Relay:
             if self.mute:
                 self.cut()
                 return
+            self.told += len(data)
             writer.write(data)
             await writer.drain()
         writer.close()

@@ -18,7 +18,7 @@ from ksi_tui.codec import plain
 from ksi_tui.remote import asking, wire
 from ksi_tui.remote import client as remote_client
 from ksi_tui.remote.errors import DoorClosed
-from tests.engine.engine_fixtures import held
+from tests.engine.engine_fixtures import Upstream, held
 from tests.remote.stage import attached, relayed, served, until
 from tests.ui.scripted import busy
 
@@ -56,6 +56,25 @@ async def test_what_it_tells_is_handed_to_whom_it_fits(tmp_path: Path) -> None:
         assert [(e.seq, e.data, e.at) for e in seen[1:]] == [
             (e.seq, json.loads(json.dumps(dict(e.data))), e.at) for e in rig.seen[1:]
         ]
+
+
+async def test_a_long_answer_does_not_fill_the_line_of_who_only_looks(tmp_path: Path) -> None:
+    async def talks(_: Upstream) -> str:
+        return "word " * 40_000
+
+    async with (
+        served(tmp_path, scripts={"p": talks}) as (rig, door),
+        relayed(door.socket, tmp_path) as line,
+        attached(line.path) as client,
+    ):
+        results = client.subscribe("completion:result")
+        before = line.relay.told
+        request_id = await rig.submit()
+        await rig.ended(request_id)
+        assert [(await anext(results)).name for _ in range(2)][1] == "completion:result"
+        assert line.relay.told - before < 50_000
+        status = await client.emit("completion:request_status", {"request_id": request_id})
+        assert len(status["text"]) == 200_000, "who asks for it gets it whole"
 
 
 async def test_two_who_look_see_each_other_and_what_the_other_does(tmp_path: Path) -> None:
