@@ -1,4 +1,7 @@
-"""The keys of the screen one came from, from the registry; what is typed narrows the list."""
+"""The keys of the screen one came from, from the registry; what is typed narrows the list.
+
+Below them what stays true of the engine: where it listens, and who else looks at it.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,19 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from ksi_tui.actions import ACTIONS, Action, Group, Where, shown_key
+from ksi_tui.client import SnapshotQuery
 from ksi_tui.screens.base import KsiScreen, Target
 from ksi_tui.screens.footer import key_hints
 from ksi_tui.screens.wording import worded
 from ksi_tui.widgets import fit
+from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
+_INDENT = "  "
+_MOST_NOTICE = 400
+_LITTLE = SnapshotQuery(active_limit=0, queue_limit=0, lock_limit=0, trend_points=1)
 _TOOLTIP_AT = 24
 _MOST_TYPED = 40
 
@@ -97,12 +105,27 @@ class HelpScreen(KsiScreen):
         pane = self.query_one("#keys", TextPane)
         title = "Every key of every screen" if self._everywhere else f"Every key of: {self._where}"
         pane.set_head(title, f"search: {self._typed}_" if self._typed else "type to search")
-        pane.show([*self._keys(), *([] if self._typed else _legend())])
+        below = [] if self._typed else [*_legend(), *self._engine()]
+        pane.show([*self._keys(), *below])
         other = "this screen's" if self._everywhere else "every screen's"
         hints = key_hints(
             ("esc", "back"), ("type", "search"), ("up/down", "scroll"), ("tab", other)
         )
         self.query_one("#footer", Bar).show(Line((Span(" "), *hints.spans)))
+
+    def _engine(self) -> list[Line]:
+        """Return what the engine has to say of itself, where it listens, and who else looks."""
+        if self.client is None:
+            return []
+        seen = self.client.snapshot(_LITTLE)
+        told = [*seen.notices, *(f"attached: {name}" for name in seen.attached)]
+        if not told:
+            return []
+        width = max(20, self.query_one("#keys", TextPane).text_width - len(_INDENT))
+        lines = [Line(), line(Span("This engine", Tone.STRONG))]
+        for text in told:
+            lines += [line(_INDENT + row) for row in fit.wrap(clean(text, _MOST_NOTICE), width)]
+        return lines
 
     def target(self) -> Target | None:
         """Help acts on nothing."""

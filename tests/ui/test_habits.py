@@ -50,6 +50,14 @@ async def test_help_does_not_name_what_works_elsewhere_until_it_is_asked_to() ->
         await hand.sees("Every key of every screen", elsewhere.tooltip)
 
 
+async def test_help_ends_with_what_stays_true_of_the_engine() -> None:
+    notice = f"listening on http://127.0.0.1:4000 for everybody on this machine{HOSTILE}"
+    client = ScriptedClient(dataclasses.replace(busy(), notices=(notice,), attached=("op2",)))
+    async with dashboard(client, SMALL) as hand:
+        await hand.press("question_mark", "end")
+        await hand.sees("This engine", "listening on http://127.0.0.1:4000", "attached: op2")
+
+
 async def test_a_search_without_a_find_says_so_and_a_letter_taken_back_widens_it() -> None:
     async with dashboard(ScriptedClient(busy()), WIDE) as hand:
         await hand.press("question_mark")
