@@ -1,19 +1,17 @@
-"""The dashboard's app: the look, the beat, the keys, and leaving; it holds the screens together.
+"""The dashboard's app: the look, the beat and the keys; it holds the screens together.
 
-The engine under it is `driving`'s, what it keeps beyond a screen is `keeping`'s. Layout and
-engine internals go into neither.
+The engine under it is `driving`'s, its end `leaving`'s, what it keeps beyond a screen `keeping`'s.
+Layout and engine internals go into none of them.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.text import Text
 from textual import events
 from textual.actions import ActionParseResult, parse
 from textual.app import App, SystemCommand
@@ -25,11 +23,11 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
-from ksi_tui import exits, theme
+from ksi_tui import theme
 from ksi_tui.actions import BY_ID, BY_METHOD, Where, bindings, wrong_keymap
-from ksi_tui.driving import DrivingApp, SettingsRefused
+from ksi_tui.driving import SettingsRefused
 from ksi_tui.elsewhere import Connect
-from ksi_tui.left import of_a_screen_left
+from ksi_tui.leaving import LeavingApp
 from ksi_tui.lifetime import go_on_cleanly, run_dashboard
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
@@ -46,12 +44,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Connect", "KsiApp", "SettingsRefused", "run_dashboard"]
 
-log = logging.getLogger(__name__)
-
 _HERE = Path(__file__).parent
 
 
-class KsiApp(DrivingApp):
+class KsiApp(LeavingApp):
     """The dashboard over one engine.
 
     `name` stands in the header. What it drives and what it keeps is told by the classes below.
@@ -71,7 +67,6 @@ class KsiApp(DrivingApp):
         super().__init__(connect, demo=demo, ui=ui, **kept)
         theme.install(self, ui.theme)
         self.display_name = name
-        self._asked_to_quit = False
 
     # --- the look --------------------------------------------------------------------
 
@@ -152,6 +147,11 @@ class KsiApp(DrivingApp):
 
         return Signs(self.ui, self.display_name, self._to_terminal, self._complain)
 
+    async def close_engine(self) -> None:
+        """Leave the engine and wait until it is closed, and what else runs."""
+        await self.signs.aclose()
+        await super().close_engine()
+
     def _to_terminal(self, sequence: str) -> None:
         if self._driver is not None and not self.is_headless:
             self._driver.write(sequence)
@@ -183,48 +183,6 @@ class KsiApp(DrivingApp):
             return True
         return await super().run_action(action, default_namespace, namespaces)
 
-    # --- leaving ---------------------------------------------------------------------
-
-    def action_leave(self) -> None:
-        """Quit; with work in flight ask first what becomes of it."""
-        from ksi_tui.screens.ending import in_flight  # noqa: PLC0415 - after the first frame
-
-        own = self.recording is None and not self.attached
-        work = in_flight(self.client) if own else None
-        if work is None:
-            self.leave()
-        elif not self._asked_to_quit:
-            self._asked_to_quit = True
-            self.push_screen(later.quit_dialog(work), self._after_quit)
-
-    def _after_quit(self, answer: str | None) -> None:
-        self._asked_to_quit = False
-        if answer is not None:
-            self.run_worker(self._end(answer), name="end-work", exclusive=True, group="end")
-
-    async def _end(self, answer: str) -> None:
-        from ksi_tui.screens.ending import end_work  # noqa: PLC0415 - after the first frame
-
-        await self._demo.stop()
-        refused = await end_work(self, answer)
-        if refused is None:
-            self.leave()
-        elif isinstance(self.screen, KsiScreen):
-            self.screen.say(f"not left: {refused}", Tone.BAD)
-
-    async def close_engine(self) -> None:
-        """Leave the engine and wait until it is closed, and what else runs."""
-        await self.signs.aclose()
-        await super().close_engine()
-
-    async def action_quit(self) -> None:
-        """Quit as `q` does."""
-        self.action_leave()
-
-    def action_help_quit(self) -> None:
-        """Take ctrl+c as `q`."""
-        self.action_leave()
-
     def action_help(self) -> None:
         """Show every key."""
         where = self.screen.WHERE if isinstance(self.screen, KsiScreen) else Where.ANY
@@ -241,20 +199,3 @@ class KsiApp(DrivingApp):
 
         yield from palette_commands(self, screen)
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
-
-    def _handle_exception(self, error: Exception) -> None:
-        """Record a fault of our own and end with one line; a traceback belongs in the log.
-
-        What was left while it still read something has nobody to show it to: it ends nothing.
-        """
-        if of_a_screen_left(self):
-            log.warning("a screen that was left could not show what it had asked for: %r", error)
-            return
-        log.error("unhandled exception in the dashboard", exc_info=error)
-        self._return_code = exits.SOME_FAILED
-        if self._exception is None:
-            self._exception = error
-            self._exception_event.set()
-            said = f"ksi-tui ended by a fault of its own ({type(error).__name__}); the log has it"
-            self._exit_renderables.append(Text(said))
-        self._close_messages_no_wait()

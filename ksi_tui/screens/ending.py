@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ksi_tui.client import EngineClient, SnapshotQuery
 from ksi_tui.engine.views import Phase
-from ksi_tui.screens.host import Host, ask, refusal
+from ksi_tui.screens.host import Asker, ask, refusal
 
 _NOTHING = SnapshotQuery(active_limit=0, queue_limit=0, lock_limit=0, trend_points=1)
 _EVERYTHING = SnapshotQuery(active_limit=10**6, queue_limit=10**6, lock_limit=0, trend_points=1)
@@ -40,7 +40,7 @@ def in_flight(client: EngineClient | None) -> Work | None:
     )
 
 
-async def end_work(host: Host, answer: str) -> str | None:
+async def end_work(host: Asker, answer: str) -> str | None:
     """Do what was chosen; return why it was not done, or None when the dashboard may leave."""
     if answer == "cancel":
         return await _cancel_all(host)
@@ -49,7 +49,7 @@ async def end_work(host: Host, answer: str) -> str | None:
     return str(reply["error"]) if "error" in reply else None
 
 
-async def _cancel_all(host: Host) -> str | None:
+async def _cancel_all(host: Asker) -> str | None:
     for _ in range(_ROUNDS):
         if host.client is None or in_flight(host.client) is None:
             return None

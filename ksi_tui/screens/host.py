@@ -61,13 +61,18 @@ class Recording(Protocol):
         ...
 
 
-class Host(Protocol):
-    """What a screen may ask of the app it runs in."""
+class Asker(Protocol):
+    """Who speaks to the engine, in whose name, and why it could not where there is none."""
 
     client: EngineClient | None
     ui: Ui
-    display_name: str
     fault: str | None
+
+
+class Host(Asker, Protocol):
+    """What a screen may ask of the app it runs in."""
+
+    display_name: str
     clock: Callable[[], float]
     draft: Draft | None
     handed_over: bool
@@ -115,7 +120,7 @@ class Host(Protocol):
         ...
 
 
-async def ask(host: Host, event: str, **data: Any) -> dict[str, Any]:
+async def ask(host: Asker, event: str, **data: Any) -> dict[str, Any]:
     """Emit an event and return the reply; without an engine the reply is a refusal."""
     if host.client is None:
         return {"error": host.fault or "the engine is starting", "code": "not_ready"}
