@@ -11,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from ksi_tui.access.limits import Limits
 from ksi_tui.access.roles import EVENT_ROLES, LOCAL_ONLY, Role
 from ksi_tui.engine import CompletionEngine
+from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.gateway.faults import broken_off, fault_of_kind, fault_of_reply
 from ksi_tui.metrics.exposition import Metrics
 from tests.access.listener import engine_config
 
@@ -49,3 +51,16 @@ def test_its_numbers_are_the_limits() -> None:
     assert f"longer than {limits.head_s:.0f} s" in row("408")
     assert f"over {limits.requests_per_s:,.0f} requests a second" in row("429")
     assert f"({loopback.requests_per_s:,.0f} without" in row("429")
+
+
+def test_it_names_every_way_in_which_a_completion_fails() -> None:
+    told = re.findall(r"^\| (\d{3}) \| `(\w+)` \| (.*) \|$", TEXT, flags=re.MULTILINE)
+    says = {(int(status), code): text for status, code, text in told}
+    assert len(says) == len(told)
+    for kind in ErrorKind:
+        fault = fault_of_kind(kind, "")
+        assert kind in says[fault.status, fault.code], f"{kind} ends as {fault.code}"
+    for code in ("conflict", "queue_full", "not_ready", "no_provider"):
+        fault = fault_of_reply({"code": code})
+        assert (fault.status, fault.code) in says
+    assert (broken_off().status, broken_off().code) in says
