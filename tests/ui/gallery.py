@@ -14,6 +14,7 @@ from typing import Any
 
 from textual.screen import Screen
 
+from ksi_tui.elsewhere import Elsewhere
 from ksi_tui.engine.errors import DatabaseOwned
 from ksi_tui.engine.views import Level, Phase, Snapshot, Verdict
 from ksi_tui.screens import later
@@ -41,7 +42,7 @@ class Scene:
     """An engine, what is done before it, and settings of the screen.
 
     `ready`: the engine answers before anything is pressed. `environment` holds while it runs.
-    `end` is called once the picture is taken.
+    `app_options` go to the app beside its engine. `end` is called once the picture is taken.
     """
 
     engine: Callable[[], ScriptedClient]
@@ -49,6 +50,7 @@ class Scene:
     ui: Mapping[str, Any] = field(default_factory=dict)
     ready: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    app_options: Mapping[str, Any] = field(default_factory=dict)
     sizes: tuple[tuple[int, int], ...] = ((80, 24), (140, 45))
     end: Callable[[ScriptedClient], None] | None = None
 
@@ -132,6 +134,29 @@ def _owned() -> ScriptedClient:
 
     client.connect = refused  # type: ignore[method-assign]
     return client
+
+
+class _Elsewhere(ScriptedClient):
+    """The engine of another process, which another operator looks at too."""
+
+    def __init__(self, lost: str | None = None, age_s: float = 0.1) -> None:
+        super().__init__(night(attached=("op2",)))
+        self.lost, self.age_s, self.name = lost, age_s, "ksi-tui prod-eu"
+
+
+def _lost() -> ScriptedClient:
+    return _Elsewhere(
+        "no connection for 12 s, next try in 2 s · shown as it was 12 s ago (cannot connect:"
+        " Connection refused)",
+        12.0,
+    )
+
+
+async def _who_answers() -> str:
+    return "ksi-tui prod-eu, pid 4711, since 02:58"
+
+
+_OFFER: dict[str, Any] = {"elsewhere": Elsewhere(look=_who_answers, connect=_owned().connect)}
 
 
 def _silent() -> ScriptedClient:
@@ -333,6 +358,9 @@ OVERVIEW: Mapping[str, Scene] = {
     "overview-first-start": Scene(lambda: ScriptedClient(first_start())),
     "overview-starting": Scene(_Starting, ready=False, end=_let_start),
     "overview-failed-start": Scene(_owned, ready=False),
+    "overview-attached": Scene(_Elsewhere, app_options={"attached": True}),
+    "overview-attached-lost": Scene(_lost, app_options={"attached": True}),
+    "overview-attach-offer": Scene(_owned, ready=False, app_options=_OFFER),
     "overview-read-only": Scene(Night, ui={"read_only": True}),
     "overview-disk-full": Scene(lambda: _judged(Level.READ_ONLY, _DAMAGED)),
     "overview-down": Scene(lambda: _judged(Level.DOWN, "openai open 4m12s (timeout): 100% waits")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -81,12 +81,18 @@ class Clock:
 
 @asynccontextmanager
 async def dashboard(
-    client: ScriptedClient, size: tuple[int, int] = WIDE, *, ready: bool = True, **ui: Any
+    client: ScriptedClient,
+    size: tuple[int, int] = WIDE,
+    *,
+    ready: bool = True,
+    app_options: Mapping[str, Any] | None = None,
+    **ui: Any,
 ) -> AsyncIterator[Hand]:
     """The dashboard over a scripted client, read once if that is to be `ready` by itself."""
     clock = Clock()
     settings = UiSettings.model_validate({"operator": "op1", "refresh_hz": 30} | ui)
-    app = KsiApp(client.connect, ui=settings, name="ksi-tui prod-eu", clock=clock)
+    options: dict[str, Any] = {"name": "ksi-tui prod-eu", "clock": clock, **(app_options or {})}
+    app = KsiApp(client.connect, ui=settings, **options)
     async with app.run_test(size=size) as pilot:
         hand = Hand(pilot, client, clock)
         await hand.until(lambda: client.queries or not ready, "reads a snapshot")

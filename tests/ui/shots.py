@@ -47,7 +47,10 @@ async def text_of(scene: Scene, size: tuple[int, int]) -> str:
 async def _rendered(scene: Scene, size: tuple[int, int], title: str) -> tuple[str, str]:
     with _environment(scene.environment):
         ui = {**_COLOURS, **scene.ui}
-        async with dashboard(scene.engine(), size, ready=scene.ready, **ui) as hand:
+        options = scene.app_options
+        async with dashboard(
+            scene.engine(), size, ready=scene.ready, app_options=options, **ui
+        ) as hand:
             await scene.play(hand)
             await hand.pilot.pause(0.1)
             picture = hand.app.export_screenshot(title=title)
