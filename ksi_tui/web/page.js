@@ -1,0 +1,55 @@
+// What textual-serve's terminal leaves out: its font is there before it measures, keys reach it
+// without a click, how the line ended is said, and one that broke is taken up again.
+"use strict";
+
+const LEFT = 1000, BROKE = 1006, GOING = 1001;
+const AGAIN_MS = 2000;
+
+function say(words, button) {
+  document.getElementById("words").textContent = words;
+  document.getElementById("again").hidden = !button;
+}
+
+async function again() {
+  try {
+    const page = await fetch(location.href, { cache: "no-store" });
+    if (page.ok) {
+      location.reload();
+      return;
+    }
+    if (page.status === 403) {
+      say("the key in this address counts no more; open the one that ksi-tui web says", false);
+      return;
+    }
+  } catch {
+    // nobody is there yet
+  }
+  setTimeout(again, AGAIN_MS);
+}
+
+function ended(code, reason) {
+  if (code === BROKE || code === GOING) {
+    say("the line to ksi-tui web broke; coming back as soon as it is there …", false);
+    setTimeout(again, AGAIN_MS);
+  } else {
+    say(reason || (code === LEFT ? "detached; the engine goes on" : `ended (${code})`), true);
+    document.getElementById("again").focus();
+  }
+}
+
+const Plain = window.WebSocket;
+window.WebSocket = class extends Plain {
+  constructor(...given) {
+    super(...given);
+    this.addEventListener("close", (event) => ended(event.code, event.reason));
+  }
+};
+
+const begin = window.onload;
+window.onload = async (event) => {
+  document.getElementById("again").addEventListener("click", () => location.reload());
+  const faces = ["16px", "bold 16px", "italic 16px"].map((face) => `${face} "Roboto Mono"`);
+  await Promise.allSettled(faces.map((face) => document.fonts.load(face)));
+  begin(event);
+  document.querySelector(".xterm-helper-textarea").focus();
+};
