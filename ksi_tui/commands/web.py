@@ -35,7 +35,7 @@ _TUNNEL = (
     "it serves this machine's loopback only; from another one go through SSH: "
     "ssh -L 8000:127.0.0.1:8000 HOST"
 )
-_NAME_CHARS = 54
+_NAME_CHARS = 56
 """Of the operator's name, which ` (web 8)` comes after: together no longer than a name may be."""
 
 

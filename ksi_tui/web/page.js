@@ -28,8 +28,9 @@ async function again() {
 }
 
 function ended(code, reason) {
+  document.body.classList.add("-closed"); // what has no place on the page takes no focus
   if (code === BROKE || code === GOING) {
-    say("the line to ksi-tui web broke; coming back as soon as it is there …", false);
+    say("the line broke; back as soon as ksi-tui web answers", false);
     setTimeout(again, AGAIN_MS);
   } else {
     say(reason || (code === LEFT ? "detached; the engine goes on" : `ended (${code})`), true);
@@ -41,7 +42,14 @@ const Plain = window.WebSocket;
 window.WebSocket = class extends Plain {
   constructor(...given) {
     super(...given);
+    this.addEventListener("open", () => {
+      document.querySelector(".xterm-helper-textarea").focus();
+    });
     this.addEventListener("close", (event) => ended(event.code, event.reason));
+  }
+
+  send(data) { // the terminal sends whether or not anybody is there
+    if (this.readyState === Plain.OPEN) super.send(data);
   }
 };
 
@@ -51,5 +59,4 @@ window.onload = async (event) => {
   const faces = ["16px", "bold 16px", "italic 16px"].map((face) => `${face} "Roboto Mono"`);
   await Promise.allSettled(faces.map((face) => document.fonts.load(face)));
   begin(event);
-  document.querySelector(".xterm-helper-textarea").focus();
 };

@@ -26,7 +26,7 @@ _THEIRS: Final[Mapping[str, tuple[str, str]]] = {
     "mono.ttf": ("fonts/RobotoMono-VariableFont_wght.ttf", _FONT),
     "mono-italic.ttf": ("fonts/RobotoMono-Italic-VariableFont_wght.ttf", _FONT),
 }
-_FONT_SIZES: Final = range(6, 73)
+_FONT_SIZES: Final = frozenset(map(str, range(6, 73)))
 _FONT_SIZE: Final = 16
 _AGAIN_S: Final = 3
 
@@ -66,10 +66,9 @@ class Pages:
 
     def page(self, host: str, key: str, font_size: str) -> web.Response:
         """Return the page for a browser that reached us as `host`, which was looked at."""
-        size = int(font_size) if font_size.isascii() and font_size.isdigit() else _FONT_SIZE
         text = self._page.substitute(
             socket=html.escape(f"ws://{host}/{key}/ws"),
-            font_size=size if size in _FONT_SIZES else _FONT_SIZE,
+            font_size=font_size if font_size in _FONT_SIZES else _FONT_SIZE,
         )
         sources = (
             f"script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'; "

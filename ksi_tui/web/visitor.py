@@ -72,15 +72,21 @@ class Visitor(AppService):
         if process is None or reading is None:
             return
         self._task = None
+        try:
+            await self._made_to_leave(process)
+        finally:
+            if process.returncode is None:
+                _signal(process, signal.SIGKILL)
+        await process.wait()
+        await reading
+
+    async def _made_to_leave(self, process: Process) -> None:
         await self.send_meta({"type": "quit"})
         self.stdin.close()
         if not await _gone(process, LEAVE_WITHIN_S):
             log.warning("a browser's dashboard did not leave; terminating it")
             _signal(process, signal.SIGTERM)
-            if not await _gone(process, _TERMINATED_WITHIN_S):
-                _signal(process, signal.SIGKILL)
-        await process.wait()
-        await reading
+            await _gone(process, _TERMINATED_WITHIN_S)
 
     # --- the process -------------------------------------------------------------------
 
