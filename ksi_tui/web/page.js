@@ -4,6 +4,7 @@
 
 const LEFT = 1000, BROKE = 1006, GOING = 1001;
 const AGAIN_MS = 2000;
+const TITLE_BYTES = 1000; // it comes alone, and pictures are not searched for it
 
 function say(words, button) {
   document.getElementById("words").textContent = words;
@@ -38,6 +39,13 @@ function ended(code, reason) {
   }
 }
 
+// The tab is named as the terminal's window would be: after the verdict.
+function titled(data) {
+  if (typeof data === "string" || data.byteLength > TITLE_BYTES) return;
+  const named = /\x1b\][02];([^\x07\x1b]*)/.exec(new TextDecoder().decode(data));
+  if (named) document.title = named[1];
+}
+
 const Plain = window.WebSocket;
 window.WebSocket = class extends Plain {
   constructor(...given) {
@@ -45,6 +53,7 @@ window.WebSocket = class extends Plain {
     this.addEventListener("open", () => {
       document.querySelector(".xterm-helper-textarea").focus();
     });
+    this.addEventListener("message", (event) => titled(event.data));
     this.addEventListener("close", (event) => ended(event.code, event.reason));
   }
 
@@ -53,10 +62,20 @@ window.WebSocket = class extends Plain {
   }
 };
 
+// ctrl+v pastes what the browser's user copied: the terminal would send it on as a key.
+window.addEventListener("keydown", (event) => {
+  const plain = !event.shiftKey && !event.altKey && !event.metaKey;
+  if (event.ctrlKey && plain && event.key === "v") event.stopImmediatePropagation();
+}, true);
+
 const begin = window.onload;
 window.onload = async (event) => {
   document.getElementById("again").addEventListener("click", () => location.reload());
   const faces = ["16px", "bold 16px", "italic 16px"].map((face) => `${face} "Roboto Mono"`);
   await Promise.allSettled(faces.map((face) => document.fonts.load(face)));
+  if (document.createElement("canvas").getContext("webgl2") === null) {
+    say("this browser has no WebGL 2, which the terminal needs", false);
+    return;
+  }
   begin(event);
 };

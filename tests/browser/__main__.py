@@ -158,6 +158,7 @@ async def _killed(
     engine.wait(_BOUND_S)
     for page, mark, name in ((one, marks[0], "large"), (two, marks[1], "small")):
         await page.hears("no connection for", "STALE", since=mark)
+        assert (await page.evaluate("document.title")).startswith("▲ ksi-tui")
         await page.picture(PICTURES / f"engine-gone-{name}.png")
     marks = [len(page.heard) for page in (one, two)]
     engine = stage.start("serve")
