@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -61,6 +62,9 @@ async def test_visitors_act_on_one_engine_and_nothing_of_them_is_left(machine: M
                     names = [each["operator"] for each in door.attached.listed()]
                     assert sorted(map(str, names)) == ["op1 (web 1)", "op1 (web 2)"]
                     await _cancelled(one, two)
+                    for each in children(web.pid):
+                        assert os.getsid(each) == each  # ctrl+c on our terminal is not theirs
+                        os.kill(each, signal.SIGCONT)  # and to be woken does them no harm
                     await rig.ended(request_id)
                     await _left(two)
                 visitors = children(web.pid)
