@@ -4,6 +4,7 @@
 # make bench  measure what README promises
 # make faults play every fault of a provider and write docs/faults.md
 # make scenes play the three scenes in a real terminal (needs tmux)
+# make browser play `ksi-tui web` in Chromium and take pictures (needs chromium)
 # make shot   render every screen to pictures under shots/
 
 PYTHON ?= python3.11
@@ -15,7 +16,7 @@ JOBS ?= auto
 # Hundreds of processes start below: without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check bench faults shot scenes clean
+.PHONY: run test check bench browser faults shot scenes clean
 
 run: $(VENV)/.run
 	@if $(BIN)/ksi-tui config check | grep -qx 'providers: simulated'; \
@@ -39,6 +40,9 @@ faults: $(VENV)/.dev
 
 scenes: $(VENV)/.dev
 	$(BIN)/python -m tests.scenes
+
+browser: $(VENV)/.dev
+	$(BIN)/python -m tests.browser
 
 shot: $(VENV)/.dev
 	$(BIN)/python -m tests.ui.shots
