@@ -1,7 +1,7 @@
 # make run    set up once, then open the dashboard (a demo where no provider is configured)
 # make test   set up once, then run the tests
 # make check  format, lint, types, import rule and tests: exactly what CI runs
-# make bench  measure what README promises
+# make bench  measure what README promises; LiteLLM's proxy, its peer, goes into .venv-proxy once
 # make faults play every fault of a provider and write docs/faults.md
 # make scenes play the three scenes in a real terminal (needs tmux)
 # make shot   render every screen to pictures under shots/
@@ -44,7 +44,7 @@ shot: $(VENV)/.dev
 	$(BIN)/python -m tests.ui.shots
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-proxy .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .

@@ -67,7 +67,9 @@ def test_what_says_anything_else_is_not(other: Any) -> None:
     assert text_of(other) is None
 
 
-_VALUES = st.none() | st.text(max_size=3) | st.just("assistant") | st.just([]) | st.integers(0, 1)
+_VALUES: st.SearchStrategy[Any] = (
+    st.none() | st.text(max_size=3) | st.just("assistant") | st.just([]) | st.integers(0, 1)
+)
 _NAMES = ("role", "content", "reasoning_content", "refusal", "tool_calls", "function_call")
 _CHOICES = st.fixed_dictionaries(
     {"delta": st.dictionaries(st.sampled_from(_NAMES), _VALUES, max_size=3)},
