@@ -174,6 +174,24 @@ LINES = (
         target=2,
         at_least=True,
     ),
+    Line(
+        what="client leaves the gateway until its upstream is closed, ms p99, one by one",
+        loads=("leaving",),
+        figure=lambda ours: float(ours["one_by_one"]["p99_ms"]),
+        target=100,
+    ),
+    Line(
+        what="the same, 50 leave their streams at once",
+        loads=("leaving",),
+        figure=lambda ours: float(ours["streams_at_once"]["p99_ms"]),
+        target=100,
+    ),
+    Line(
+        what="the same, 50 who wait for a whole answer",
+        loads=("leaving",),
+        figure=lambda ours: float(ours["whole_at_once"]["p99_ms"]),
+        target=100,
+    ),
 )
 
 
