@@ -192,6 +192,12 @@ LINES = (
         figure=lambda ours: float(ours["whole_at_once"]["p99_ms"]),
         target=100,
     ),
+    Line(
+        what="one attached dashboard cancels until another draws it, ms, the slowest of 20",
+        loads=("seeing",),
+        figure=lambda ours: float(ours["worst_ms"]),
+        target=200,
+    ),
 )
 
 
