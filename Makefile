@@ -1,7 +1,8 @@
 # make run    set up once, then open the dashboard (a demo where no provider is configured)
 # make test   set up once, then run the tests
 # make check  format, lint, types, import rule and tests: exactly what CI runs
-# make bench  measure what README promises
+# make bench  measure what README promises; LiteLLM's proxy, its peer, goes into .venv-proxy once
+# make fuzz-http  have schemathesis ask a real serve whatever its description allows
 # make faults play every fault of a provider and write docs/faults.md
 # make scenes play the three scenes in a real terminal (needs tmux)
 # make browser play `ksi-tui web` in Chromium and take pictures (needs chromium)
@@ -12,11 +13,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 JOBS ?= auto
+# An environment of its own: thirty packages that nothing else here wants.
+FUZZ := .venv-fuzz
+FUZZ_ARGS ?=
 
 # Hundreds of processes start below: without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check bench browser faults shot scenes clean
+.PHONY: run test check bench browser fuzz-http faults shot scenes clean
 
 run: $(VENV)/.run
 	@if $(BIN)/ksi-tui config check | grep -qx 'providers: simulated'; \
@@ -35,6 +39,9 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
 
+fuzz-http: $(VENV)/.dev $(FUZZ)/bin/schemathesis
+	$(BIN)/python -m tests.fuzz_http --schemathesis $(FUZZ)/bin/schemathesis $(FUZZ_ARGS)
+
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults
 
@@ -48,7 +55,7 @@ shot: $(VENV)/.dev
 	$(BIN)/python -m tests.ui.shots
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-proxy $(FUZZ) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .
@@ -57,6 +64,10 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.run
+
+$(FUZZ)/bin/schemathesis:
+	$(PYTHON) -m venv $(FUZZ)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(FUZZ)/bin/python -m pip install --quiet schemathesis==4.32.5
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here; name a Python 3.11 or later: make PYTHON=..." >&2; exit 1; }

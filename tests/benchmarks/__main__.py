@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tests.benchmarks import proxy_place
+
 Sample = dict[str, Any]
 
 
@@ -39,6 +41,14 @@ def _per_request(name: str) -> Callable[[Sample, Sample], float]:
         return float((ours[name] / ours["requests"]) / (peers[name] / peers["requests"]))
 
     return ratio
+
+
+def _gateway(work: str) -> Callable[[Sample], float]:
+    return lambda sample: float(sample[work]["ratio"])
+
+
+def _rate(work: str) -> Callable[[Sample], float]:
+    return lambda sample: 1 / float(sample[work]["ratio"])
 
 
 LINES = (
@@ -133,6 +143,61 @@ LINES = (
         figure=lambda ours: float(ours["slowest_ms"]),
         target=50,
     ),
+    Line(
+        what="gateway wall ms/call ÷ LiteLLM's proxy's, one worker each, one at a time",
+        loads=("gateway",),
+        figure=_gateway("calls_1"),
+        target=0.5,
+    ),
+    Line(
+        what="the same, 32 at once",
+        loads=("gateway",),
+        figure=_gateway("calls_32"),
+        target=0.5,
+    ),
+    Line(
+        what="gateway wall ms/streamed chunk ÷ the proxy's, one stream at a time",
+        loads=("gateway",),
+        figure=_gateway("streams_1"),
+        target=0.5,
+    ),
+    Line(
+        what="the same, 32 streams at once",
+        loads=("gateway",),
+        figure=_gateway("streams_32"),
+        target=0.5,
+    ),
+    Line(
+        what="gateway requests/s ÷ the proxy's, 64 at once",
+        loads=("gateway",),
+        figure=_rate("calls_64"),
+        target=2,
+        at_least=True,
+    ),
+    Line(
+        what="client leaves the gateway until its upstream is closed, ms p99, one by one",
+        loads=("leaving",),
+        figure=lambda ours: float(ours["one_by_one"]["p99_ms"]),
+        target=100,
+    ),
+    Line(
+        what="the same, 50 leave their streams at once",
+        loads=("leaving",),
+        figure=lambda ours: float(ours["streams_at_once"]["p99_ms"]),
+        target=100,
+    ),
+    Line(
+        what="the same, 50 who wait for a whole answer",
+        loads=("leaving",),
+        figure=lambda ours: float(ours["whole_at_once"]["p99_ms"]),
+        target=100,
+    ),
+    Line(
+        what="one attached dashboard cancels until another draws it, ms, the slowest of 20",
+        loads=("seeing",),
+        figure=lambda ours: float(ours["worst_ms"]),
+        target=200,
+    ),
 )
 
 
@@ -151,9 +216,26 @@ def _sample(load: str) -> Sample:
     return sample
 
 
-def _report(lines: Sequence[Line], samples: dict[str, list[Sample]]) -> bool:
+def _prepared(loads: Sequence[str]) -> dict[str, str]:
+    """Make what loads need before anything is measured; returns why which cannot run."""
+    if "gateway" not in loads:
+        return {}
+    try:
+        proxy_place.made()
+    except proxy_place.ProxyMissing as missing:
+        return {"gateway": str(missing)}
+    return {}
+
+
+def _report(
+    lines: Sequence[Line], samples: dict[str, list[Sample]], missing: dict[str, str]
+) -> bool:
     every = True
     for line in lines:
+        if why := next((missing[load] for load in line.loads if load in missing), None):
+            every = False
+            print(f"{'–':>9}  {'':8} {'NOT RUN':8} {line.what}  ({why})")
+            continue
         rounds = zip(*(samples[load] for load in line.loads), strict=True)
         figures = sorted(line.figure(*each) for each in rounds)
         middle = statistics.median(figures)
@@ -174,10 +256,12 @@ def main() -> int:
     lines = [line for line in LINES if not asked.only or set(asked.only) & set(line.loads)]
     loads = list(dict.fromkeys(load for line in lines for load in line.loads))
     samples: dict[str, list[Sample]] = {load: [] for load in loads}
+    missing = _prepared(loads)
     for _ in range(asked.rounds):
         for load in loads:
-            samples[load].append(_sample(load))
-    met = _report(lines, samples)
+            if load not in missing:
+                samples[load].append(_sample(load))
+    met = _report(lines, samples, missing)
     print(json.dumps(samples))
     return 0 if met else 1
 
