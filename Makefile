@@ -3,6 +3,7 @@
 # make check  format, lint, types, import rule and tests: exactly what CI runs
 # make bench  measure what README promises
 # make faults play every fault of a provider and write docs/faults.md
+# make crash  kill the real command 200 times and look at what it left
 # make scenes play the three scenes in a real terminal (needs tmux)
 # make shot   render every screen to pictures under shots/
 
@@ -15,7 +16,7 @@ JOBS ?= auto
 # Hundreds of processes start below: without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check bench faults shot scenes clean
+.PHONY: run test check bench crash faults shot scenes clean
 
 run: $(VENV)/.run
 	@if $(BIN)/ksi-tui config check | grep -qx 'providers: simulated'; \
@@ -33,6 +34,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
+
+crash: $(VENV)/.dev
+	$(BIN)/python -m tests.crash
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults
