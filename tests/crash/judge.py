@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ksi_tui.engine.store import migrations
 from tests.crash.home import Home, must
-from tests.crash.ledger import FINAL, Ledger, Row, ledger, response_lines, version_of
+from tests.crash.ledger import FINAL, Ledger, Row, ids_in, ledger, response_lines, version_of
 from tests.crash.load import HELD, PAUSED, Record
 
 _TOLD_S: Final = 1.0
@@ -37,7 +37,8 @@ class Judge:
         """Check what must hold whenever an engine was killed."""
         copy = self.home.copied()
         if version_of(copy) < migrations.latest():
-            must(not self.record.accepted, "accepted, and there is no database")
+            lost = self.record.accepted.keys() - ids_in(copy)
+            must(not lost, f"accepted and lost: {sorted(lost)}")
             return
         self._look(ledger(copy))
 

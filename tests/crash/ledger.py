@@ -57,6 +57,16 @@ def version_of(database: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+def ids_in(database: Path) -> set[str]:
+    """Return the ids of the requests in a database of any version, which is sound."""
+    with closing(sqlite3.connect(database)) as connection:
+        if (found := connection.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
+            raise ValueError(f"integrity_check: {found}")
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'requests'").fetchone():
+            return set()
+        return {row[0] for row in connection.execute("SELECT request_id FROM requests")}
+
+
 def ledger(database: Path) -> Ledger:
     """Read a database of today's schema, which nobody may be writing."""
     with closing(sqlite3.connect(database)) as connection:

@@ -17,22 +17,23 @@ _ENGINE: Final = "ksi_tui.engine"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """Where a life ends. `most`: the latest nth time that a load surely comes to."""
+    """Where a life ends: from the `least` nth time to the `most` that a load surely comes to."""
 
     name: str
     trap: Callable[[int, random.Random], Trap]
     most: int = 30
+    least: int = 1
 
     def drawn(self, dice: random.Random) -> Trap:
         """Return a trap at one of the times that the load comes to."""
-        return self.trap(dice.randint(1, self.most), dice)
+        return self.trap(dice.randint(self.least, self.most), dice)
 
 
-def _call(name: str, target: str, most: int = 30, *, after: bool = False) -> Point:
+def _call(name: str, target: str, most: int = 30, *, least: int = 1, after: bool = False) -> Point:
     def trap(nth: int, _: random.Random) -> Trap:
         return {"on": "call", "target": f"{_ENGINE}.{target}", "nth": nth, "after": after}
 
-    return Point(name=name, trap=trap, most=most)
+    return Point(name=name, trap=trap, most=most, least=least)
 
 
 def _sql(name: str, match: str, most: int = 30) -> Point:
@@ -120,7 +121,16 @@ MIGRATING: Final = (
 RESTORING: Final = (
     _call("checkpoint: collecting", "checkpoint:Checkpoints._queues", 1),
     _sql("checkpoint: restoring", "INSERT INTO payloads", 20),
-    _call("checkpoint: on disk, not taken in", "provider_manager:ProviderManager.restore", 2),
+    _call("checkpoint: on disk, not in", "provider_manager:ProviderManager.restore", 2, least=2),
     _call("checkpoint: restored, not answered", "checkpoint:Checkpoints._commit", 1, after=True),
 )
 """While `checkpoint:collect` and `checkpoint:restore` are answered."""
+
+RUN: Final = (
+    _sql("an input half on disk", "INSERT INTO requests", 30),
+    _call("an input on disk, nothing dispatched", "intake:Intake._admit", 1),
+    MID_STREAM,
+    _call("between a final state and its line", "endings:Endings._on_disk", 25),
+    _sql("between a line and its mark", "SELECT r.finish_seq, r.request_id", 6),
+)
+"""While `run` works on a file."""
