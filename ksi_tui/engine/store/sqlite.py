@@ -116,9 +116,8 @@ def _check_readable(path: Path) -> None:
     except OSError as error:
         raise StoreUnavailable(f"cannot read the database {path}: {error.strerror}") from None
     if version < migrations.latest():
-        raise StoreUnavailable(
-            f"{path} was written by an earlier version of ksi-tui; start ksi-tui on it once"
-        )
+        found = "was written by an earlier version of ksi-tui" if version else "holds nothing yet"
+        raise StoreUnavailable(f"{path} {found}; start ksi-tui on it once")
 
 
 async def _connect_writer(path: Path) -> tuple[aiosqlite.Connection, GroupConnection]:
