@@ -378,7 +378,7 @@ async def test_a_reader_never_migrates(tmp_path: Path) -> None:
     path = tmp_path / "ksi.db"
     with closing(sqlite3.connect(path)) as raw:
         mark = f"PRAGMA application_id={migrations.APPLICATION_ID}; PRAGMA user_version=1"
-        raw.executescript(f"{mark}; VACUUM")
+        raw.executescript(f"{migrations.migrations()[0].sql}; {mark}; VACUUM")
     before = _look(path)
     with pytest.raises(StoreUnavailable, match="earlier version"):
         await open_reader(path)
