@@ -182,6 +182,14 @@ def reason(error: sqlite3.Error) -> str:
     return _REASONS.get(code & 0xFF, str(error)) if code is not None else str(error)
 
 
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def damaged(error: sqlite3.Error) -> bool:
+    """Return whether SQLite failed for what is in the file, so that no waiting helps."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
 def unreadable(path: Path, error: Exception) -> StoreUnavailable:
     """Return the error for a question that failed, by SQLite or by what it found."""
     if isinstance(error, sqlite3.Error):

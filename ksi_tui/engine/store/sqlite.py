@@ -158,6 +158,11 @@ class SqliteStore(SqliteUpkeep):
         """Why writes are failing now, in words; None when they are not."""
         return self._writer.fault
 
+    @property
+    def damaged(self) -> bool:
+        """Whether they fail because the file is broken, so that waiting does not help."""
+        return self._writer.damaged
+
     def write(self, *writes: Write) -> asyncio.Future[None]:
         """Hand over writes that belong together; the future is done when they are on disk."""
         return self._writer.write(writes)
