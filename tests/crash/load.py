@@ -11,7 +11,7 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -69,6 +69,7 @@ class Record:
     """
 
     accepted: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
     again: set[str] = field(default_factory=set)
@@ -140,7 +141,9 @@ class Author:
                 reply = await visitor.emit("completion:async", request)
             except Gone:
                 return
-            if "code" not in reply:
+            if "code" in reply:
+                self._record.refused[request["request_id"]] = reply["error"]
+            else:
                 self._record.accepted.setdefault(request["request_id"], time.time())
             self._unsure = None
             await asyncio.sleep(self._dice.random() * 0.01)
@@ -202,10 +205,9 @@ class Operator:
         try:
             if record.paused is None:
                 pause = {"scope": "session", "id": PAUSED, **_BY}
-                await visitor.emit("queue:pause", pause)
-                record.paused = True
+                record.paused = "code" not in await visitor.emit("queue:pause", pause)
             if record.held is None:
-                lock = {"session_id": HELD, "agent_id": "boss", "timeout_s": 3600}
+                lock = {"session_id": HELD, "agent_id": "boss", "timeout_s": 30 * 86_400}
                 await visitor.emit("conversation:acquire_lock", lock)
                 record.held = True
             if record.forced is None:
@@ -223,7 +225,11 @@ class Operator:
         self._record.paused = self._record.held = self._record.forced = False
 
     async def meddles(self, visitor: Visitor, times: int) -> None:
-        """Cancel some requests and retry others."""
+        """Cancel some requests and retry others, until the engine has gone."""
+        with suppress(Gone):
+            await self._meddles(visitor, times)
+
+    async def _meddles(self, visitor: Visitor, times: int) -> None:
         for _ in range(times):
             await asyncio.sleep(self._dice.random() * 0.05)
             if not (some := list(self._record.accepted)):
@@ -231,9 +237,9 @@ class Operator:
             chosen = self._dice.choice(some)
             try:
                 await self._meddles_with(visitor, chosen)
-            except Gone:
-                self._record.again.add(chosen)  # nobody knows whether it goes again
-                return
+            except (Gone, asyncio.CancelledError):
+                self._record.again.add(chosen)  # nobody knows what became of it
+                raise
 
     async def _meddles_with(self, visitor: Visitor, chosen: str) -> None:
         record = self._record

@@ -42,15 +42,17 @@ class Crew:
         """Ask for all there is to ask, until it is done or the engine has gone."""
         async with at_the_door(life.home.socket) as visitor:
             listening = asyncio.create_task(listens(visitor, self.record), name="listens")
-            await self._operator.holds(visitor)
-            async with asyncio.TaskGroup() as tasks:
-                for author in self._authors:
-                    tasks.create_task(author.life(visitor, most), name=author.name)
-                tasks.create_task(self._operator.meddles(visitor, most // 2), name="operator")
-            if life.over:
-                await listening
-            listening.cancel()
-            await asyncio.wait([listening])
+            try:
+                await self._operator.holds(visitor)
+                async with asyncio.TaskGroup() as tasks:
+                    for author in self._authors:
+                        tasks.create_task(author.life(visitor, most), name=author.name)
+                    tasks.create_task(self._operator.meddles(visitor, most // 2), name="operator")
+                if life.over:
+                    await listening
+            finally:
+                listening.cancel()
+                await asyncio.wait([listening])
 
     async def last_life(self, life: Life) -> None:
         """Send what was not acknowledged, let go of what is held, wait until all has ended."""
