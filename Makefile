@@ -4,6 +4,7 @@
 # make bench  measure what README promises; LiteLLM's proxy, its peer, goes into .venv-proxy once
 # make fuzz-http  have schemathesis ask a real serve whatever its description allows
 # make faults play every fault of a provider and write docs/faults.md
+# make crash  kill the real command 200 times and look at what it left
 # make scenes play the three scenes in a real terminal (needs tmux)
 # make browser play `ksi-tui web` in Chromium and take pictures (needs chromium)
 # make shot   render every screen to pictures under shots/
@@ -20,7 +21,7 @@ FUZZ_ARGS ?=
 # Hundreds of processes start below: without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check bench browser fuzz-http faults shot scenes clean
+.PHONY: run test check bench browser crash fuzz-http faults shot scenes clean
 
 run: $(VENV)/.run
 	@if $(BIN)/ksi-tui config check | grep -qx 'providers: simulated'; \
@@ -41,6 +42,9 @@ bench: $(VENV)/.dev
 
 fuzz-http: $(VENV)/.dev $(FUZZ)/bin/schemathesis
 	$(BIN)/python -m tests.fuzz_http --schemathesis $(FUZZ)/bin/schemathesis $(FUZZ_ARGS)
+
+crash: $(VENV)/.dev
+	$(BIN)/python -m tests.crash
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults

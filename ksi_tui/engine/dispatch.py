@@ -302,7 +302,7 @@ class Dispatcher:
                 interrupted += 1
         if self._tasks:
             await asyncio.wait(set(self._tasks))
-        if core.finishing:
+        if core.finishing and not core.store.damaged:
             await asyncio.wait(set(core.finishing.values()), timeout=max(grace_s, 5.0))
         self._keep_deadlines()
         return interrupted
