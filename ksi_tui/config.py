@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -34,6 +34,8 @@ from ksi_tui.ui_settings import LEAST_HZ, MOST_HZ, login_name
 __all__ = ["Config", "config_file", "load_config"]
 
 _log = logging.getLogger(__name__)
+_MOST_TOLD: Final = 50
+"""Faults of one file that are told at once."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -345,7 +347,10 @@ def validated(data: Mapping[str, Any], source: str) -> Config:
         return Config.model_validate(data)
     except ValidationError as error:
         lines = [explained(item, _section_keys) for item in error.errors(include_url=False)]
-        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from None
+        told = [f"{source}: {line}" for line in lines[:_MOST_TOLD]]
+        if len(lines) > _MOST_TOLD:
+            told.append(f"{source}: and {len(lines) - _MOST_TOLD:,} faults more")
+        raise ConfigError("\n".join(told)) from None
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {

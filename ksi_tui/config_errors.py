@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import ErrorDetails
 
+from ksi_tui.engine.payload_errors import MAX_PATH_CHARS, shortened
+
 if TYPE_CHECKING:
     from ksi_tui.config import ProviderSettings, RoutingSettings
 
@@ -22,6 +24,7 @@ def explained(
     where = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]
     ).lstrip(".")
+    where = shortened(where, MAX_PATH_CHARS)
     if error["type"] == "extra_forbidden":
         allowed = ", ".join(keys_at(error["loc"]))
         return f"{where}: unknown key{f'; allowed here: {allowed}' if allowed else ''}"
@@ -35,7 +38,7 @@ def _shown(value: Any) -> str:
     """Return what was found, whole tables by their kind: somewhere in one may stand a secret."""
     if isinstance(value, dict | list | tuple):
         return "a table" if isinstance(value, dict) else "a list"
-    return repr(value)
+    return shortened(repr(value))
 
 
 def unserved(routing: RoutingSettings, providers: Sequence[ProviderSettings]) -> Iterator[str]:

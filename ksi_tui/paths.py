@@ -23,7 +23,9 @@ def user_config_file() -> Path:
 
 
 def from_home(path: Path) -> Path:
-    """Return a path whose `~` is the home folder; ValueError when that is not known."""
+    """Return a path whose `~` is the home folder; ValueError when there can be none such."""
+    if "\0" in str(path):
+        raise ValueError("a NUL stands in it, which no name of a file may hold")
     try:
         return path.expanduser()
     except RuntimeError:

@@ -7,11 +7,20 @@ not wait for pydantic (measured: 75 ms). What the settings mean is `config`'s.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from ksi_tui import paths
+from ksi_tui import named_file, paths
 from ksi_tui.engine.errors import ConfigError
+from ksi_tui.engine.nesting import MOST_DEEP, too_deep
+
+_TOO_DEEP: Final = f"nested too deep: {MOST_DEEP} levels at most"
+
+_MANY_DOTS: Final = re.compile(
+    r"""(?:\.[ \t]*+(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+){50}"""
+)
+"""A key of so many parts is nobody's, and the parser's time grows with their square."""
 
 
 def config_file(explicit: Path | None = None) -> Path | None:
@@ -22,13 +31,20 @@ def config_file(explicit: Path | None = None) -> Path | None:
     """
     named = explicit or (Path(env) if (env := os.environ.get("KSI_TUI_CONFIG")) else None)
     if named is not None:
-        if not named.is_file():
+        if not _is_file(named):
             raise ConfigError(f"{named}: no such settings file; `ksi-tui config init` writes one")
         return named
     for candidate in (Path("ksi-tui.toml"), paths.user_config_file()):
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     return None
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
 
 
 def display_name(file: Path | None) -> str:
@@ -41,10 +57,17 @@ def read_toml(file: Path) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - 2 ms that a start without a file need not wait for
 
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        text = named_file.read_text(file)
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such settings file") from None
+    if _MANY_DOTS.search(text):
+        raise ConfigError(f"{file}: {_TOO_DEEP}")
+    try:
+        found = tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{file}: {_TOO_DEEP}") from None
+    except ValueError as error:  # beside TOML's own: a number that Python takes for too long
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    if too_deep(found):
+        raise ConfigError(f"{file}: {_TOO_DEEP}")
+    return found

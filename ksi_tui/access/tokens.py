@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,8 +106,11 @@ def _hash(token: str) -> str:
 def read(file: Path) -> tuple[TokenRecord, ...]:
     """Return what a token file holds; raises TokenFault. One that is missing is a fault too."""
     try:
-        with file.open("rb") as opened:
+        # Not waiting: a pipe that nobody writes to would be waited for without end.
+        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
             mode = os.fstat(opened.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise TokenFault(f"{file} is no token file: it is no plain file")
             text = opened.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise TokenFault(
@@ -127,10 +131,15 @@ def read(file: Path) -> tuple[TokenRecord, ...]:
         ) from None
 
 
+def read_any(file: Path) -> tuple[TokenRecord, ...]:
+    """Return what a token file holds, nothing where there is none; raises TokenFault."""
+    return read(file) if os.path.lexists(file) else ()
+
+
 def add(file: Path, record: TokenRecord) -> None:
     """Keep a token; the file is made where it is missing. Raises TokenFault and InputError."""
     with _changing(file):
-        records = read(file) if file.exists() else ()
+        records = read_any(file)
         if any(each.name == record.name for each in records):
             raise InputError(
                 f"there is a token called {record.name!r} already: what is done with it is "
@@ -141,8 +150,7 @@ def add(file: Path, record: TokenRecord) -> None:
 
 def revoke(file: Path, token_id: str) -> TokenRecord:
     """Forget a token by its id or its name and return what was kept of it; raises InputError."""
-    if not file.exists():
-        read(file)
+    read(file)
     with _changing(file):
         records = read(file)
         named = (
@@ -158,7 +166,7 @@ def revoke(file: Path, token_id: str) -> TokenRecord:
 @contextmanager
 def _changing(file: Path) -> Iterator[None]:
     """Hold the lock under which a token file is read and written anew."""
-    if not file.parent.is_dir():
+    if not os.path.isdir(file.parent):
         paths.private_dir(file.parent)
     lock = FileLock(f"{file}.lock", timeout=_LOCK_TIMEOUT_S, mode=0o600)
     try:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ksi_tui.access.roles import Role
-from ksi_tui.access.tokens import TokenRecord, add, default_file, make, read, revoke
+from ksi_tui.access.tokens import TokenRecord, add, default_file, make, read_any, revoke
 from ksi_tui.commands.output import columns, say, write
 from ksi_tui.exits import OK
 
@@ -39,7 +39,7 @@ def _new(file: Path, role: Role, name: str | None) -> None:
 
 
 def _list(file: Path, *, as_json: bool) -> None:
-    records = read(file) if file.exists() else ()
+    records = read_any(file)
     if as_json:
         write("".join(f"{json.dumps(_told(record))}\n" for record in records))
     elif not records:

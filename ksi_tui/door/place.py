@@ -34,7 +34,10 @@ def socket_of(database: Path) -> Path:
     However the database is named and whoever asks, it is one place: links and relative paths are
     followed, and nothing of it comes from the environment.
     """
-    whole = database.resolve()
+    try:
+        whole = database.resolve()
+    except RuntimeError:  # links that lead in a circle: no engine can be there
+        whole = database.absolute()
     beside = whole.with_name(f"{whole.name}.sock")
     if len(os.fsencode(beside)) <= LONGEST:
         return beside

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
+from ksi_tui import named_file
 from ksi_tui.engine.errors import ConfigError
+from ksi_tui.engine.nesting import MOST_DEEP
+
+_MOST_VALUES: Final = 100_000
+_TOO_DEEP: Final = f"nested too deep: {MOST_DEEP} levels at most"
 
 Path_ = tuple[str | int, ...]
 """Keys and indices that lead to a value, from the top of the file."""
@@ -83,55 +88,82 @@ class Document:
 def read_document(file: Path) -> Document:
     """Read a YAML file; raises ConfigError that names the file and the line."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = named_file.read_text(file)
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such LiteLLM configuration") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    lines: dict[Path_, int] = {}
+    noted = _Lines(file)
     try:
         loader = yaml.SafeLoader(text)
         try:
             node = loader.get_single_node()
-            _note_lines(file, node, (), lines, ())
+            if node is not None:
+                noted.note(node, (), ())
             data = None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         raise ConfigError(f"{file}{_line(error)}: not valid YAML: {_reason(error)}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{file}: not valid YAML: {_first_line(error)}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: {_TOO_DEEP}") from None
+    except (AttributeError, LookupError, TypeError):  # so the reader fails at `!!bool maybe`
+        raise ConfigError(f"{file}: not valid YAML: a value is not what its !! says") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: must be a mapping with a model_list; found {_kind(data)}")
-    return Document(file, data, lines)
+    return Document(file, data, noted.lines)
 
 
-def _note_lines(
-    file: Path, node: Any, path: Path_, lines: dict[Path_, int], above: tuple[int, ...]
-) -> None:
-    """Note the line of every value, and refuse what YAML's own reader would let pass."""
-    if node is None:
-        return
-    line = node.start_mark.line + 1
-    lines.setdefault(path, line)
-    if id(node) in above:
-        raise ConfigError(f"{file}:{line}: contains itself")
-    above = (*above, id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _note_lines(file, item, (*path, index), lines, above)
-    elif isinstance(node, yaml.MappingNode):
+class _Lines:
+    """Notes the line of every value, and refuses what YAML's own reader would let pass.
+
+    An alias counts with all that it stands for: nine lines of nine aliases each are a billion
+    values to whoever goes through them.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.lines: dict[Path_, int] = {}
+        self._file = file
+        self._values = 0
+
+    def note(self, node: yaml.Node, path: Path_, above: tuple[int, ...]) -> None:
+        """Note a value and all in it; raises ConfigError. `above` are those that it is in."""
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        self._values += 1
+        if id(node) in above:
+            raise ConfigError(f"{self._file}:{line}: contains itself")
+        if self._values > _MOST_VALUES:
+            raise ConfigError(
+                f"{self._file}:{line}: holds more than {_MOST_VALUES:,} values, each alias "
+                "counted with what it stands for"
+            )
+        if len(above) > MOST_DEEP:
+            raise ConfigError(f"{self._file}:{line}: {_TOO_DEEP}")
+        above = (*above, id(node))
+        if isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self.note(item, (*path, index), above)
+        elif isinstance(node, yaml.MappingNode):
+            self._note_keys(node, path, above)
+
+    def _note_keys(self, node: yaml.MappingNode, path: Path_, above: tuple[int, ...]) -> None:
         seen: set[str] = set()
         for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(f"{self._file}:{line}: a key must be a text")
             name = str(key.value)
             if name in seen:
-                raise ConfigError(f"{file}:{key.start_mark.line + 1}: {name}: stands here twice")
+                raise ConfigError(f"{self._file}:{line}: {name}: stands here twice")
             if name != "<<":
                 seen.add(name)
-            lines.setdefault((*path, name), key.start_mark.line + 1)
-            _note_lines(file, value, (*path, name), lines, above)
+            self.lines.setdefault((*path, name), line)
+            self.note(value, (*path, name), above)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _line(error: yaml.MarkedYAMLError) -> str:

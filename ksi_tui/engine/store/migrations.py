@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,8 +60,7 @@ def check(path: Path) -> int:
 
     Raises NotADatabase, NewerDatabase or StoreUnavailable, and changes nothing.
     """
-    if path.is_dir():
-        raise StoreUnavailable(f"{path} is a folder; name a database file with --db")
+    check_plain(path)
     if path.stat().st_size == 0:
         return 0
     version = _version(path)
@@ -70,6 +70,20 @@ def check(path: Path) -> int:
             f" {latest()}); update ksi-tui, or name another database with --db"
         )
     return version
+
+
+def check_plain(path: Path) -> None:
+    """Raise StoreUnavailable for what is there and no plain file, OSError where nobody can look.
+
+    To be asked before anything is made beside it: SQLite would take a device for an empty file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "no plain file"
+        raise StoreUnavailable(f"{path} is {what}; name a database file with --db")
 
 
 def _version(path: Path) -> int:

@@ -93,10 +93,14 @@ def _own(path: Path) -> tuple[Path, Ownership]:
         private_dir(path.parent)
     except ConfigError as error:
         raise StoreUnavailable(f"no place for the database {path}: {error}") from None
+    try:
+        migrations.check_plain(path)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot open the database {path}: {error.strerror}; name another one with --db"
+        ) from None
     # Two names of one file must meet at one lock.
     path = path.resolve()
-    if path.is_dir():
-        raise StoreUnavailable(f"{path} is a folder; name a database file with --db")
     ownership = Ownership(path)
     try:
         migrations.prepare(path)
