@@ -66,6 +66,9 @@ async def test_visitors_act_on_one_engine_and_nothing_of_them_is_left(machine: M
                         assert os.getsid(each) == each  # ctrl+c on our terminal is not theirs
                         os.kill(each, signal.SIGCONT)  # and to be woken does them no harm
                     await rig.ended(request_id)
+                    one.heard = ""
+                    await rig.engine.emit("provider:open", {"provider": "p"})
+                    await one.hears("\x1b]0;")  # the verdict has changed: that would alert
                     await _left(two)
                 visitors = children(web.pid)
                 web.send_signal(signal.SIGTERM)
