@@ -63,9 +63,9 @@ class Tab:
         self.line = line
         self.heard = ""
 
-    async def hears(self, words: str) -> str:
+    async def hears(self, words: str, within_s: float = WAIT_S) -> str:
         """Wait for words; returns all that was heard so far."""
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(within_s):
             while words not in self.heard:
                 message = await self.line.receive()
                 assert message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT), message
