@@ -50,7 +50,7 @@ async def test_a_copy_goes_to_the_browser_and_not_to_this_machine(
     copied: list[str] = []
     app = SimpleNamespace()  # what `copy` asks of an app
     vars(app).update(is_headless=False, is_web=True, copy_to_clipboard=copied.append)
-    monkeypatch.setattr(clipboard, "tools", lambda _: [("a-tool-of-this-machine",)])
+    monkeypatch.setattr(clipboard, "tools", lambda _: [("cat",)])
     said = await KsiApp.copy(cast(KsiApp, app), "r-1")
     assert copied == ["r-1"]
     assert "offered to the terminal's clipboard" in said
