@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from ksi_tui import clipboard
+from ksi_tui.app import KsiApp
 from ksi_tui.widgets.browser_driver import BrowserDriver
 
 
@@ -38,3 +42,15 @@ def test_that_nobody_reads_any_more_is_no_fault(
 
     monkeypatch.setattr(os, "write", write)
     assert driver._write_whole(b"x") == 1
+
+
+async def test_a_copy_goes_to_the_browser_and_not_to_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copied: list[str] = []
+    app = SimpleNamespace()  # what `copy` asks of an app
+    vars(app).update(is_headless=False, is_web=True, copy_to_clipboard=copied.append)
+    monkeypatch.setattr(clipboard, "tools", lambda _: [("cat",)])
+    said = await KsiApp.copy(cast(KsiApp, app), "r-1")
+    assert copied == ["r-1"]
+    assert "offered to the terminal's clipboard" in said

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from ksi_tui.web import visitor
 from tests.engine.engine_fixtures import until
-from tests.web.stage import KEY, STUBBORN, WAIT_S, Browser, runs, served
+from tests.web.stage import BRIM, KEY, STUBBORN, WAIT_S, Browser, runs, served
 
 FILE = re.compile(r'(?:src|href)="([^"]+)"|url\("([^"]+)"\)')
 
@@ -216,3 +218,12 @@ async def test_one_that_leaves_for_nobody_is_killed(monkeypatch: pytest.MonkeyPa
         async with browser.visiting() as tab:
             pid = await tab.pid()
         await gone(pid)
+
+
+async def test_one_whose_browser_went_is_read_until_it_has_left(tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    words = (sys.executable, "-I", "-S", "-c", BRIM, str(left))
+    async with served(command=lambda _: words) as browser:
+        async with browser.visiting() as tab:
+            await tab.hears(";")
+        await until(left.exists)
