@@ -19,7 +19,8 @@ from tests.servers.forked import Template
 BOUND_S = 60
 """No wait of these tests is longer; a healthy one takes a fraction of it."""
 
-_INTERPRETERS = ("PYTHONPROFILE", "COVERAGE")
+_AT_IMPORT = ("PYTHONPROFILE", "COVERAGE", "TEXTUAL_")
+"""Variables that begin so are read before a forked command could have any of its own."""
 _KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "COVERAGE_PROCESS_START")
 SETTINGS = """
 [engine]
@@ -88,7 +89,7 @@ class Machine:
             "text": True,
             **options,
         }
-        if self.template is None or any(each.startswith(_INTERPRETERS) for each in self.environ):
+        if self.template is None or any(each.startswith(_AT_IMPORT) for each in options["env"]):
             process = subprocess.Popen([sys.executable, "-m", "ksi_tui", *words], **options)
         else:
             process = self.template.start(words, **options)
