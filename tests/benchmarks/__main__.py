@@ -36,7 +36,7 @@ class Line:
     target: float
     at_least: bool = False
     floor: Callable[..., float] | None = None
-    """What the figure would be if all that is ours took no time."""
+    """The same of litellm alone, which makes each call with nobody before it."""
 
     def met(self, value: float) -> bool:
         """Whether a figure meets the target."""

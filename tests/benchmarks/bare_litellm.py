@@ -1,6 +1,6 @@
 """What litellm alone takes for the gateway's work: `acompletion`, without anybody before it.
 
-It is the floor of both sides, which each make the same call for every request. Runs in a process
+Both sides make the same call for every request; only our streams go past the most of it. Runs in a process
 of its own, `python -m tests.benchmarks.bare_litellm URL`, and does what a line on its stdin asks.
 """
 
