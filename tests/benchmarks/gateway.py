@@ -1,9 +1,10 @@
 """The gateway beside LiteLLM's proxy: the same calls, from one client, to one upstream.
 
 Both stand as real processes with one worker each; the client is a third, the upstream a fourth.
-They take turns in short blocks, so that a neighbour on the machine hits both, and the client
-calls the upstream itself in between (`bare`): what is no gateway's doing. Every answer is
-compared with what the upstream says.
+They take turns in short blocks, so that a neighbour on the machine hits both. In between stands
+what neither can do without: the client calls the upstream itself (`bare`), and litellm makes the
+same calls with nobody before it, the floor of both. Every answer is compared with what the
+upstream says.
 """
 
 from __future__ import annotations
@@ -14,35 +15,27 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 
 from tests.benchmarks import serving
+from tests.benchmarks.bare_litellm import LITELLM, bare_litellm
+from tests.benchmarks.gateway_work import Work, expected
 
-WORDS: Final = 100
-"""Words of a streamed answer; each comes as a chunk of its own."""
 AT_ONCE: Final = 32
 BLOCKS: Final = 5
 WARM_CALLS: Final = 64
 OURS, PROXY, BARE = "ours", "proxy", "bare"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """`calls` of one kind, `at_once` at a time."""
+class Side(Protocol):
+    """Somebody who does the work."""
 
-    name: str
-    calls: int
-    at_once: int
-    stream: bool = False
-
-    @property
-    def words(self) -> int:
-        """How many words each answer has."""
-        return WORDS if self.stream else 14
+    async def block(self, work: Work) -> dict[str, float]:
+        """Do some work; returns its wall and CPU seconds, the client's own apart."""
+        ...
 
 
 WORKS: Final = (
@@ -93,13 +86,6 @@ class _Caller:
             raise RuntimeError(f"{self._url} answered {text[:500]!r}")
 
 
-def expected(count: int) -> list[str]:
-    """Return the words that the upstream answers with."""
-    from tests.servers.modes import _text
-
-    return _text(count)
-
-
 def _whole(answer: bytes) -> str:
     return str(json.loads(answer)["choices"][0]["message"]["content"])
 
@@ -113,17 +99,19 @@ def _streamed(answer: bytes) -> str:
 
 
 @asynccontextmanager
-async def _sides(folder: Path) -> AsyncIterator[Mapping[str, _Caller]]:
+async def _sides(folder: Path) -> AsyncIterator[Mapping[str, Side]]:
     connector = aiohttp.TCPConnector(limit=0)
     async with (
         serving.upstream(folder) as upstream,
         serving.litellm_proxy(folder, f"{upstream.url}/ok/v1") as proxy,
         serving.our_gateway(folder, [_provider(f"{upstream.url}/ok/v1")]) as ours,
+        bare_litellm(f"{upstream.url}/ok/v1") as litellm,
         aiohttp.ClientSession(connector=connector) as http,
     ):
         yield {
             OURS: _Caller(http, f"{ours.url}/v1", ours),
             PROXY: _Caller(http, f"{proxy.url}/v1", proxy),
+            LITELLM: litellm,
             BARE: _Caller(http, f"{upstream.url}/ok/v1", upstream),
         }
 
@@ -151,9 +139,9 @@ async def gateway(folder: Path, blocks: int = BLOCKS) -> dict[str, Any]:
 
 def _summed(work: Work, taken: Mapping[str, list[dict[str, float]]]) -> dict[str, Any]:
     units = work.calls * (work.words if work.stream else 1)
-    pairs = list(zip(taken[OURS], taken[PROXY], strict=True))
     return {
-        "ratio": statistics.median(a["wall_s"] / b["wall_s"] for a, b in pairs),
+        "ratio": _ratio(taken[OURS], taken[PROXY]),
+        "floor": _ratio(taken[LITELLM], taken[PROXY]),
         "cpu_ratio": _sum(taken[OURS], "cpu_s") / _sum(taken[PROXY], "cpu_s"),
         "ms": {
             side: 1000 * statistics.median(each["wall_s"] for each in blocks) / units
@@ -166,6 +154,11 @@ def _summed(work: Work, taken: Mapping[str, list[dict[str, float]]]) -> dict[str
         "units_per_block": units,
         "taken": taken,
     }
+
+
+def _ratio(some: list[dict[str, float]], others: list[dict[str, float]]) -> float:
+    pairs = zip(some, others, strict=True)
+    return statistics.median(one["wall_s"] / other["wall_s"] for one, other in pairs)
 
 
 def _sum(blocks: list[dict[str, float]], name: str) -> float:

@@ -104,7 +104,7 @@ async def litellm_proxy(folder: Path, api_base: str) -> AsyncIterator[Served]:
 async def _running(
     name: str, command: Sequence[str], folder: Path
 ) -> AsyncIterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Run a program with what it says in a file, and end it with those below it."""
+    """Run a program with what it says in a file, and end it."""
     log = folder / f"{name}.log"
     with log.open("wb") as out:
         process = await asyncio.to_thread(
@@ -114,7 +114,6 @@ async def _running(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            start_new_session=True,
         )
     try:
         yield process, log
@@ -123,7 +122,7 @@ async def _running(
         try:
             await asyncio.to_thread(process.wait, _ENDED_WITHIN_S)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             await asyncio.to_thread(process.wait)
 
 
