@@ -364,7 +364,10 @@ def _execute(options: argparse.Namespace) -> int:
     name = getattr(options, "module", None) or options.command or "dashboard"
     module = importlib.import_module(f"ksi_tui.commands.{name}")
     code = int(module.execute(options))
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the command's own code tells what became of it
+        _silence_stdout()
     return code
 
 

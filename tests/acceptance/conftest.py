@@ -119,16 +119,20 @@ def lines_of(stream: IO[str], count: int) -> list[str]:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, template: Template | None) -> Iterator[Machine]:
+def machine(
+    tmp_path_factory: pytest.TempPathFactory, template: Template | None
+) -> Iterator[Machine]:
+    # Short, or doors would be in a folder of the system's, where killed engines leave sockets.
+    home = tmp_path_factory.mktemp("m")
     environ = {name: value for name, value in os.environ.items() if name in _KEPT}
     environ |= {
-        "HOME": str(tmp_path),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "HOME": str(home),
+        "XDG_STATE_HOME": str(home / "state"),
+        "XDG_CONFIG_HOME": str(home / "config"),
         "TERM": "xterm-256color",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    machine = Machine(home=tmp_path, environ=environ, template=template)
+    machine = Machine(home=home, environ=environ, template=template)
     watchdog = threading.Timer(BOUND_S, machine.kill_all)
     watchdog.start()
     yield machine

@@ -129,14 +129,11 @@ def _leave(code: int) -> None:
 
 def _stream(like: TextIO, number: int, mode: str) -> TextIO:
     """Return a standard stream as the interpreter opens it."""
-    is_terminal = os.isatty(number)
-    raw = io.FileIO(number, mode, closefd=False)
-    buffered = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
     return io.TextIOWrapper(
-        buffered,
+        open(number, f"{mode}b", closefd=False),
         encoding=like.encoding,
         errors=like.errors,
-        line_buffering=is_terminal or number == 2,
+        line_buffering=number == 2 or os.isatty(number),
     )
 
 
