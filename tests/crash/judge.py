@@ -110,6 +110,8 @@ class Judge:
         must(not missing, f"accepted and lost: {sorted(missing)}")
         there = record.refused.keys() & found.requests.keys()
         must(not there, f"refused and there: {sorted(there)}")
+        twice = record.told_twice - record.again
+        must(not twice, f"two ends were told of {sorted(twice)}")
         for request_id, state in record.told.items():
             now = found.requests[request_id]["state"]
             same = now == state or request_id in record.again

@@ -12,7 +12,7 @@ from tests.crash.load import Visitor
 
 MEETS_S: Final = 30.0
 """How long a load is given to come to a trap; its life is then killed all the same."""
-_LINGERS_S: Final = 3.0
+_LINGERS_S: Final = 10.0
 """How long a life that has nothing more to do is given to come to its trap."""
 _UNFINISHED: Final = ("queued", "processing", "retrying")
 
