@@ -124,6 +124,15 @@ MIGRATING: Final = (
 )
 """While an old database becomes one of today."""
 
+PRUNING: Final = (
+    _sql("a request's calls", "DELETE FROM calls", 60),
+    _sql("a request", "DELETE FROM requests", 60),
+    _sql("a session", "DELETE FROM sessions", 2),
+    _sql("a commit", "COMMIT", 8),
+    _late_sql("in a commit", "COMMIT", 8, 0.5),
+)
+"""While the clean-up takes away old requests."""
+
 RESTORING: Final = (
     _call("checkpoint: collecting", "checkpoint:Checkpoints._queues", 1),
     _sql("checkpoint: restoring", "INSERT INTO payloads", 20),
