@@ -32,7 +32,7 @@ def used(machine: Machine) -> Machine:
     return machine
 
 
-@pytest.mark.parametrize("table", ["requests", "replies", "counters"])
+@pytest.mark.parametrize("table", ["replies", "counters"])
 def test_a_run_says_so_and_ends(used: Machine, table: str) -> None:
     _break(used.database, table)
     ended = used.run("run", "--json", given="hello\n")
@@ -49,4 +49,3 @@ def test_a_report_says_so(used: Machine) -> None:
     ended = used.run("results")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.endswith(f"{used.database}: {TOLD}\n")
-    assert used.run("usage", "--json").code == 0

@@ -97,7 +97,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="of the first round")
     parser.add_argument("--kind", help=f"only rounds of this kind: {', '.join(KINDS)}")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="rounds at once")
+    parser.add_argument(
+        "--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="rounds at once"
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="no round begins after these")
     options = parser.parse_args()
     seeds = range(options.seed, options.seed + options.rounds)

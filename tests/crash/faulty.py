@@ -49,7 +49,8 @@ async def _over(life: Life, *, kill: bool) -> None:
         life.kill()
     else:
         life.end()
-    await life.ended()
+    code = await life.ended()
+    must(kill or code in (0, 130), f"ended with code {code}: {life.err}")
     clean(life)
 
 
@@ -96,17 +97,30 @@ async def filled(round_: Round) -> None:
             told = set(judge.record.refused.values())
             full = [text for text in told if "the disk is full; free some space" in text]
             must(full, f"the disk was never full: {told}")
-            kill = dice.random() < 0.6
-            if kill:
-                await _over(life, kill=True)
-                judge.after_a_kill()
-            _mount("mount", "-o", "remount,size=200m", str(state))
-            if not kill:
-                await _over(life, kill=False)
+            if dice.random() < 0.3:  # room comes while it lives
+                _mount("mount", "-o", "remount,size=200m", str(state))
+            await _over(life, kill=dice.random() < 0.6)
         finally:
             life.kill()
         judge.after_a_kill()
+        await _starts_or_says_why(home)
+        _mount("mount", "-o", "remount,size=200m", str(state))
+        judge.after_a_kill()
         await drained(round_, judge, crew)
+
+
+async def _starts_or_says_why(home: Home) -> None:
+    """An engine on a full disk works on what it has, or refuses to start in one line."""
+    life = await home.start("serve")
+    try:
+        if await life.serves():
+            await _over(life, kill=True)
+        else:
+            code, lines = await life.ended(), life.err.splitlines()
+            must((code, len(lines)) == (2, 1), f"refused with code {code}: {life.err}")
+            must("the disk is full; free some space" in lines[0], f"refused with {lines[0]!r}")
+    finally:
+        life.kill()
 
 
 async def limited(round_: Round) -> None:

@@ -122,6 +122,7 @@ class Life:
     home: Home
     process: asyncio.subprocess.Process
     said: Path
+    _by_us: bool = False
 
     @property
     def over(self) -> bool:
@@ -153,6 +154,7 @@ class Life:
 
     def kill(self) -> None:
         """Kill it, if it still lives."""
+        self._by_us = self._by_us or not self.over
         with suppress(ProcessLookupError):
             self.process.kill()
 
@@ -166,9 +168,9 @@ class Life:
         async with asyncio.timeout(BOUND_S):
             return await self.process.wait()
 
-    async def killed(self) -> bool:
-        """Return whether it died by SIGKILL; waits for its end."""
-        return await self.ended() == -signal.SIGKILL
+    async def trapped(self) -> bool:
+        """Return whether it died by a trap of its own; waits for its end."""
+        return await self.ended() == -signal.SIGKILL and not self._by_us
 
 
 def children_of(pid: int) -> list[int]:

@@ -110,6 +110,8 @@ class Judge:
         must(not missing, f"accepted and lost: {sorted(missing)}")
         there = record.refused.keys() & found.requests.keys()
         must(not there, f"refused and there: {sorted(there)}")
+        twice = record.told_twice - record.again
+        must(not twice, f"two ends were told of {sorted(twice)}")
         for request_id, state in record.told.items():
             now = found.requests[request_id]["state"]
             same = now == state or request_id in record.again
@@ -144,7 +146,8 @@ class Judge:
             forced = _forced(found.providers.get("two", {}))
             must(forced == record.forced, f"two is forced: {forced}")
         opened = record.opened_at.get("sick")
-        if self.one_clock and opened is not None and opened < time.time() - _TOLD_S:
+        lasting = self.one_clock and self.faultless
+        if lasting and opened is not None and opened < time.time() - _TOLD_S:
             must(_open(found.providers["sick"]), f"sick was open: {found.providers['sick']}")
         for session, held in ((PAUSED, record.paused), (HELD, record.held)):
             begun = [each for each in found.in_session(session) if each["started_at"]]

@@ -58,8 +58,16 @@ async def _then_die(result: Awaitable[Any], delay_ms: float) -> Any:
     return found
 
 
-def on_sql(*, match: str, nth: int, delay_ms: float = 0) -> None:
-    """Die when the nth statement that holds a text begins, on whichever connection."""
+def on_sql(*, match: str, nth: int, delay_ms: float = 0, log_pages: int | None = None) -> None:
+    """Die when the nth statement that holds a text begins, on whichever connection.
+
+    `log_pages`: so many in the write-ahead log let a commit go over into a checkpoint.
+    """
+    if log_pages is not None:
+        store: Any = importlib.import_module("ksi_tui.engine.store.sqlite")
+        settings, usual = store._WRITER_SETTINGS, "wal_autocheckpoint=4000"
+        store._WRITER_SETTINGS = settings.replace(usual, f"wal_autocheckpoint={log_pages}")
+        assert settings != store._WRITER_SETTINGS, f"{usual} is no more"
     found = itertools.count(1)
 
     def begins(statement: str) -> None:

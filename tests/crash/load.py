@@ -71,6 +71,7 @@ class Record:
     accepted: dict[str, float] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
+    told_twice: set[str] = field(default_factory=set)
     cancelled: set[str] = field(default_factory=set)
     again: set[str] = field(default_factory=set)
     order: dict[str, list[str]] = field(default_factory=dict)
@@ -258,6 +259,8 @@ async def listens(visitor: Visitor, record: Record) -> None:
     ends["completion:cancelled"] = "cancelled"
     async for name, data in visitor.happens("*"):
         if name in ends:
+            if data["request_id"] in record.told:
+                record.told_twice.add(data["request_id"])
             record.told[data["request_id"]] = ends[name]
         elif name == "provider:circuit" and data["to"] == "open":
             record.opened_at.setdefault(data["provider"], time.time())

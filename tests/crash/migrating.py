@@ -32,7 +32,7 @@ async def migrated(round_: Round) -> None:
     home, dice = round_.home, round_.dice
     home.configure(load.SETTINGS)
     record = Record()
-    _make(home.database, dice, record)
+    make(home.database, dice, record)
     judge = Judge(home=home, record=record)
     for _ in range(dice.randint(2, 3)):
         life = await home.start("serve", traps=[POINTS[round_.kind].drawn(dice)])
@@ -55,15 +55,23 @@ async def _finished(life: Life) -> None:
         life.kill()
 
 
-def _make(database: Path, dice: random.Random, record: Record) -> None:
-    """Make a database as the first version left it, and bring it to some older one."""
+def make(
+    database: Path, dice: random.Random, record: Record, *, old_s: float | None = None
+) -> set[str]:
+    """Make a database as the first version left it, and bring it to some older one.
+
+    With `old_s` all of its requests have ended, so many seconds ago. Returns who has ended.
+    """
     database.parent.mkdir(parents=True, mode=0o700)
     done, waiting = dice.randint(1, 20), dice.randint(1, 20)
+    if old_s is not None:
+        done, waiting = done + 100, 0
+    began = time.time() - (old_s or _OLD_S)
     version = dice.randint(1, migrations.latest() - 1)
     with closing(sqlite3.connect(database, isolation_level=None)) as raw:
         _migrate(raw, 1)
         for row in range(1, done + waiting + 1):
-            _add(raw, row, "completed" if row <= done else "queued", record)
+            _add(raw, row, began + row, "completed" if row <= done else "queued", record)
         if waiting > 1:
             raw.execute("UPDATE requests SET state = 'processing' WHERE row = ?", (done + 1,))
         counters = {
@@ -80,6 +88,7 @@ def _make(database: Path, dice: random.Random, record: Record) -> None:
         for number in range(2, version + 1):
             _migrate(raw, number)
         raw.execute("PRAGMA journal_mode=WAL")
+    return {f"old-{row}" for row in range(1, done + 1)}
 
 
 def _migrate(raw: sqlite3.Connection, number: int) -> None:
@@ -88,8 +97,8 @@ def _migrate(raw: sqlite3.Connection, number: int) -> None:
     raw.executescript(f"BEGIN; {sql}; {mark}; COMMIT")
 
 
-def _add(raw: sqlite3.Connection, row: int, state: str, record: Record) -> None:
-    request_id, session_id, at = f"old-{row}", f"s{row % 4}", time.time() - _OLD_S + row
+def _add(raw: sqlite3.Connection, row: int, at: float, state: str, record: Record) -> None:
+    request_id, session_id = f"old-{row}", f"s{row % 4}"
     record.accepted[request_id] = at
     raw.execute(
         "INSERT INTO requests (row, request_id, session_id, asked_model, model, state, rank, place,"

@@ -50,6 +50,11 @@ def _late_sql(name: str, match: str, most: int, longest_ms: float) -> Point:
     return Point(name=name, trap=trap, most=most)
 
 
+def _in_a_checkpoint(nth: int, dice: random.Random) -> Trap:
+    delay_ms = round(dice.uniform(0.01, 0.6), 3)
+    return {"on": "sql", "match": "COMMIT", "nth": nth, "delay_ms": delay_ms, "log_pages": 10}
+
+
 def _torn(nth: int, dice: random.Random) -> Trap:
     return {"on": "write", "nth": nth, "share": round(dice.random(), 3)}
 
@@ -76,6 +81,7 @@ SERVED: Final = (
     _sql("group commit: commit", "COMMIT", 40),
     _late_sql("group commit: in the commit", "COMMIT", 40, 0.3),
     _call("group commit: not told", "store.writer:GroupConnection.commit", 40, after=True),
+    Point(name="group commit: in a checkpoint of the log", trap=_in_a_checkpoint, most=60),
     _sql("folding: spans", "INSERT INTO usage_spans", 3),
     _sql("folding: facets", "INSERT INTO usage_facets", 12),
     _sql("folding: forgetting", "DELETE FROM usage_unfolded", 1),
@@ -118,6 +124,15 @@ MIGRATING: Final = (
 )
 """While an old database becomes one of today."""
 
+PRUNING: Final = (
+    _sql("a request's calls", "DELETE FROM calls", 60),
+    _sql("a request", "DELETE FROM requests", 60),
+    _sql("a session", "DELETE FROM sessions", 2),
+    _sql("a commit", "COMMIT", 8),
+    _late_sql("in a commit", "COMMIT", 8, 0.5),
+)
+"""While the clean-up takes away old requests."""
+
 RESTORING: Final = (
     _call("checkpoint: collecting", "checkpoint:Checkpoints._queues", 1),
     _sql("checkpoint: restoring", "INSERT INTO payloads", 20),
@@ -125,6 +140,13 @@ RESTORING: Final = (
     _call("checkpoint: restored, not answered", "checkpoint:Checkpoints._commit", 1, after=True),
 )
 """While `checkpoint:collect` and `checkpoint:restore` are answered."""
+
+GATEWAY: Final = (
+    _call("accepted, not followed", "intake:Intake._admit", 12),
+    MID_STREAM,
+    _call("answered, not told", "endings:Endings._on_disk", 12),
+)
+"""While clients are answered at the gateway."""
 
 RUN: Final = (
     _sql("an input half on disk", "INSERT INTO requests", 30),

@@ -10,7 +10,7 @@ from tests.crash.home import Home, Life, must
 from tests.crash.judge import Judge
 from tests.crash.load import Gone, Record, Visitor, at_the_door
 from tests.crash.points import RESTORING, Point
-from tests.crash.stage import MEETS_S, Round, all_ended, clean, ended_well, killed_in
+from tests.crash.stage import MEETS_S, Round, all_ended, clean, ended_well, killed_in, met
 
 POINTS: Final = {point.name: point for point in RESTORING}
 COLLECTING: Final = RESTORING[0]
@@ -85,7 +85,7 @@ async def _asks(round_: Round, point: Point, life: Life, name: str, data: dict[s
                 await visitor.emit(name, data)
     except Gone:
         pass
-    round_.note(point.name, met=await killing)
+    round_.note(point.name, met=await met(life, killing))
     clean(life)
 
 

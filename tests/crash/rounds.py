@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.crash import faulty, migrating, restoring, running, serving, working
+from tests.crash import faulty, gatewaying, migrating, pruning, restoring, running, serving, working
 from tests.crash.home import Home
 from tests.crash.stage import Round
 
@@ -20,8 +20,10 @@ KINDS: Final[dict[str, Play]] = {
     RANDOM: serving.served,
     **dict.fromkeys(serving.POINTS, serving.served),
     **dict.fromkeys(migrating.POINTS, migrating.migrated),
+    **dict.fromkeys(pruning.POINTS, pruning.pruned),
     **dict.fromkeys(restoring.POINTS, restoring.restored),
     **dict.fromkeys(running.POINTS, running.ran),
+    **dict.fromkeys(gatewaying.POINTS, gatewaying.gated),
     **working.KINDS,
     **faulty.KINDS,
 }

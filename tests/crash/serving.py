@@ -11,7 +11,7 @@ from tests.crash.home import Broken, Life, must
 from tests.crash.judge import Judge
 from tests.crash.load import Author, Gone, Operator, Record, at_the_door, listens
 from tests.crash.points import ENDING, MID_STREAM, SERVED, STARTING, Point
-from tests.crash.stage import MEETS_S, Round, all_ended, clean, ended_well, killed_in
+from tests.crash.stage import MEETS_S, Round, all_ended, clean, ended_well, killed_in, met
 
 POINTS: Final = {point.name: point for point in (*SERVED, *STARTING, *ENDING)}
 _AUTHORS: Final = (
@@ -95,12 +95,12 @@ async def _one_life(round_: Round, crew: Crew, point: Point | None) -> None:
             await crew.life(life, 12)
             if point in ENDING:
                 life.end()
-        met = await killing
+        trapped = await met(life, killing)
     finally:
         life.kill()
         killing.cancel()
     if point is not None:
-        round_.note(point.name, met=met)
+        round_.note(point.name, met=trapped)
     clean(life)
 
 

@@ -10,8 +10,10 @@ from typing import Final
 from tests.crash.home import BOUND_S, Home, Life, must
 from tests.crash.load import Visitor
 
-MEETS_S: Final = 6.0
+MEETS_S: Final = 30.0
 """How long a load is given to come to a trap; its life is then killed all the same."""
+_LINGERS_S: Final = 10.0
+"""How long a life that has nothing more to do is given to come to its trap."""
 _UNFINISHED: Final = ("queued", "processing", "retrying")
 
 
@@ -34,11 +36,19 @@ async def killed_in(life: Life, seconds: float) -> bool:
     """Kill a life unless it ends before; returns whether it was killed by itself."""
     try:
         async with asyncio.timeout(seconds):
-            return await life.killed()
+            return await life.trapped()
     except TimeoutError:
         life.kill()
         await life.ended()
         return False
+
+
+async def met(life: Life, killing: asyncio.Task[bool]) -> bool:
+    """Return whether a life that has nothing more to do came to its trap; it ends now."""
+    done, _ = await asyncio.wait([killing], timeout=_LINGERS_S)
+    if not done:
+        life.kill()
+    return await killing
 
 
 async def all_ended(visitor: Visitor) -> None:
