@@ -156,4 +156,4 @@ async def test_no_number_is_too_long_to_be_refused(tmp_path: Path) -> None:
     async with scripted(tmp_path) as (_, door):
         status, body, _ = await door.post(ask(metadata={"ksi_timeout": 10**400}))
         assert status == 400, body
-        assert "ksi_timeout: seconds, as a number" in body["error"]["message"]
+        assert "X-Ksi-Timeout: seconds, as a number" in body["error"]["message"]
