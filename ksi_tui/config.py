@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -27,6 +28,7 @@ from pydantic import (
 from ksi_tui import paths
 from ksi_tui.config_errors import explained, readable_filters, unserved
 from ksi_tui.engine.errors import ConfigError
+from ksi_tui.engine.payload_errors import shown
 from ksi_tui.known_providers import KEY_NAMES, KEY_VARIABLES
 from ksi_tui.settings_file import config_file, read_toml
 from ksi_tui.ui_settings import LEAST_HZ, MOST_HZ, login_name
@@ -37,9 +39,11 @@ _log = logging.getLogger(__name__)
 _MOST_TOLD: Final = 50
 """Faults of one file that are told at once."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+MOST: Final = 10**9
+"""No time, rate or price is larger: what is reckoned from it stays a number, and a date a date."""
+Positive = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, lt=2**53)]
 
 
 HomePath = Annotated[Path, AfterValidator(paths.from_home)]
@@ -90,7 +94,7 @@ class RetrySettings(_Section):
     max_attempts: Count = 3
     initial_delay_s: NotNegative = 2
     max_delay_s: NotNegative = 60
-    multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2
+    multiplier: Annotated[float, Field(ge=1, le=MOST, allow_inf_nan=False)] = 2
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.1
 
 
@@ -135,7 +139,7 @@ class ProviderSettings(_Section):
     model: Annotated[str, Field(min_length=1)] = "openai/{model}"
     api_base: str | None = None
     api_key_env: str | None = None
-    priority: int = 1
+    priority: Annotated[int, Field(ge=-MOST, le=MOST)] = 1
     max_concurrency: Count | None = None
     rpm: Count | None = None
     tpm: Count | None = None
@@ -150,13 +154,11 @@ class ProviderSettings(_Section):
 
     @model_validator(mode="after")
     def _known_placeholders(self) -> Self:
-        try:
-            self.model.format(model="m", match="m")
-        except (KeyError, IndexError, ValueError, AttributeError):
+        if not _names_a_model(self.model):
             raise ValueError(
-                f"model = {self.model!r}: only the placeholder {{model}}, and {{match}} for what "
-                "the * of its pattern stands for, are allowed"
-            ) from None
+                f"model = {shown(self.model)}: only the placeholder {{model}}, and {{match}} for "
+                "what the * of its pattern stands for, are allowed"
+            )
         for name, value in self.params.items():
             secret = name.lower() in KEY_NAMES
             if secret and not references(value):
@@ -208,6 +210,21 @@ class UiSettings(_Section):
     read_only: bool = False
     alert: str | None = None
     filters: Filters = Field(default_factory=dict)
+
+
+def _names_a_model(form: str) -> bool:
+    """Return whether nothing but the two placeholders stands in a form, and those bare.
+
+    A width would be one to be filled up, an attribute a look inside of the program.
+    """
+    try:
+        parts = list(Formatter().parse(form))
+    except ValueError:
+        return False
+    return all(
+        name is None or (name in ("model", "match") and not width and conversion is None)
+        for _, name, width, conversion in parts
+    )
 
 
 SIMULATED = ProviderSettings(name="simulated", kind="simulated", models=("sim/*",), model="{model}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import ErrorDetails
 
-from ksi_tui.engine.payload_errors import MAX_PATH_CHARS, shortened
+from ksi_tui.engine.payload_errors import MAX_PATH_CHARS, shortened, shown
 
 if TYPE_CHECKING:
     from ksi_tui.config import ProviderSettings, RoutingSettings
@@ -38,7 +38,7 @@ def _shown(value: Any) -> str:
     """Return what was found, whole tables by their kind: somewhere in one may stand a secret."""
     if isinstance(value, dict | list | tuple):
         return "a table" if isinstance(value, dict) else "a list"
-    return shortened(repr(value))
+    return shown(value)
 
 
 def unserved(routing: RoutingSettings, providers: Sequence[ProviderSettings]) -> Iterator[str]:

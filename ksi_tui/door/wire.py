@@ -17,7 +17,7 @@ from aiohttp import web
 from ksi_tui.door.attached import Caller
 from ksi_tui.engine.errors import EventError, InvalidRequest
 from ksi_tui.engine.nesting import MOST_DEEP, too_deep
-from ksi_tui.engine.payload_errors import shortened
+from ksi_tui.engine.payload_errors import shortened, shown
 from ksi_tui.engine.payloads import MAX_ID_CHARS
 
 MOST_BODY: Final = 16 * 2**20
@@ -86,7 +86,7 @@ async def object_of(request: web.Request) -> dict[str, Any]:
         return {}
     found = parsed(body, "the body")
     if not isinstance(found, dict):
-        raise InvalidRequest(f"the body is a JSON object, found {shortened(repr(found))}")
+        raise InvalidRequest(f"the body is a JSON object, found {shown(found)}")
     return found
 
 

@@ -14,7 +14,7 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 from ksi_tui.config import ProviderSettings
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import PauseScope
-from ksi_tui.engine.payload_errors import shortened
+from ksi_tui.engine.payload_errors import shown
 from ksi_tui.engine.payloads import Id, Note, Payload, Seconds
 
 
@@ -107,7 +107,7 @@ class ReportedFailure(Payload):
             kinds = ", ".join(ErrorKind)
             words = ", ".join(sorted(OLD_WORDS))
             raise ValueError(
-                f"{shortened(repr(reason))} is no error kind; allowed are {kinds}, "
+                f"{shown(reason)} is no error kind; allowed are {kinds}, "
                 f"and the older words {words}"
             ) from None
 
@@ -116,7 +116,7 @@ class ReportedFailure(Payload):
         named = (self.completion_data or {}).get("request_id")
         if named is not None and named != self.request_id:
             raise ValueError(
-                f"completion_data.request_id is {named!r}, request_id is {self.request_id!r};"
+                f"completion_data.request_id is {shown(named)}, request_id is {self.request_id!r};"
                 " they are one request"
             )
         return self

@@ -12,10 +12,10 @@ MOST_DEEP: Final = 100
 """Levels of lists and objects."""
 
 
-def too_deep(value: Any) -> bool:
-    """Return whether a value is nested in more than `MOST_DEEP` levels."""
+def too_deep(value: Any, most: int = MOST_DEEP) -> bool:
+    """Return whether a value is nested in more than `most` levels."""
     level = [value]
-    for _ in range(MOST_DEEP):
+    for _ in range(most):
         level = [inner for outer in level for inner in _inner(outer)]
         if not level:
             return False

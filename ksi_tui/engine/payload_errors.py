@@ -26,7 +26,7 @@ def explained(fault: Any, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return f"{where}: {message}" if where else message
     message = _PLAIN_WORDS.get(kind, message)
-    return f"{where}: {message}; found {shortened(repr(fault['input']))}"
+    return f"{where}: {message}; found {shown(fault['input'])}"
 
 
 _PLAIN_WORDS = {
@@ -63,6 +63,16 @@ def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for inner in get_args(annotation):
         yield from _models_of(inner)
+
+
+def shown(value: Any, limit: int = 80) -> str:
+    """Return what was found, as it would be typed; never long, and whatever it is."""
+    try:
+        return shortened(repr(value[: limit + 1] if isinstance(value, str) else value), limit)
+    except RecursionError:
+        return "something nested too deep"
+    except ValueError:  # Python writes no number of so many digits
+        return "a number too long to tell"
 
 
 def shortened(text: str, limit: int = 80) -> str:

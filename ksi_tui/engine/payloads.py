@@ -32,7 +32,7 @@ from ksi_tui.engine.injection.policy import (
 )
 from ksi_tui.engine.models import LockTerms, OnConflict, Priority, RequestSpec
 from ksi_tui.engine.nesting import MOST_DEEP, too_deep
-from ksi_tui.engine.payload_errors import explained, shortened
+from ksi_tui.engine.payload_errors import explained, shown
 
 MAX_ID_CHARS = 200
 
@@ -381,9 +381,11 @@ PayloadT = TypeVar("PayloadT", bound=BaseModel)
 def parse(model: type[PayloadT], data: Mapping[str, Any], event: str) -> PayloadT:
     """Return `data` as `model`, or raise InvalidRequest that says what would be right."""
     if not isinstance(data, Mapping):
-        raise InvalidRequest(f"{event}: data is an object, found {shortened(repr(data))}")
+        raise InvalidRequest(f"{event}: data is an object, found {shown(data)}")
     try:
         return model.model_validate(data)
+    except RecursionError:  # an enum tells what it was given, however deep that is
+        raise InvalidRequest(f"{event}: nested too deep: {MOST_DEEP} levels at most") from None
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
         raise InvalidRequest(

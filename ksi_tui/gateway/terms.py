@@ -89,7 +89,7 @@ def _text(_: str, value: Any) -> str:
 def _seconds(name: str, value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise bad_request(f"{name}: seconds, as a number", param=name) from None
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ksi_tui.engine.nesting import too_deep
 from ksi_tui.incident.errors import BundleError
 from ksi_tui.numbers import decimal, nothing_else, whole
 
@@ -26,6 +27,16 @@ MOST_BYTES: Final = 256_000_000
 MOST_UNPACKED: Final = 64_000_000
 """Bytes that any other part may unpack to; what would be over it is left out when written."""
 MOST_LINES: Final = 20_000
+MOST_HELD: Final = 500_000
+"""Lists and objects that any other part may hold, or one frame, counted by their opening signs:
+each takes up to 80 times as much memory as it takes room in the file."""
+_TOO_MUCH: Final = f"holds more than {MOST_HELD:,} lists and objects"
+_MOST_DIRECTORY: Final = 65_536
+"""Bytes of the zip's own list of parts; ours names nine."""
+_MOST_DEEP: Final = 500
+"""Levels of a part: half of what can be written as JSON again."""
+_END_WITHIN: Final = 22 + 65_535
+"""Bytes at a zip's end in which its last record begins: its size, and that of a comment."""
 _FRAMES: Final = "frames"
 _LISTS: Final = ("events", "journal", "requests", "records", "lives")
 _HEAD: Final = {"format": FORMAT, "version": VERSION}
@@ -97,32 +108,48 @@ def _write_lines(
     packed: zipfile.ZipFile, name: str, items: Iterable[Mapping[str, Any] | str]
 ) -> int:
     """Write a list, an item a line; return how many items were too much."""
-    room, left_out = _most(name), 0
+    room, left_out = _Room(_most(name), None if name == _FRAMES else MOST_HELD), 0
     with packed.open(f"{name}.jsonl", "w") as part:
         for item in items:
             text = (item if isinstance(item, str) else json.dumps(item)).encode() + b"\n"
-            room -= len(text)
-            if room < 0:
-                left_out += 1
-            else:
+            if room.takes(text):
                 part.write(text)
+            else:
+                left_out += 1
     return left_out
 
 
 def _write_answers(packed: zipfile.ZipFile, answers: Mapping[str, Mapping[str, Any]]) -> int:
     """Write answers as one object, piece by piece: the encoder lets nobody go on meanwhile."""
-    room, left_out, before = MOST_UNPACKED - 2, 0, b""
+    room, left_out, before = _Room(MOST_UNPACKED - 2, MOST_HELD - 1), 0, b""
     with packed.open("answers.json", "w") as part:
         part.write(b"{")
         for key, answer in answers.items():
             text = before + f"{json.dumps(key)}: {json.dumps(answer)}".encode()
-            if len(text) > room:
+            if not room.takes(text):
                 left_out += 1
                 continue
-            room, before = room - len(text), b",\n"
+            before = b",\n"
             part.write(text)
         part.write(b"}")
     return left_out
+
+
+class _Room:
+    """What is left of a part's bounds; `held` None: of its bytes alone."""
+
+    def __init__(self, most_bytes: int, held: int | None) -> None:
+        self._bytes, self._held = most_bytes, held
+
+    def takes(self, text: bytes) -> bool:
+        """Return whether a text fits, and then take its room."""
+        held = 0 if self._held is None else self._held - _held(text)
+        if len(text) > self._bytes or held < 0:
+            return False
+        self._bytes -= len(text)
+        if self._held is not None:
+            self._held = held
+        return True
 
 
 def _most(name: str) -> int:
@@ -139,7 +166,7 @@ def read_bundle(path: Path) -> Bundle:
         with zipfile.ZipFile(path) as packed:
             about = _object(packed, "about.json")
             _check_head(about, path)
-            frames = _lines(packed, _FRAMES)
+            frames = _lines(f"{_FRAMES}.jsonl", _part(packed, f"{_FRAMES}.jsonl", MOST_BYTES))
             lists = {name: _list(packed, name) for name in _LISTS}
             answers = _object(packed, "answers.json")
             settings = _object(packed, "settings.json")
@@ -162,6 +189,21 @@ def _check_file(path: Path) -> None:
         raise BundleError("cannot be read: it is no file")
     if found.st_size > MOST_BYTES:
         raise BundleError(f"holds more than {MOST_BYTES:,} bytes")
+    if _directory_bytes(path) > _MOST_DIRECTORY:
+        raise BundleError("no incident bundle, though a zip: it names too many parts")
+
+
+def _directory_bytes(path: Path) -> int:
+    """Return how long the list of parts is, 0 where no end is found that would tell.
+
+    Before `zipfile` reads it, an object a part. Source: APPNOTE.TXT of PKWARE, 4.3.16.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _END_WITHIN))
+        tail = file.read()
+    end = tail.rfind(b"PK\x05\x06")
+    length = tail[end + 12 : end + 16] if end >= 0 else b""
+    return int.from_bytes(length, "little") if len(length) == 4 else 0
 
 
 def _check_head(about: Mapping[str, Any], path: Path) -> None:
@@ -195,21 +237,29 @@ def _object(packed: zipfile.ZipFile, name: str) -> Data:
     return found
 
 
-def _lines(packed: zipfile.ZipFile, name: str) -> list[bytes]:
-    lines = _part(packed, f"{name}.jsonl", _most(name)).splitlines()
-    if len(lines) > MOST_LINES:
-        raise BundleError(f"{name}.jsonl has more than {MOST_LINES:,} lines")
-    return lines
-
-
 def _list(packed: zipfile.ZipFile, name: str) -> list[Data]:
-    found = []
-    for number, text in enumerate(_lines(packed, name), start=1):
-        item = parsed(text, f"{name}.jsonl, line {number}")
+    name, found = f"{name}.jsonl", []
+    data = _part(packed, name, MOST_UNPACKED)
+    if _held(data) > MOST_HELD:
+        raise BundleError(f"{name}: {_TOO_MUCH}")
+    for number, text in enumerate(_lines(name, data), start=1):
+        item = parsed(text, f"{name}, line {number}")
         if not isinstance(item, dict):
-            raise BundleError(f"{name}.jsonl, line {number}: expected an object")
+            raise BundleError(f"{name}, line {number}: expected an object")
         found.append(item)
     return found
+
+
+def _lines(name: str, data: bytes) -> list[bytes]:
+    # Counted before they are made: each takes more than the byte that ends it.
+    if data.count(b"\n") + data.count(b"\r") > MOST_LINES:
+        raise BundleError(f"{name} has more than {MOST_LINES:,} lines")
+    return data.splitlines()
+
+
+def _held(data: bytes) -> int:
+    """Return how many lists and objects JSON holds at most."""
+    return data.count(b"[") + data.count(b"{")
 
 
 def parsed(text: bytes, where: str) -> Any:
@@ -217,7 +267,12 @@ def parsed(text: bytes, where: str) -> Any:
 
     Numbers that no clock and no counter of ours could show are none.
     """
+    if _held(text) > MOST_HELD:
+        raise BundleError(f"{where}: {_TOO_MUCH}")
     try:
-        return json.loads(text, parse_int=whole, parse_float=decimal, parse_constant=nothing_else)
+        found = json.loads(text, parse_int=whole, parse_float=decimal, parse_constant=nothing_else)
     except (ValueError, RecursionError):
         raise BundleError(f"{where}: not valid JSON") from None
+    if too_deep(found, _MOST_DEEP):
+        raise BundleError(f"{where}: nested too deep")
+    return found

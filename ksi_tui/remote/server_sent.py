@@ -61,7 +61,7 @@ class Decoder:
             self._event = value
         elif name == "id" and "\0" not in value:
             self._id = value
-        elif not name:  # a comment: it says that the line is alive, and is over
+        elif not name and not self._data:  # a comment: it says that the line is alive, and is over
             self._held = 0
         return None
 

@@ -49,6 +49,39 @@ async def test_what_is_wrong_is_told_in_the_words_of_json(
         assert told in reply["error"]
 
 
+def _nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("completion:async", {"prompt": _nested(100_000)}, "found something nested too deep"),
+        ("injection:clear", {"session_id": "s", "mode": _nested(100_000)}, "nested too deep"),
+        ("completion:async", {"prompt": "x", "metadata": {"a": _nested(100_000)}}, "not plain"),
+        ("completion:async", {"prompt": 10**5_000}, "found a number too long to tell"),
+        ("completion:async", {"prompt": "x", "metadata": {"a": _nested(100)}}, "nested too deep"),
+        ("completion:failed", {"request_id": "r", "reason": _nested(100_000)}, "too deep is no"),
+        (
+            "completion:async",
+            {"prompt": "x", "model": "sim/x", "extra_body": {"sim": _nested(90)}},
+            "no provider",
+        ),
+    ],
+)
+async def test_however_deep_or_long_what_is_wrong_is_told(
+    tmp_path: Path, name: str, data: Any, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(config(tmp_path)) as rig:
+        reply = await rig.engine.emit(name, data)
+        assert told in reply["error"]
+        assert len(reply["error"]) < 2_000
+    assert not caplog.records
+
+
 async def test_what_was_found_never_makes_an_error_unreadable(tmp_path: Path) -> None:
     huge = "z" * 300_000
     async with running(config(tmp_path)) as rig:

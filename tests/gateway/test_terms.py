@@ -150,3 +150,10 @@ async def test_parameters_and_what_is_unknown_have_their_own_ways(tmp_path: Path
             "stop": "x",
             "extra_body": {"top_k": 3, "min_p": None},
         }
+
+
+async def test_no_number_is_too_long_to_be_refused(tmp_path: Path) -> None:
+    async with scripted(tmp_path) as (_, door):
+        status, body, _ = await door.post(ask(metadata={"ksi_timeout": 10**400}))
+        assert status == 400, body
+        assert "X-Ksi-Timeout: seconds, as a number" in body["error"]["message"]

@@ -112,6 +112,16 @@ def _zip(path: Path, **parts: str) -> Path:
         ({"lives_jsonl": "{}\n" * 20_001}, "lives.jsonl has more than 20,000 lines"),
         ({"events_jsonl": "-"}, "events.jsonl is missing"),
         ({"answers_json": "[" * 200_000}, "answers.json: not valid JSON"),
+        ({"answers_json": '{"a":' * 600 + "1" + "}" * 600}, "answers.json: nested too deep"),
+        (
+            {"answers_json": '{"a": [' + "[]," * 500_000 + "0]}"},
+            "answers.json: holds more than 500,000 lists and objects",
+        ),
+        (
+            {"records_jsonl": '{"a": {"b": {}}}\n' * 18_000 + f"{{{'{}' * 450_000}}}"},
+            "records.jsonl: holds more than 500,000 lists and objects",
+        ),
+        ({"frames_jsonl": "\n" * 1_000_000}, "frames.jsonl has more than 20,000 lines"),
     ],
 )
 def test_what_is_wrong_with_a_bundle_is_named(
@@ -130,6 +140,38 @@ def test_a_part_that_unpacks_to_too_much_is_refused(
     monkeypatch.setattr(bundles, "MOST_UNPACKED", 1000)
     path = _zip(tmp_path / "b.zip", answers_json=json.dumps({"a": "x" * 2000}))
     with pytest.raises(BundleError, match=r"would unpack to more than 1,000 bytes"):
+        read_bundle(path)
+
+
+def test_lists_and_objects_that_would_be_too_many_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written can be read again, whatever signs stand in its texts."""
+    monkeypatch.setattr(bundles, "MOST_HELD", 100)
+    path = tmp_path / "b.zip"
+    records = [{"text": "{" * 60}, {"text": "[" * 60}, {"text": ""}]
+    answers = {"one": {"a": "[" * 80}, "two": {"a": [[]] * 20}}
+    frames = [json.dumps({"text": "[" * 99})] * 3
+    lists = {"records": records, "frames": frames}
+    write_bundle(path, about={}, settings={}, answers=answers, lists=lists)
+    found = read_bundle(path)
+    assert [len(record["text"]) for record in found.records] == [60, 0]
+    assert list(found.answers) == ["one"]
+    assert len(found.frames) == 3
+    assert found.about["left_out"] == {"records": 1, "answers": 1}
+
+
+def test_a_zip_of_very_many_parts_is_not_even_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _zip(tmp_path / "b.zip")
+    read_bundle(path)
+    with zipfile.ZipFile(path, "a") as packed:
+        packed.comment = b"a comment"
+        for number in range(1_400):
+            packed.writestr(f"part {number}", "")
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(BundleError, match="it names too many parts"):
         read_bundle(path)
 
 

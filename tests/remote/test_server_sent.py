@@ -44,3 +44,12 @@ def test_an_event_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         decoder.feed(b"data: " + b"x" * 90 + b"\n")
     with pytest.raises(Misread, match="an event of more than"):
         decoder.feed(b"data: " + b"x" * 90 + b"\n")
+
+
+def test_signs_of_life_within_an_event_do_not_let_it_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_sent, "MOST_BYTES", 1000)
+    decoder = Decoder()
+    for _ in range(9):
+        assert decoder.feed(b"data: " + b"x" * 90 + b"\n: alive\n") == []
+    with pytest.raises(Misread, match="an event of more than"):
+        decoder.feed(b"data: " + b"x" * 90 + b"\n: alive\n")

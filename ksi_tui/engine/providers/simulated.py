@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from ksi_tui.config import ProviderSettings
 from ksi_tui.engine.errors import ConfigError, ErrorKind, ProviderFault
 from ksi_tui.engine.models import Message, Usage
+from ksi_tui.engine.payload_errors import shown
 from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec, Closed
 
 MODELS = ("sim/echo", "sim/slow", "sim/flaky", "sim/limited", "sim/cut", "sim/down", "sim/hang")
@@ -215,10 +216,10 @@ class _Progress:
 def _overridden(options: SimOptions, values: Any) -> SimOptions:
     """Return the options with `values` put in; ConfigError says what is wrong and allowed."""
     if not isinstance(values, Mapping):
-        raise ConfigError(f"a table of {', '.join(_OPTION_NAMES)}; found {values!r}")
+        raise ConfigError(f"a table of {', '.join(_OPTION_NAMES)}; found {shown(values)}")
     for name, value in values.items():
         if name not in _OPTION_NAMES:
-            raise ConfigError(f"unknown option {name!r}; allowed: {', '.join(_OPTION_NAMES)}")
+            raise ConfigError(f"unknown option {shown(name)}; allowed: {', '.join(_OPTION_NAMES)}")
         if name == "behaves_like":
             _check_behaviour(value)
             continue
@@ -229,13 +230,13 @@ def _overridden(options: SimOptions, values: Any) -> SimOptions:
             continue
         if not number or (name != "seed" and not least <= value < float("inf")):
             kind = "a whole number" if whole else "a number"
-            raise ConfigError(f"{name} is {kind} of at least {least}; found {value!r}")
+            raise ConfigError(f"{name} is {kind} of at least {least}; found {shown(value)}")
     return replace(options, **values)
 
 
 def _check_behaviour(value: Any) -> None:
     if value is not None and value not in MODELS:
-        raise ConfigError(f"behaves_like is one of {', '.join(MODELS)}; found {value!r}")
+        raise ConfigError(f"behaves_like is one of {', '.join(MODELS)}; found {shown(value)}")
 
 
 def _content_text(message: Message) -> str:
