@@ -1,8 +1,8 @@
 """What litellm alone takes for the gateway's work: `acompletion`, without anybody before it.
 
-Both sides make the same call for every request; only our streams go past the most of it. Runs in a
-process of its own, `python -m tests.benchmarks.bare_litellm URL`, and does what a line on its stdin
-asks.
+Both sides make the same call for every request; only our streams go past the most of it. Runs in
+a process of its own, `python -m tests.benchmarks.bare_litellm URL`, and does what a line on its
+stdin asks.
 """
 
 from __future__ import annotations
