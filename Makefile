@@ -1,9 +1,12 @@
 # make run    set up once, then open the dashboard (a demo where no provider is configured)
 # make test   set up once, then run the tests
 # make check  format, lint, types, import rule and tests: exactly what CI runs
-# make bench  measure what README promises
+# make bench  measure what README promises; LiteLLM's proxy, its peer, goes into .venv-proxy once
+# make fuzz-http  have schemathesis ask a real serve whatever its description allows
 # make faults play every fault of a provider and write docs/faults.md
+# make crash  kill the real command 200 times and look at what it left
 # make scenes play the three scenes in a real terminal (needs tmux)
+# make browser play `ksi-tui web` in Chromium and take pictures (needs chromium)
 # make shot   render every screen to pictures under shots/
 
 PYTHON ?= python3.11
@@ -11,11 +14,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 JOBS ?= auto
+# An environment of its own: thirty packages that nothing else here wants.
+FUZZ := .venv-fuzz
+FUZZ_ARGS ?=
 
 # Hundreds of processes start below: without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check bench faults shot scenes clean
+.PHONY: run test types check bench browser crash fuzz-http faults shot scenes clean
 
 run: $(VENV)/.run
 	@if $(BIN)/ksi-tui config check | grep -qx 'providers: simulated'; \
@@ -27,12 +33,20 @@ test: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n $(JOBS)
+	@$(MAKE) --no-print-directory -j2 types test  # types fill what the tests wait for
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
+
+fuzz-http: $(VENV)/.dev $(FUZZ)/bin/schemathesis
+	$(BIN)/python -m tests.fuzz_http --schemathesis $(FUZZ)/bin/schemathesis $(FUZZ_ARGS)
+
+crash: $(VENV)/.dev
+	$(BIN)/python -m tests.crash
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults
@@ -40,11 +54,14 @@ faults: $(VENV)/.dev
 scenes: $(VENV)/.dev
 	$(BIN)/python -m tests.scenes
 
+browser: $(VENV)/.dev
+	$(BIN)/python -m tests.browser
+
 shot: $(VENV)/.dev
 	$(BIN)/python -m tests.ui.shots
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-proxy $(FUZZ) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .
@@ -53,6 +70,10 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.run
+
+$(FUZZ)/bin/schemathesis:
+	$(PYTHON) -m venv $(FUZZ)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(FUZZ)/bin/python -m pip install --quiet schemathesis==4.32.5
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here; name a Python 3.11 or later: make PYTHON=..." >&2; exit 1; }

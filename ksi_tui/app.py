@@ -94,7 +94,7 @@ class KsiApp(LeavingApp):
         self.set_keymap({k: v for k, v in self.ui.keymap.items() if k in BY_ID})
         self.set_interval(1 / self.ui.refresh_hz, self._tick, name="tick")
         self.app_resume_signal.subscribe(self, self._went_on)
-        if self._driver is not None and not self.is_headless:
+        if self._driver is not None and not (self.is_headless or self.is_web):
             go_on_cleanly(self, self._driver)
         self.call_after_refresh(self._begin, wrong)
 
@@ -164,7 +164,8 @@ class KsiApp(LeavingApp):
         """Copy a text by the system's tool, else by the terminal; return in words by which."""
         from ksi_tui import clipboard  # noqa: PLC0415 - after the first frame
 
-        offered = [] if self.is_headless else clipboard.tools(os.environ)
+        away = self.is_headless or self.is_web  # the clipboard of this machine is not the user's
+        offered = [] if away else clipboard.tools(os.environ)
         return await clipboard.copy(text, offered, self.copy_to_clipboard)
 
     # --- what the keys do --------------------------------------------------------------

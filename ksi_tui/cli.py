@@ -33,6 +33,7 @@ examples:
   ksi-tui run --resume                       finish what was interrupted
   ksi-tui serve                              the engine as a service, without a screen
   ksi-tui attach                             the dashboard on an engine that runs
+  ksi-tui web                                the same, in a browser
   ksi-tui submit "hello" --stream            a prompt to it, the reply as it comes
   ksi-tui usage --by model --since 24h
   ksi-tui open incident-20261122-031244.ksi.zip
@@ -45,6 +46,8 @@ _STATES = ("completed", "failed", "cancelled")
 _HELP = ("-h", "--help")
 _SCREENS = ("open", "attach")
 """The commands that show the dashboard, beside none at all."""
+_SHOWING = (*_SCREENS, "web")
+"""Those, and what lets others show it."""
 _GROUPS = ("agent", "model", "provider", "session", "day")
 
 
@@ -148,7 +151,40 @@ def _add_commands(commands: argparse._SubParsersAction[_Parser]) -> None:
     attach.add_argument(
         "place", nargs="?", type=Path, metavar="SOCKET|DB", help="else the settings' database"
     )
+    attach.add_argument(
+        "--operator",
+        type=_operator,
+        metavar="NAME",
+        help="what your actions are recorded under, instead of the settings' [ui] operator",
+    )
+    _add_web(commands)
     add_thin(commands)
+
+
+def _operator(text: str) -> str:
+    if not (1 <= len(text) <= 64 and text.isprintable()):
+        raise argparse.ArgumentTypeError("a name has 1 to 64 printable characters")
+    return text
+
+
+def _add_web(commands: argparse._SubParsersAction[_Parser]) -> None:
+    web = commands.add_parser(
+        "web",
+        help="the dashboard of an engine that runs, in a browser on this machine",
+        description="Serves `ksi-tui attach` to browsers, on loopback only, at an address with a "
+        "secret in it: whoever has that acts with your rights. Common options go to the "
+        "dashboards: --read-only before the command serves ones that change nothing.",
+        allow_abbrev=False,
+    )
+    web.add_argument(
+        "place", nargs="?", type=Path, metavar="SOCKET|DB", help="else the settings' database"
+    )
+    web.add_argument(
+        "--listen",
+        default=argparse.SUPPRESS,
+        metavar="HOST:PORT",
+        help="a loopback address (default 127.0.0.1:8000); port 0: a free one",
+    )
 
 
 def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -278,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     top = parser(commands=any(word in _HELP or not word.startswith("-") for word in given))
     options = top.parse_args(given)
     for option in ("demo", "ascii", "read-only"):
-        shows = options.command is None or (options.command in _SCREENS and option != "demo")
+        shows = options.command is None or (options.command in _SHOWING and option != "demo")
         if getattr(options, option.replace("-", "_")) and not shows:
             top.error(f"--{option} is the dashboard's; it does not go with {options.command!r}")
     _check_listening(top, options)
@@ -307,6 +343,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check_listening(top: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.command == "token":
         return
+    if options.command == "web":
+        if options.tokens is not None:
+            top.error("--tokens does not go with 'web': it serves this machine's loopback only")
+        return
     if options.listen is not None and options.command not in _LISTENING:
         top.error(f"--listen does not go with {options.command!r}: no engine runs in it")
     if options.tokens is not None and options.listen is None:
@@ -324,7 +364,10 @@ def _execute(options: argparse.Namespace) -> int:
     name = getattr(options, "module", None) or options.command or "dashboard"
     module = importlib.import_module(f"ksi_tui.commands.{name}")
     code = int(module.execute(options))
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the command's own code tells what became of it
+        _silence_stdout()
     return code
 
 

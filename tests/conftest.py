@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ksi_tui.engine.store import migrations
+from tests.servers import forked
+from tests.servers.forked import AVAILABLE, Template
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -36,6 +38,16 @@ def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         yield
+
+
+@pytest.fixture(scope="session")
+def template() -> Iterator[Template | None]:
+    """What commands are forked from; None where each has to start from nothing."""
+    if not AVAILABLE:
+        yield None
+        return
+    with forked.template() as running:
+        yield running
 
 
 _migrate = migrations.migrate

@@ -31,6 +31,9 @@ _FULL: Final = (
     b"Content-Type: application/json; charset=utf-8\r\n"
     b"Content-Length: %d\r\n\r\n%b" % (len(_FULL_BODY), _FULL_BODY)
 )
+_TOKENS_INSTEAD: Final = (
+    "that needs --tokens FILE, with a token that `ksi-tui token new --role operate` makes"
+)
 _LINGER_S: Final = 2.0
 _LOOKED_AT_WITHIN_S: Final = 0.1
 
@@ -50,10 +53,10 @@ def parsed(address: str) -> tuple[str, int]:
     return bare, int(port)
 
 
-def bound(address: str, *, anywhere: bool) -> socket.socket:
+def bound(address: str, *, anywhere: bool, instead: str = _TOKENS_INSTEAD) -> socket.socket:
     """Return a socket bound to `HOST:PORT`; raises ListenFault. May ask a name server.
 
-    Without `anywhere` only loopback is taken.
+    Without `anywhere` only loopback is taken; `instead` says what else would do.
     """
     host, port = parsed(address)
     try:
@@ -62,10 +65,7 @@ def bound(address: str, *, anywhere: bool) -> socket.socket:
         raise ListenFault(f"--listen {address}: no address of that name is known") from None
     family, kind, protocol, _, place = found[0]
     if not anywhere and not ipaddress.ip_address(place[0]).is_loopback:
-        raise ListenFault(
-            f"--listen {address} is reached from other machines: that needs --tokens FILE, "
-            "with a token that `ksi-tui token new --role operate` makes"
-        )
+        raise ListenFault(f"--listen {address} is reached from other machines: {instead}")
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

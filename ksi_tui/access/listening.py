@@ -13,12 +13,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from ksi_tui.access import described
 from ksi_tui.access.audit import audited
 from ksi_tui.access.connections import BoundedSite, bound, handling, parsed, url_of
 from ksi_tui.access.guard import Guard
@@ -98,6 +100,7 @@ async def serving(
             app = door.app(
                 routes=[*gateway.routes(client), *metrics.routes()],
                 middlewares=_middlewares(guard, place, limits),
+                described=partial(described.document, tokens=place.tokens is not None),
             )
             runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LEAVE_WITHIN_S)
             await runner.setup()

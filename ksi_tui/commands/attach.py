@@ -12,10 +12,12 @@ from dataclasses import replace
 
 from ksi_tui import paths
 from ksi_tui.app import KsiApp, run_dashboard
+from ksi_tui.browser import in_browser
 from ksi_tui.commands.attaching import attaching, how_to_start, socket_at
 from ksi_tui.commands.dashboard import need_terminal
 from ksi_tui.commands.output import say
 from ksi_tui.commands.settings import settings
+from ksi_tui.config import Config
 from ksi_tui.door.place import answers
 from ksi_tui.exits import OK
 from ksi_tui.remote.errors import DoorClosed
@@ -29,8 +31,7 @@ def execute(options: argparse.Namespace) -> int:
     if not answers(place):
         raise DoorClosed(f"no engine answers at {place}; {how_to_start(options, options.place)}")
     need_terminal()
-    ui = FirstUi(**config.ui.model_dump())
-    ui = replace(ui, ascii=ui.ascii or options.ascii, read_only=ui.read_only or options.read_only)
+    ui = _ui(config, options)
     app = KsiApp(
         attaching(lambda: place, ui),
         ui=ui,
@@ -44,3 +45,15 @@ def execute(options: argparse.Namespace) -> int:
     if code == OK and app.fault is None:
         say("detached; the engine goes on")
     return code
+
+
+def _ui(config: Config, options: argparse.Namespace) -> FirstUi:
+    """Return `[ui]` as it was asked for. A browser's dashboard runs no alert: each would."""
+    ui = FirstUi(**config.ui.model_dump())
+    return replace(
+        ui,
+        ascii=ui.ascii or options.ascii,
+        read_only=ui.read_only or options.read_only,
+        operator=options.operator or ui.operator,
+        alert=None if in_browser() else ui.alert,
+    )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ksi_tui import paths
 from ksi_tui.app import KsiApp, SettingsRefused, run_dashboard
+from ksi_tui.browser import in_browser
 from ksi_tui.commands.attaching import elsewhere, socket_at
 from ksi_tui.elsewhere import Connect
 from ksi_tui.engine.errors import ConfigError, InputError
@@ -43,6 +44,8 @@ def execute(options: argparse.Namespace) -> int:
 
 def need_terminal() -> None:
     """Raise InputError where no dashboard can be shown."""
+    if in_browser():
+        return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("the dashboard needs a terminal; `ksi-tui run` works without one")
     if os.environ.get("TERM") == "dumb":

@@ -20,6 +20,7 @@ from ksi_tui.commands.output import pauses_told, result_lines, say, write
 from ksi_tui.commands.request_lines import BadLine, RequestLine, opened, request_lines
 from ksi_tui.commands.runner import MAX_BATCH, LineRun, Printer, Record, ResumedRun, Run
 from ksi_tui.commands.settings import as_typed, settings
+from ksi_tui.commands.writable import watched
 from ksi_tui.config import Config
 from ksi_tui.door.opening import opened_door
 from ksi_tui.engine import CompletionEngine
@@ -145,17 +146,24 @@ class _Life:
         return f"the input is not all on disk, so give it again: {again}"
 
     async def _complete_or_stop(self, engine: EngineClient, run: Run) -> bool:
-        """Return whether the run came to its end by itself."""
+        """Return whether the run came to its end by itself.
+
+        Raises StoreUnavailable when it never can.
+        """
         job = asyncio.create_task(run.complete(), name="run")
-        others: list[asyncio.Task[Any]] = [asyncio.create_task(self._stop.wait(), name="stop")]
+        watch = asyncio.create_task(watched(engine), name="writable")
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        others: list[asyncio.Task[Any]] = [watch, stop]
         if self._bar:
             others.append(asyncio.create_task(self._show(engine, run, self._bar), name="progress"))
         try:
-            await asyncio.wait({job, others[0]}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({job, watch, stop}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (job, *others):
                 task.cancel()
             await asyncio.wait({job, *others})
+        if not watch.cancelled():
+            watch.result()
         if job.cancelled():
             return False
         try:

@@ -32,6 +32,7 @@ _STUCK_TRIES = 5
 _STUCK_S = 0.2
 _LOOK_EVERY_S = 0.5
 _ENDS = frozenset({events.RESULT, events.ERROR, events.CANCELLED, events.LOST})
+_LATER = frozenset({QueueFull.code, NotReady.code})
 _FINAL = frozenset({"completed", "failed", "cancelled"})
 _UNFINISHED = ("queued", "processing", "retrying")
 
@@ -311,17 +312,22 @@ class LineRun(Run):
     async def _look_at_refusals(
         self, lines: Sequence[RequestLine], answers: Sequence[Record], *, any_taken: bool
     ) -> None:
-        """Keep for later what found no room, complain of the rest."""
-        full = []
+        """Keep for later what found no room, or no disk; complain of the rest.
+
+        Raises QueueFull or NotReady where nothing of this run is left that could change that.
+        """
+        later = []
         for line, answer in zip(lines, answers, strict=True):
-            if answer.get("code") == QueueFull.code:
-                full.append((line, answer))
+            if answer.get("code") in _LATER:
+                later.append((line, answer))
             elif _refused(answer):
                 self._complain(BadLine(number=line.number, reason=str(answer["error"])))
-        self._backlog.extendleft(line for line, _ in reversed(full))
-        self._stuck = self._stuck + 1 if full and not any_taken and not self._unfinished else 0
+        self._backlog.extendleft(line for line, _ in reversed(later))
+        self._stuck = self._stuck + 1 if later and not any_taken and not self._unfinished else 0
+        if self._stuck and later[0][1]["code"] == NotReady.code:
+            raise NotReady(str(later[0][1]["error"]))
         if self._stuck >= _STUCK_TRIES:
-            raise QueueFull(f"{full[0][1]['error']}; `run --resume` finishes what is in the way")
+            raise QueueFull(f"{later[0][1]['error']}; `run --resume` finishes what is in the way")
         if self._stuck:
             await asyncio.sleep(_STUCK_S)
 

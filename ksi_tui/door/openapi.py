@@ -79,6 +79,26 @@ def document() -> Mapping[str, Any]:
     }
 
 
+def extended(paths: Json, components: Json, default: Json, security: list[Json]) -> Json:
+    """Return the document with what another listener serves beside the door's own.
+
+    `default` stands in every operation for the answers of the listener's guards.
+    """
+    whole = document()
+    operations = {
+        path: {
+            method: {**each, "responses": {**each["responses"], "default": default}}
+            for method, each in of_path.items()
+        }
+        for path, of_path in {**whole["paths"], **paths}.items()
+    }
+    kinds = {
+        kind: {**whole["components"].get(kind, {}), **components.get(kind, {})}
+        for kind in (*whole["components"], *components)
+    }
+    return {**whole, "paths": operations, "components": kinds, "security": security}
+
+
 def _paths_of_events(schema_of: Mapping[str, Any]) -> Json:
     return {
         f"/events/{name}": {

@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,8 @@ MOST_LINE: Final = 262_144
 IDLE_S: Final = 75.0
 """How long a connection may be silent, or take for the head of a request, in seconds."""
 LEAVE_WITHIN_S: Final = 2.0
+_Described = Callable[[], Mapping[str, Any]]
+_DESCRIBED: Final = web.AppKey[_Described]("ksi_described")
 _UNREADY: Final = (Level.STARTING, Level.STOPPING, Level.READ_ONLY)
 
 
@@ -97,11 +99,16 @@ class Door:
         *,
         routes: Iterable[web.AbstractRouteDef] = (),
         middlewares: Iterable[Middleware] = (),
+        described: _Described = openapi.document,
     ) -> web.Application:
-        """Return a new application with the door's routes and these, behind these guards."""
+        """Return a new application with the door's routes and these, behind these guards.
+
+        `described` makes the description of all of it, once it is asked for.
+        """
         app = web.Application(
             middlewares=[_in_one_shape, *middlewares], client_max_size=wire.MOST_BODY
         )
+        app[_DESCRIBED] = described
         app.add_routes([*self.routes(), *routes])
         app.on_response_prepare.append(_named)
         app.on_shutdown.append(self._streams.end_those_of)
@@ -153,8 +160,8 @@ class Door:
             return wire.refused(reason, code="not_ready")
         return wire.answered({"status": "ready"})
 
-    async def _described(self, _: web.Request) -> web.Response:
-        return wire.answered(openapi.document())
+    async def _described(self, request: web.Request) -> web.Response:
+        return wire.answered(request.app[_DESCRIBED]())
 
 
 def runner_of(app: web.Application) -> web.AppRunner:

@@ -48,6 +48,7 @@ from ksi_tui.engine.replies import Replies
 from ksi_tui.engine.reported import Reports
 from ksi_tui.engine.retry_manager import RetryPolicy
 from ksi_tui.engine.session_manager import LockTable, Session, SessionManager
+from ksi_tui.engine.set_back import earlier, set_back_s
 from ksi_tui.engine.snapshots import Snapshots
 from ksi_tui.engine.store.base import CallBooked, LockGone, SessionSeen, Store
 from ksi_tui.engine.store.records import Recovery, UsageQuery
@@ -65,7 +66,6 @@ log = logging.getLogger(__name__)
 
 CLOSE_WAIT_S = 5.0
 """How long the end of the engine waits for upstream connections to be confirmed closed."""
-
 
 MANY = 10_000
 """From so many requests taken back on, the garbage collector leaves them out: they end by their
@@ -347,7 +347,8 @@ async def _take_back(parts: Parts, recovery: Recovery, *, resume: bool) -> None:
         core.pauses.add(pause)
     admissions.restore(core.providers.entries(), recovery.admissions, now)
     unfinished = {found.request_id for found in recovery.unfinished}
-    for lock in recovery.locks:
+    core.set_back_s = set_back_s(recovery, now)
+    for lock in earlier(recovery.locks, core.set_back_s):
         if lock.request_id is not None and lock.request_id not in unfinished:
             # Its request ended in the moment in which the engine died.
             core.store.write(LockGone(session_id=lock.session_id))

@@ -47,6 +47,7 @@ class Core:
 
     `poke` asks the dispatcher to look soon at what may run. Whoever removes ended requests
     from the store, or lets one go again, holds `removing` from its look to its write.
+    `set_back_s`: by how much the clock was set back since an earlier life left its requests.
     """
 
     config: Config
@@ -77,6 +78,7 @@ class Core:
     next_finish_seq: int = 1
     recovered: int = 0
     recovery_cursor: int = 0
+    set_back_s: float = 0.0
     upkeep: Upkeep = field(default_factory=Upkeep)
     removing: asyncio.Lock = field(default_factory=asyncio.Lock)
     poke: Callable[[], None] = _nobody

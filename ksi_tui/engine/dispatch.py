@@ -37,6 +37,9 @@ from ksi_tui.engine.ticket import Route, Ticket
 
 log = logging.getLogger(__name__)
 
+WRITTEN_WITHIN_S = 5.0
+"""How long the end of the engine waits at least for a disk that takes no final states."""
+
 
 class Dispatcher:
     """Keeps as many requests running as limits allow."""
@@ -302,10 +305,11 @@ class Dispatcher:
                 interrupted += 1
         if self._tasks:
             await asyncio.wait(set(self._tasks))
-        if core.finishing:
-            await asyncio.wait(set(core.finishing.values()), timeout=max(grace_s, 5.0))
+        if core.finishing and not core.store.damaged:
+            await asyncio.wait(set(core.finishing.values()), timeout=max(grace_s, WRITTEN_WITHIN_S))
         self._keep_deadlines()
-        return interrupted
+        # An end that is not on disk has not happened: its request goes again.
+        return interrupted + len(core.finishing)
 
     def _keep_deadlines(self) -> None:
         """Write down how much of their deadlines those have spent that wait in mid-course."""

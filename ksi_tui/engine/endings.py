@@ -220,7 +220,9 @@ class Endings:
             del core.tickets[ticket.request_id]
         core.finishing.pop(ticket.request_id, None)
         core.payloads.forget(ticket)
-        ticket.run = None
+        if ticket.run is not None:
+            ticket.run.let_go()
+            ticket.run = None
         self._locks.give_back(ticket)
         core.queue.finish(ticket, core.clock())
         if ticket.session_id == ticket.request_id and core.queue.lane(ticket.session_id) is None:

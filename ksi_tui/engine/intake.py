@@ -206,6 +206,8 @@ class Intake:
         now = core.clock()
         for ticket in tickets:
             if ticket.request_id not in core.tickets:
+                if ticket.retry_at is not None:
+                    ticket.retry_at -= core.set_back_s
                 core.tickets[ticket.request_id] = ticket
                 core.sessions.seen(ticket.session_id, ticket.agent_id, now)
                 core.queue.add(ticket, now)

@@ -92,7 +92,7 @@ class Replies:
                 "paused": paused_reply(core.pauses),
                 "hold_everything": self._pauses_hold_everything(),
             },
-            "database": {"fault": core.store.fault},
+            "database": {"fault": core.store.fault, "damaged": core.store.damaged},
             "injections": {
                 "pending": core.injections.pending,
                 "blocked": core.injections.counts.blocked,

@@ -54,7 +54,9 @@ class _StreamOptions(BaseModel):
     include_obfuscation: Literal[False] | None = None
 
 
-class _Chat(BaseModel):
+class Chat(BaseModel):
+    """The body of a chat completion. What it does not name goes to the provider as it is."""
+
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     messages: Annotated[list[_Message], Field(min_length=1)]
@@ -95,7 +97,7 @@ class _Chat(BaseModel):
     web_search_options: dict[str, Any] | None = None
 
 
-_CARRIED: Final = frozenset(_Chat.model_fields)
+_CARRIED: Final = frozenset(Chat.model_fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +179,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def _checked(body: Mapping[str, Any]) -> _Chat:
+def _checked(body: Mapping[str, Any]) -> Chat:
     if "messages" not in body:
         raise bad_request(
             "Missing required parameter: 'messages'.",
@@ -185,7 +187,7 @@ def _checked(body: Mapping[str, Any]) -> _Chat:
             code="missing_required_parameter",
         )
     try:
-        chat = _Chat.model_validate(body)
+        chat = Chat.model_validate(body)
     except ValidationError as error:
         raise _wrong(error) from None
     if chat.stream_options is not None and not chat.stream:

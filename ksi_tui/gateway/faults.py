@@ -96,6 +96,12 @@ _CODES: Final[Mapping[str, tuple[int, str, str, str | None]]] = {
 _ASK_AGAIN: Final = ("rate_limit_exceeded", "queue_full", "not_ready", "interrupted")
 
 
+def statuses() -> tuple[int, ...]:
+    """Return every status that a request may end with once its body was read, in order."""
+    known = (*_KINDS.values(), *_CODES.values())
+    return tuple(sorted({status for status, *_ in known}))
+
+
 def fault_of_kind(kind: str, message: str, retry_after_s: float | None = None) -> Fault:
     """Return the fault of a request that failed with an error kind."""
     known = _KINDS.get(kind, _KINDS[ErrorKind.TEMPORARY_FAILURE])

@@ -50,8 +50,9 @@ def routes(client: EngineClient) -> list[web.RouteDef]:
     return [
         web.post("/v1/chat/completions", _shaped(gateway.complete)),
         web.get("/v1/models", _shaped(gateway.models)),
-        web.get("/v1/models/{id:.+}", _shaped(gateway.model)),
-        web.route("*", "/v1/{tail:.*}", _shaped(_unknown)),
+        # (?s: a name may hold whatever a path can, line ends too.
+        web.get("/v1/models/{id:(?s:.+)}", _shaped(gateway.model)),
+        web.route("*", "/v1/{tail:(?s:.*)}", _shaped(_unknown)),
     ]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from ksi_tui.gateway.faults import bad_request
 
 KEY: Final = "Idempotency-Key"
+_METADATA: Final = "X-Ksi-Metadata"
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -63,9 +64,13 @@ def terms(headers: Mapping[str, str], metadata: Mapping[str, Any], user: str | N
     )
 
 
+def header_names() -> tuple[str, ...]:
+    """Return the names of the headers that terms are read from."""
+    return (*(header for header, _ in _NAMES.values()), _METADATA)
+
+
 def _metadata(headers: Mapping[str, str]) -> dict[str, Any]:
-    header = "X-Ksi-Metadata"
-    text = headers.get(header)
+    text = headers.get(_METADATA)
     if text is None:
         return {}
     try:
@@ -73,7 +78,7 @@ def _metadata(headers: Mapping[str, str]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise bad_request(f"{header}: a JSON object", param=header)
+        raise bad_request(f"{_METADATA}: a JSON object", param=_METADATA)
     return found
 
 

@@ -194,18 +194,16 @@ class RemoteClient:
             log.warning("the engine did not say who it is: %s", error)
 
     async def _wanted(self) -> SnapshotQuery:
-        """Wait until a question is due and return it; news make it due earlier."""
+        """Wait until a question is due and return it; news make one due that was answered."""
         while True:
             now = self._clock()
-            due = self._pictures.next(now)
+            due = self._pictures.next(now, news=self._news)
             self._asked.clear()
             if due is None:
                 self._news = False
                 await self._asked.wait()
                 continue
             query, at = due
-            if self._news:
-                at = min(at, self._pictures.hurried(now))
             if at <= now:
                 self._news = False
                 return query

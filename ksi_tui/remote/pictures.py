@@ -105,24 +105,26 @@ class Pictures:
 
     # --- fetching ----------------------------------------------------------------------
 
-    def next(self, now: float) -> tuple[SnapshotQuery, float] | None:
+    def next(self, now: float, *, news: bool = False) -> tuple[SnapshotQuery, float] | None:
         """Return which question to send next, and when; None while nothing is wanted.
 
         One that has no picture goes at once. Any other goes so late that its picture comes
-        just before it is looked at again: a picture that waits is an older one.
+        just before it is looked at again: a picture that waits is an older one. With `news`
+        the one asked last goes once more, so that whoever looks because of them sees them.
         """
-        wanted = [h for h in self._held.values() if h.wanted and now - h.asked_at <= ASKED_LATELY_S]
+        lately = [h for h in self._held.values() if now - h.asked_at <= ASKED_LATELY_S]
+        wanted = [h for h in lately if h.wanted]
         if not wanted:
-            return None
+            if not (news and lately):
+                return None
+            return lately[-1].query, max(now, self._tried_at + self._period_s)
         held = min(wanted, key=_longest_waiting)
         if held.tried_at is None:
             return held.query, now
         wait_s = max(0.0, self._period_s - self._lead_s)
-        return held.query, max(held.wanted_at + wait_s, self._tried_at + self._period_s)
-
-    def hurried(self, now: float) -> float:
-        """Return when the next question may go where there is news: a period after the last."""
-        return max(now, self._tried_at + self._period_s)
+        # Less than a period after the last: one that came late must not make all others late.
+        soonest = self._tried_at + max(wait_s, self._period_s / 2)
+        return held.query, max(held.wanted_at + wait_s, soonest)
 
     def trying(self, query: SnapshotQuery, now: float) -> None:
         """Note that a question goes out: what is asked from now on is wanted anew."""

@@ -6,9 +6,8 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 
-from ksi_tui.screens.dialog import Dialog, Sheet
+from ksi_tui.screens.dialog import Box, Dialog, Sheet
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
@@ -37,7 +36,7 @@ class AddProvider(Dialog[None]):
         self._config_hint = clean(config_hint, 300)
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
+        with Box():
             yield Sheet(id="question")
 
     def on_mount(self) -> None:

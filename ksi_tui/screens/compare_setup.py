@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
 from ksi_tui.screens.comparison import MOST_MODELS, MOST_TIMES, Plan
-from ksi_tui.screens.dialog import Act, Choice, Dialog, Sheet
+from ksi_tui.screens.dialog import Act, Box, Choice, Dialog, Sheet
 from ksi_tui.screens.draft import Draft
 from ksi_tui.screens.footer import key_hints
 from ksi_tui.screens.pickers import ModelPicker
@@ -33,7 +33,7 @@ class CompareSetup(Dialog[Plan]):
 
     def compose(self) -> ComposeResult:
         draft = self._draft
-        with Vertical(id="box"):
+        with Box():
             yield Sheet(id="prompt-line")
             for index, (name, label) in enumerate(_MODELS):
                 value = draft.model if index == 0 else ""

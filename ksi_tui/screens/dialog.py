@@ -12,6 +12,7 @@ from typing import ClassVar, Generic, TypeVar, cast
 from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
@@ -180,6 +181,20 @@ class Sheet(Bar):
         super().show(*lines)
 
 
+class Box(Vertical):
+    """The frame of a dialog: its upper edge is written anew whenever it has another width.
+
+    The first time is when it is laid out, and what a dialog has asked for may be there before.
+    """
+
+    def __init__(self, *, classes: str | None = None) -> None:
+        super().__init__(id="box", classes=classes)
+
+    def on_resize(self) -> None:
+        if isinstance(self.screen, Dialog):
+            self.screen.head_again()
+
+
 class Dialog(ModalScreen[Answer], Generic[Answer]):
     """A framed dialog over the screen that asked."""
 
@@ -209,13 +224,9 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
         edge = f" {'─' * gap} " if note and gap > 0 else " " if note else ""
         box.border_title = Content.assemble(title, (edge, "$frame"), note)
 
-    def on_resize(self, _event: events.Resize) -> None:
+    def head_again(self) -> None:
         """Fit the upper edge to the box as it now is."""
-        self.call_after_refresh(self._head_again)
-
-    def _head_again(self) -> None:
-        if self.is_mounted and self.is_attached:
-            self.set_heading(*self._heading)
+        self.set_heading(*self._heading)
 
     def on_mount(self) -> None:
         self._guard = EnterGuard(self.host.clock)

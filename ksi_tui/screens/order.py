@@ -9,9 +9,8 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 
-from ksi_tui.screens.dialog import Dialog, Sheet
+from ksi_tui.screens.dialog import Box, Dialog, Sheet
 from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets.request_rows import ORDERS, WORST
 from ksi_tui.widgets.spans import Line, Span, Tone
@@ -45,7 +44,7 @@ class OrderDialog(Dialog[Chosen]):
         self._now = now
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box", classes="orders"):
+        with Box(classes="orders"):
             yield LiveTable("Order by", _COLUMNS, id="orders", clock=self.host.clock)
             yield Sheet(id="hints")
 

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 
-from ksi_tui.screens.dialog import Dialog, Sheet
+from ksi_tui.screens.dialog import Box, Dialog, Sheet
 from ksi_tui.screens.ending import Work, in_flight
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Line, Span, Tone, line
@@ -35,7 +34,7 @@ class QuitDialog(Dialog[str]):
         self._work: Work | None = work
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
+        with Box():
             yield Sheet(id="question")
 
     def on_mount(self) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.widgets import Static
 
 from ksi_tui.incident.errors import BundleError
 from ksi_tui.incident.save import Saved, Wanted
 from ksi_tui.screens.base import KsiScreen
-from ksi_tui.screens.dialog import Act, Choice, Dialog, Sheet
+from ksi_tui.screens.dialog import Act, Box, Choice, Dialog, Sheet
 from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets import formats
 from ksi_tui.widgets.clean import clean
@@ -39,7 +39,7 @@ class SaveBundle(Dialog[None]):
         self._saving = False
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
+        with Box():
             yield Sheet(id="question")
             with Horizontal(classes="field"):
                 yield Static("The last", classes="label", markup=False)

@@ -21,7 +21,7 @@ from textual.widgets import Input, Static
 from ksi_tui.past_prompts import PastPrompt
 from ksi_tui.screens import later
 from ksi_tui.screens.comparison import Plan
-from ksi_tui.screens.dialog import Act, Choice, Sheet
+from ksi_tui.screens.dialog import Act, Box, Choice, Sheet
 from ksi_tui.screens.draft import PRIORITIES, Draft
 from ksi_tui.screens.fields import Picker, Prompt, plain_text
 from ksi_tui.screens.footer import key_hints
@@ -69,7 +69,7 @@ class SubmitScreen(LookingForm):
 
     def compose(self) -> ComposeResult:
         draft = self._draft = self._given or self.host.draft or Draft()
-        with Vertical(id="box"):
+        with Box():
             with Horizontal(id="columns"):
                 with Vertical(id="form"):
                     yield Prompt(plain_text(draft.prompt), id="prompt", tab_behavior="focus")
@@ -176,8 +176,7 @@ class SubmitScreen(LookingForm):
         looking = self.has_class("looking")
         self.query_one("#preview" if looking else "#prompt").focus()
 
-    def on_resize(self, event: events.Resize) -> None:
-        super().on_resize(event)
+    def on_resize(self, _event: events.Resize) -> None:
         if self._preview is not None:
             self.call_after_refresh(self._show_preview, self._preview)
 

@@ -14,9 +14,13 @@ from typing import IO, Any
 
 import pytest
 
+from tests.servers.forked import Template
+
 BOUND_S = 60
 """No wait of these tests is longer; a healthy one takes a fraction of it."""
 
+_AT_IMPORT = ("PYTHONPROFILE", "COVERAGE", "TEXTUAL_")
+"""Variables that begin so are read before a forked command could have any of its own."""
 _KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "COVERAGE_PROCESS_START")
 SETTINGS = """
 [engine]
@@ -43,10 +47,15 @@ class Ended:
 
 @dataclass(slots=True, kw_only=True)
 class Machine:
-    """A home with nothing in it, and the command."""
+    """A home with nothing in it, and the command.
+
+    It is a fork of `template` unless that is None: then, and with the interpreter's own settings in
+    `environ`, it starts from nothing.
+    """
 
     home: Path
     environ: dict[str, str]
+    template: Template | None
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -70,18 +79,20 @@ class Machine:
 
     def start(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
         """Start the command and return its process; it is killed when the test ends."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ksi_tui", *map(str, arguments)],
-            **{
-                "env": self.environ,
-                "cwd": self.home,
-                "stdin": subprocess.DEVNULL,
-                "stdout": subprocess.PIPE,
-                "stderr": subprocess.PIPE,
-                "text": True,
-                **options,
-            },
-        )
+        words = [str(each) for each in arguments]
+        options = {
+            "env": self.environ,
+            "cwd": self.home,
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            **options,
+        }
+        if self.template is None or any(each.startswith(_AT_IMPORT) for each in options["env"]):
+            process = subprocess.Popen([sys.executable, "-m", "ksi_tui", *words], **options)
+        else:
+            process = self.template.start(words, **options)
         self.started.append(process)
         return process
 
@@ -108,16 +119,20 @@ def lines_of(stream: IO[str], count: int) -> list[str]:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+def machine(
+    tmp_path_factory: pytest.TempPathFactory, template: Template | None
+) -> Iterator[Machine]:
+    # Short, or doors would be in a folder of the system's, where killed engines leave sockets.
+    home = tmp_path_factory.mktemp("m")
     environ = {name: value for name, value in os.environ.items() if name in _KEPT}
     environ |= {
-        "HOME": str(tmp_path),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "HOME": str(home),
+        "XDG_STATE_HOME": str(home / "state"),
+        "XDG_CONFIG_HOME": str(home / "config"),
         "TERM": "xterm-256color",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    machine = Machine(home=tmp_path, environ=environ)
+    machine = Machine(home=home, environ=environ, template=template)
     watchdog = threading.Timer(BOUND_S, machine.kill_all)
     watchdog.start()
     yield machine

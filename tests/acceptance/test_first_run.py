@@ -16,6 +16,11 @@ from tests.acceptance.conftest import Machine
 _IMPORTED = re.compile(r"^import time:.*\| +(\S+)$", re.MULTILINE)
 
 
+@pytest.fixture(autouse=True)
+def _from_nothing(machine: Machine) -> None:
+    machine.template = None
+
+
 def test_two_prompts_are_answered_without_a_key(machine: Machine) -> None:
     ended = machine.run("run", "-", "--json", given="hello\nworld\n")
     assert ended.code == 0

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from tests.benchmarks import proxy_place
+
 Sample = dict[str, Any]
+
+_LOAD_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +35,8 @@ class Line:
     figure: Callable[..., float]
     target: float
     at_least: bool = False
+    floor: Callable[..., float] | None = None
+    """The same of litellm alone, which makes each call with nobody before it."""
 
     def met(self, value: float) -> bool:
         """Whether a figure meets the target."""
@@ -39,6 +48,18 @@ def _per_request(name: str) -> Callable[[Sample, Sample], float]:
         return float((ours[name] / ours["requests"]) / (peers[name] / peers["requests"]))
 
     return ratio
+
+
+def _gateway(work: str) -> Callable[[Sample], float]:
+    return lambda sample: float(sample[work]["ratio"])
+
+
+def _floor(work: str) -> Callable[[Sample], float]:
+    return lambda sample: float(sample[work]["floor"])
+
+
+def _rate(work: str) -> Callable[[Sample], float]:
+    return lambda sample: 1 / float(sample[work]["ratio"])
 
 
 LINES = (
@@ -133,34 +154,119 @@ LINES = (
         figure=lambda ours: float(ours["slowest_ms"]),
         target=50,
     ),
+    Line(
+        what="gateway wall ms/call ÷ LiteLLM's proxy's, one worker each, one at a time",
+        loads=("gateway",),
+        figure=_gateway("calls_1"),
+        floor=_floor("calls_1"),
+        target=0.5,
+    ),
+    Line(
+        what="the same, 32 at once",
+        loads=("gateway",),
+        figure=_gateway("calls_32"),
+        floor=_floor("calls_32"),
+        target=0.5,
+    ),
+    Line(
+        what="gateway wall ms/streamed chunk ÷ the proxy's, one stream at a time",
+        loads=("gateway",),
+        figure=_gateway("streams_1"),
+        floor=_floor("streams_1"),
+        target=0.5,
+    ),
+    Line(
+        what="the same, 32 streams at once",
+        loads=("gateway",),
+        figure=_gateway("streams_32"),
+        floor=_floor("streams_32"),
+        target=0.5,
+    ),
+    Line(
+        what="gateway requests/s ÷ the proxy's, 64 at once",
+        loads=("gateway",),
+        figure=_rate("calls_64"),
+        target=2,
+        at_least=True,
+    ),
+    Line(
+        what="client leaves the gateway until its upstream is closed, ms p99, one by one",
+        loads=("leaving",),
+        figure=lambda ours: float(ours["one_by_one"]["p99_ms"]),
+        target=100,
+    ),
+    Line(
+        what="the same, 50 leave their streams at once",
+        loads=("leaving",),
+        figure=lambda ours: float(ours["streams_at_once"]["p99_ms"]),
+        target=100,
+    ),
+    Line(
+        what="the same, 50 who wait for a whole answer",
+        loads=("leaving",),
+        figure=lambda ours: float(ours["whole_at_once"]["p99_ms"]),
+        target=100,
+    ),
+    Line(
+        what="one attached dashboard cancels until another draws it, ms, the slowest of 20",
+        loads=("seeing",),
+        figure=lambda ours: float(ours["worst_ms"]),
+        target=200,
+    ),
 )
 
 
 def _sample(load: str) -> Sample:
     """Run one load in a process of its own; raises RuntimeError with what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.load", load],
-        capture_output=True,
+    command = [sys.executable, "-m", "tests.benchmarks.load", load]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{load} ended with {done.returncode}: {done.stderr[-2000:]}")
-    sample: Sample = json.loads(done.stdout.splitlines()[-1])
+        start_new_session=True,
+    ) as running:
+        try:
+            out, err = running.communicate(timeout=_LOAD_S)
+        finally:
+            with suppress(ProcessLookupError):  # what a load that was cut short has started
+                os.killpg(running.pid, signal.SIGKILL)
+    if running.returncode:
+        raise RuntimeError(f"{load} ended with {running.returncode}: {err[-2000:]}")
+    sample: Sample = json.loads(out.splitlines()[-1])
     return sample
 
 
-def _report(lines: Sequence[Line], samples: dict[str, list[Sample]]) -> bool:
+def _prepared(loads: Sequence[str]) -> dict[str, str]:
+    """Make what loads need before anything is measured; returns why which cannot run."""
+    if "gateway" not in loads:
+        return {}
+    try:
+        proxy_place.made()
+    except proxy_place.ProxyMissing as missing:
+        return {"gateway": str(missing)}
+    return {}
+
+
+def _report(
+    lines: Sequence[Line], samples: dict[str, list[Sample]], missing: dict[str, str]
+) -> bool:
     every = True
     for line in lines:
-        rounds = zip(*(samples[load] for load in line.loads), strict=True)
+        if why := next((missing[load] for load in line.loads if load in missing), None):
+            every = False
+            print(f"{'–':>9}  {'':8} {'NOT RUN':8} {line.what}  ({why})")
+            continue
+        rounds = list(zip(*(samples[load] for load in line.loads), strict=True))
         figures = sorted(line.figure(*each) for each in rounds)
         middle = statistics.median(figures)
         every = every and line.met(middle)
         sign = "≥" if line.at_least else "≤"
         verdict = "met" if line.met(middle) else "NOT MET"
         spread = f"{figures[0]:.3g} to {figures[-1]:.3g}"
+        if line.floor is not None:
+            floor = statistics.median(line.floor(*each) for each in rounds)
+            spread += f"; litellm alone {floor:.3g}"
         print(f"{middle:>9.3g}  {sign} {line.target:<6g} {verdict:8} {line.what}  ({spread})")
     return every
 
@@ -171,13 +277,16 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="samples of each load (3)")
     parser.add_argument("--only", nargs="*", help="only the lines whose loads have these names")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     lines = [line for line in LINES if not asked.only or set(asked.only) & set(line.loads)]
     loads = list(dict.fromkeys(load for line in lines for load in line.loads))
     samples: dict[str, list[Sample]] = {load: [] for load in loads}
+    missing = _prepared(loads)
     for _ in range(asked.rounds):
         for load in loads:
-            samples[load].append(_sample(load))
-    met = _report(lines, samples)
+            if load not in missing:
+                samples[load].append(_sample(load))
+    met = _report(lines, samples, missing)
     print(json.dumps(samples))
     return 0 if met else 1
 

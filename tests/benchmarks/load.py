@@ -20,7 +20,7 @@ from typing import Any
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.events import LOST, RESULT, Subscription
-from tests.benchmarks import crowd, finding, reports, screen
+from tests.benchmarks import crowd, finding, gateway, leaving, reports, screen, seeing
 
 MODEL = "gpt-4o-mini"
 ANSWER = "A mocked answer of a few words."
@@ -204,6 +204,9 @@ LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "engine_mocked": engine_mocked,
     "router_mocked": router_mocked,
     "finding": finding.finding,
+    "gateway": gateway.gateway,
+    "leaving": leaving.leaving,
+    "seeing": seeing.seeing,
     "usage_million": reports.usage_million,
 }
 

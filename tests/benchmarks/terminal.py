@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -65,6 +66,13 @@ class Terminal:
         while mark not in seen:
             seen = seen[-4096:] + self._read(self.began + limit_s)
         return time.monotonic() - self.began
+
+    def until_drawn(self, mark: re.Pattern[bytes], limit_s: float) -> float:
+        """Return when, on the monotonic clock, `mark` is drawn from now on; else TimeoutError."""
+        seen, end = b"", time.monotonic() + limit_s
+        while mark.search(seen) is None:
+            seen = seen[-65536:] + self._read(end)
+        return time.monotonic()
 
     def drain_until(self, done: object, limit_s: float) -> None:
         """Read what is drawn until `done()`; TimeoutError when that takes longer."""

@@ -13,6 +13,8 @@ import pytest
 from ksi_tui.engine.errors import ErrorKind, StoreError, StoreUnavailable
 from ksi_tui.engine.models import (
     Action,
+    AttemptRecord,
+    CallRecord,
     LockTerms,
     OnConflict,
     Outcome,
@@ -27,6 +29,7 @@ from ksi_tui.engine.store.base import (
     ActionTaken,
     AttemptBooked,
     CallBooked,
+    Finished,
     Store,
 )
 from ksi_tui.engine.store.records import StoredRequest, Unfinished
@@ -42,6 +45,85 @@ from tests.engine.store_values import (
     spec,
     started,
 )
+
+
+def _booked() -> AttemptRecord:
+    verdicts = (
+        Verdict(provider="openai", kind=VerdictKind.OPEN, detail="probe later", until=T0 + 9),
+        Verdict(provider="azure", kind=VerdictKind.TAKEN),
+    )
+    return attempt(1, verdicts=verdicts, error_kind=ErrorKind.TIMEOUT, retry_at=T0 + 3)
+
+
+def _lost() -> CallRecord:
+    return call(
+        1,
+        outcome=Outcome.FAILED,
+        first_token_at=T0 + 1.25,
+        last_token_at=T0 + 2,
+        error_kind=ErrorKind.TIMEOUT,
+        error_message="no token for 60 s",
+        status=504,
+        usage=Usage(input=1, cache_read=2, cache_write=3, output=4, reasoning=5, estimated=True),
+        raw_usage={"prompt_tokens": 6, "details": {"cached": 2}},
+        cost=None,
+        price_version="2026-11",
+        partial_text="half an ans",
+        upstream_closed_ms=4.5,
+    )
+
+
+def _did() -> Action:
+    return Action(at=T0, name="completion:retry", target="r-1", by="op1", reason="why not")
+
+
+def _done() -> Finished:
+    return finished(
+        1,
+        1,
+        attempts=2,
+        walks=2,
+        started_at=T0 + 1,
+        ttft_ms=250.0,
+        provider="azure",
+        answered_model="gpt-4o-mini",
+        result=envelope("hello"),
+        text="hello",
+    )
+
+
+def _whole(booked: AttemptRecord, lost: CallRecord, did: Action) -> StoredRequest:
+    """What is to be found of request 1 after all of these."""
+    return StoredRequest(
+        spec=spec(1),
+        state=State.COMPLETED,
+        place=1,
+        queued_at=T0,
+        started_at=T0 + 1,
+        finished_at=T0 + 2.5,
+        finish_seq=1,
+        retry_at=None,
+        attempts=2,
+        walks=2,
+        interruptions=0,
+        max_attempts=3,
+        spent_s=1.5,
+        model="gpt-4o",
+        avoid=(),
+        provider="azure",
+        answered_model="gpt-4o-mini",
+        ttft_ms=250.0,
+        text="hello",
+        result=envelope("hello"),
+        error_kind=None,
+        error_message=None,
+        by=None,
+        reason=None,
+        tokens=lost.usage.total if lost.usage is not None else None,
+        attempt_records=[booked],
+        calls=[lost],
+        actions=[did],
+    )
 
 
 class StoreContract(OutlivingContract):
@@ -121,80 +203,17 @@ class StoreContract(OutlivingContract):
         ]
 
     async def test_a_whole_life_is_found_again(self, store: Store, open_again: Open) -> None:
-        verdicts = (
-            Verdict(provider="openai", kind=VerdictKind.OPEN, detail="probe later", until=T0 + 9),
-            Verdict(provider="azure", kind=VerdictKind.TAKEN),
-        )
-        booked = attempt(1, verdicts=verdicts, error_kind=ErrorKind.TIMEOUT, retry_at=T0 + 3)
-        lost = call(
-            1,
-            outcome=Outcome.FAILED,
-            first_token_at=T0 + 1.25,
-            last_token_at=T0 + 2,
-            error_kind=ErrorKind.TIMEOUT,
-            error_message="no token for 60 s",
-            status=504,
-            usage=Usage(
-                input=1, cache_read=2, cache_write=3, output=4, reasoning=5, estimated=True
-            ),
-            raw_usage={"prompt_tokens": 6, "details": {"cached": 2}},
-            cost=None,
-            price_version="2026-11",
-            partial_text="half an ans",
-            upstream_closed_ms=4.5,
-        )
-        done = finished(
-            1,
-            1,
-            attempts=2,
-            walks=2,
-            started_at=T0 + 1,
-            ttft_ms=250.0,
-            provider="azure",
-            answered_model="gpt-4o-mini",
-            result=envelope("hello"),
-            text="hello",
-        )
-        did = Action(at=T0, name="completion:retry", target="r-1", by="op1", reason="why not")
+        booked, lost, did = _booked(), _lost(), _did()
         await store.write(accepted(1))
         await store.write(started(1))
         await store.write(AttemptBooked(attempt=booked), CallBooked(call=lost))
-        await store.write(ActionTaken(action=did), done)
+        await store.write(ActionTaken(action=did), _done())
         await store.aclose()
         again = await open_again()
         found = await again.request("r-1")
         recovery = await again.load()
         await again.aclose()
-        assert found == StoredRequest(
-            spec=spec(1),
-            state=State.COMPLETED,
-            place=1,
-            queued_at=T0,
-            started_at=T0 + 1,
-            finished_at=T0 + 2.5,
-            finish_seq=1,
-            retry_at=None,
-            attempts=2,
-            walks=2,
-            interruptions=0,
-            max_attempts=3,
-            spent_s=1.5,
-            model="gpt-4o",
-            avoid=(),
-            provider="azure",
-            answered_model="gpt-4o-mini",
-            ttft_ms=250.0,
-            text="hello",
-            result=envelope("hello"),
-            error_kind=None,
-            error_message=None,
-            by=None,
-            reason=None,
-            tokens=lost.usage.total if lost.usage is not None else None,
-            attempt_records=[booked],
-            calls=[lost],
-            actions=[did],
-        )
+        assert found == _whole(booked, lost, did)
         assert recovery.unfinished == []
         assert recovery.counts[State.COMPLETED] == 1
         assert (recovery.next_place, recovery.next_number, recovery.next_finish_seq) == (2, 2, 2)

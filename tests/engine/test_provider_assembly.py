@@ -221,9 +221,11 @@ class Below:
 async def test_a_watched_stream_passes_everything_on_and_tells_what_would_be_lost() -> None:
     refused: list[tuple[int, str]] = []
     below = Below()
-    stream = WatchedStream(below, lambda index, text: refused.append((index, text)))
+    texts: list[str] = []
+    stream = WatchedStream(below, lambda index, text: refused.append((index, text)), texts.append)
     assert len([piece async for piece in stream]) == 3
     assert refused == [(0, "I "), (1, "won't")]
     assert stream.finish_reasons == {1: "stop"}
+    assert texts == []
     await stream.aclose()
     assert below.closed == 1

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
+from ksi_tui.engine import dispatch
 from ksi_tui.engine.models import State
 from ksi_tui.engine.store.sqlite import SqliteStore
 from ksi_tui.engine.views import Level
@@ -19,8 +22,7 @@ async def limit(rig: Rig, pages: int) -> None:
     await store._writer._connection.execute(f"PRAGMA max_page_count={pages}")
 
 
-@asynccontextmanager
-async def full_disk(rig: Rig) -> AsyncIterator[None]:
+async def fill(rig: Rig) -> None:
     """Let the database not grow by a single page; it is filled up to there."""
     await limit(rig, 1)
     for _ in range(50):
@@ -29,6 +31,12 @@ async def full_disk(rig: Rig) -> AsyncIterator[None]:
             break
     assert reply["code"] == "not_ready"
     assert "nothing was accepted" in reply["error"]
+
+
+@asynccontextmanager
+async def full_disk(rig: Rig) -> AsyncIterator[None]:
+    """Fill the disk for a while."""
+    await fill(rig)
     try:
         yield
     finally:
@@ -75,3 +83,21 @@ async def test_a_disk_that_is_well_again_is_found_so_though_nobody_writes(tmp_pa
         async with full_disk(rig):
             assert rig.engine.snapshot().verdict.level is Level.READ_ONLY
         await until(lambda: rig.engine.snapshot().verdict.level is Level.OK)
+
+
+async def test_an_end_that_is_not_on_disk_is_told_as_interrupted_and_goes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "WRITTEN_WITHIN_S", 0.2)
+    async with running(config(tmp_path), scripts={"p": held}) as rig:
+        request_id = await rig.submit("runs", session_id="s")
+        (up,) = await rig.calls(1)
+        await fill(rig)
+        up.answer = "a" * 50_000
+        up.go.set()
+        await until_turn(lambda: request_id in rig.core.finishing)
+        await until(lambda: rig.core.store.fault is not None)
+        assert (await rig.emit("system:shutdown", grace_s=0))["interrupted"] == 1
+    async with running(config(tmp_path)) as rig:
+        await rig.ended(request_id)
+        assert rig.p.prompts == ["runs"]

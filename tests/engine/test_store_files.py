@@ -377,7 +377,8 @@ async def test_a_reader_takes_no_ownership_and_cannot_write(database: Path) -> N
 async def test_a_reader_never_migrates(tmp_path: Path) -> None:
     path = tmp_path / "ksi.db"
     with closing(sqlite3.connect(path)) as raw:
-        raw.executescript(f"PRAGMA application_id={migrations.APPLICATION_ID}; VACUUM")
+        mark = f"PRAGMA application_id={migrations.APPLICATION_ID}; PRAGMA user_version=1"
+        raw.executescript(f"{migrations.migrations()[0].sql}; {mark}; VACUUM")
     before = _look(path)
     with pytest.raises(StoreUnavailable, match="earlier version"):
         await open_reader(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.gateway import routing
@@ -217,8 +218,10 @@ async def test_other_urls_and_methods(pair: tuple[Rig, Door]) -> None:
         ("GET", CHAT, 405),
         ("DELETE", "/v1/models", 405),
         ("GET", "/v1/models/unknown", 404),
+        ("GET", "/v1/models/of%0Atwo%0Alines", 404),
+        ("POST", "/v1/of%0Atwo%0Alines", 404),
     ):
-        async with http.request(method, path) as response:
+        async with http.request(method, URL(path, encoded=True)) as response:
             assert response.status == status, path
             assert ("Allow" in response.headers) == (status == 405)
             assert _is_shaped(await response.json())

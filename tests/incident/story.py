@@ -12,6 +12,8 @@ from typing import Any
 from ksi_tui.commands.config import shown
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
+from ksi_tui.engine.providers.factory import build_provider
+from ksi_tui.engine.providers.pool import WorkerPool
 from ksi_tui.incident.recorder import QUERY, Recorder
 from ksi_tui.incident.save import Saved, Wanted, save_bundle
 from ksi_tui.screens.event_log import EventLog
@@ -130,7 +132,8 @@ async def told(engine: CompletionEngine) -> None:
 async def incident(folder: Path) -> AsyncIterator[tuple[CompletionEngine, EventLog, Config]]:
     """The engine after all that, and what the dashboard has noted of it."""
     settings, log = config(folder), EventLog()
-    async with CompletionEngine(settings) as engine:
+    nobody = WorkerPool(0, on_event=lambda *_: None)  # no call is made that would need one
+    async with CompletionEngine(settings, build=lambda p: build_provider(p, nobody)) as engine:
         log.drain(engine)
         await told(engine)
         log.drain(engine)

@@ -2,92 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ksi_tui.engine.errors import ErrorKind
 from tests.engine.engine_fixtures import Rig, Upstream, answers, fails, held, in_turn, provider
+from tests.remote.shell import Running, Shell
 from tests.remote.stage import served, until
+from tests.servers.forked import Template
 
-BOUND_S = 30
 HOSTILE = "\x1b]0;owned\x07\u202ex\x1b[31m"
-SETTINGS = '[ui]\noperator = "op9"\n'
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Shell:
-    """Types commands for the database of an engine."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.settings = folder / "ui.toml"
-        self.settings.write_text(SETTINGS, encoding="utf-8")
-
-    @asynccontextmanager
-    async def started(self, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A command that runs; it is killed at the end if it still does."""
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "ksi_tui",
-            "--config",
-            str(self.settings),
-            "--db",
-            str(self.folder / "ksi.db"),
-            *words,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-            cwd=self.folder,
-        )
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
-
-    async def __call__(self, *words: str, given: str = "") -> Ended:
-        """Run a command to its end."""
-        async with self.started(*words) as process, asyncio.timeout(BOUND_S):
-            out, err = await process.communicate(given.encode())
-            assert process.returncode is not None
-            return Ended(code=process.returncode, out=out.decode(), err=err.decode())
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path)
-
-
-async def line_of(process: asyncio.subprocess.Process) -> str:
-    assert process.stdout is not None
-    async with asyncio.timeout(BOUND_S):
-        return (await process.stdout.readline()).decode()
+def shell(tmp_path: Path, template: Template | None) -> Shell:
+    return Shell(tmp_path, template)
 
 
 # --- no engine ------------------------------------------------------------------------------------
@@ -165,20 +99,19 @@ async def test_submit_streams_what_comes(shell: Shell, tmp_path: Path) -> None:
     ):
         (up,) = await rig.calls(1)
         up.say("one line\n")
-        assert await line_of(process) == "one line\n"
+        assert await process.line() == "one line\n"
         up.say("and \x1b[31man end")
         up.answer = "one line\nand \x1b[31man end."
         up.go.set()
-        async with asyncio.timeout(BOUND_S):
-            out, err = await process.communicate()
-        assert (process.returncode, out, err) == (0, b"and [31man end.\n", b"")
+        ended = await process.end()
+        assert (ended.code, ended.out, ended.err) == (0, "and [31man end.\n", "")
 
 
 async def test_submit_streams_only_the_answer_that_counts_after_a_call_broke_off(
     shell: Shell, tmp_path: Path
 ) -> None:
     async def breaks(up: Upstream) -> str:
-        up.say("half\r")
+        up.say("half\nof it\r")
         await up.go.wait()
         return await fails(ErrorKind.NETWORK_ERROR)(up)
 
@@ -192,35 +125,31 @@ async def test_submit_streams_only_the_answer_that_counts_after_a_call_broke_off
         shell.started("submit", "x", "--stream") as process,
     ):
         (up,) = await rig.calls(1)
-        assert process.stdout is not None
-        async with asyncio.timeout(BOUND_S):
-            assert await process.stdout.readexactly(4) == b"half"
-            up.go.set()
-            out, err = await process.communicate()
-        assert (process.returncode, out) == (0, b"\nall\nof it!\n")
-        assert err.decode().endswith("the call broke off; the answer begins again\n")
+        assert await process.line() == "half\n"
+        up.go.set()
+        ended = await process.end()
+        assert (ended.code, ended.out) == (0, "of it\nall\nof it!\n")
+        assert ended.err.endswith("the call broke off; the answer begins again\n")
 
 
 async def test_submit_that_waits_outlives_the_engine_that_took_it(
     shell: Shell, tmp_path: Path
 ) -> None:
     async with shell_waits(shell, tmp_path) as process:
-        async with served(tmp_path, scripts={"p": answers}), asyncio.timeout(BOUND_S):
-            out, err = await process.communicate()
-        assert (process.returncode, out) == (0, b"re: x\n")
-        assert b"no connection" in err
-        assert b"the engine is back" in err
+        alone = await process.complaint()  # told while no engine runs
+        async with served(tmp_path, scripts={"p": answers}):
+            ended = await process.end()
+        assert (ended.code, ended.out) == (0, "re: x\n")
+        assert "no connection" in alone
+        assert "the engine is back" in ended.err
 
 
 @asynccontextmanager
-async def shell_waits(shell: Shell, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def shell_waits(shell: Shell, folder: Path) -> AsyncIterator[Running]:
     async with served(folder, scripts={"p": held}) as (rig, _):
         started = shell.started("submit", "x", "--wait")
         process = await started.__aenter__()
         await rig.calls(1)
-    assert process.stderr is not None
-    seen = await process.stderr.readline()
-    process.stderr.feed_data(seen)  # put back: told while no engine runs
     try:
         yield process
     finally:
@@ -232,9 +161,7 @@ async def test_ctrl_c_ends_the_waiting_and_not_the_request(shell: Shell, tmp_pat
         async with shell.started("submit", "x", "--wait", "--id", "mine") as process:
             (up,) = await rig.calls(1)
             process.send_signal(signal.SIGINT)
-            async with asyncio.timeout(BOUND_S):
-                await process.communicate()
-            assert process.returncode == 130
+            assert (await process.end()).code == 130
         up.go.set()
         await rig.ended("mine")
         assert (await rig.status("mine"))["status"] == "completed"
@@ -363,10 +290,9 @@ async def test_tail(shell: Shell, tmp_path: Path) -> None:
         async with shell.started("tail", "completion:*", "--count", "3") as process:
             await listened(rig, 3)
             await rig.submit(request_id="one", session_id="s")
-            async with asyncio.timeout(BOUND_S):
-                out, _ = await process.communicate()
-            lines = out.decode().splitlines()
-            assert process.returncode == 0
+            ended = await process.end()
+            lines = ended.out.splitlines()
+            assert ended.code == 0
             assert lines[0].split()[1] == "completion:queued"
             assert len(lines) == 3
             assert "request_id=one" in lines[0]
@@ -374,20 +300,17 @@ async def test_tail(shell: Shell, tmp_path: Path) -> None:
         async with shell.started("tail", "queue:*", "--count", "1") as process:
             await listened(rig, 3)
             await rig.emit("queue:pause", scope="session", id="s1", reason=HOSTILE)
-            async with asyncio.timeout(BOUND_S):
-                out, _ = await process.communicate()
-            (line,) = out.decode().splitlines()
+            (line,) = (await process.end()).out.splitlines()
             assert "reason=]0;ownedx[31m" in line
         async with shell.started("tail", "--json") as process:
-            first = json.loads(await line_of(process))
+            first = json.loads(await process.line())
             assert first["name"] == "engine:snapshot"
             await rig.emit("queue:pause", scope="session", id="s", reason="\x1b[31m")
-            told = await line_of(process)
+            told = await process.line()
             assert json.loads(told)["data"]["reason"] == "\x1b[31m"
             assert "\x1b" not in told
             process.send_signal(signal.SIGTERM)
-            await process.communicate()
-            assert process.returncode == 130
+            assert (await process.end()).code == 130
 
 
 async def test_a_pattern_that_fits_nothing_is_refused_at_once(shell: Shell) -> None:

@@ -107,10 +107,34 @@ def test_a_new_question_goes_at_once_and_any_other_just_before_it_is_looked_at()
     assert held.next(2.06) == (BARE, 2.06)
 
 
-def test_news_make_it_due_but_not_sooner_than_a_period_after_the_last() -> None:
+def test_news_make_one_due_that_was_answered_but_not_sooner_than_a_period_after_the_last() -> None:
+    held = pictures(WHOLE, BARE)
+    assert held.next(2.02) is None
+    assert held.next(2.02, news=True) == (BARE, 2.09)
+    assert held.next(2.5, news=True) == (BARE, 2.5)
+    assert held.next(2.1 + ASKED_LATELY_S, news=True) is None
+
+
+def test_news_bring_nothing_forward_that_is_wanted() -> None:
     held = pictures(WHOLE)
-    assert held.hurried(1.0) == 1.09
-    assert held.hurried(7.0) == 7.0
+    held.ask(WHOLE, 2.0)
+    assert held.next(2.01, news=True) == held.next(2.01)
+
+
+def test_a_picture_that_came_late_makes_the_next_ones_late_for_a_moment_only() -> None:
+    held, period_s, look = pictures(WHOLE), 0.1, 2.0
+    held.ask(WHOLE, look)
+    at = look + 0.05  # by an accident half a period after the look
+    ages = []
+    for _ in range(12):
+        held.trying(WHOLE, at)
+        held.took(WHOLE, ENGINE.snapshot(WHOLE), at, at + 0.005)
+        look = next(each for n in range(40) if (each := 2.0 + n * period_s) > at + 0.005)
+        ages.append(look - at)
+        held.ask(WHOLE, look)
+        _, at = held.next(look) or (WHOLE, 0.0)
+    assert ages[0] > 0.04
+    assert ages[-1] < 0.011
 
 
 def test_what_nobody_asks_for_any_more_is_fetched_no_more() -> None:

@@ -31,24 +31,30 @@ def submitted(machine: Machine, request_id: str) -> None:
     assert (ended.code, json.loads(ended.out)["request_id"]) == (0, request_id)
 
 
-def test_an_attached_dashboard_outlives_a_killed_engine_and_ends_none(machine: Machine) -> None:
+def test_attached_dashboards_outlive_a_killed_engine_and_end_none(machine: Machine) -> None:
     first = serving(machine)
-    terminal = Terminal(140, 45)
-    process = start(machine, terminal, "attach")
+    both = [Terminal(140, 45), Terminal(80, 24)]
+    attached = [start(machine, terminal, "attach") for terminal in both]
     submitted(machine, "r-first")
-    terminal.wait_for(b"r-first", b"detach")
+    for terminal in both:
+        terminal.wait_for(b"r-first", b"detach")
     first.kill()
     first.wait(BOUND_S)
-    terminal.wait_for(b"no connection for", b"shown as it was", b"STALE")
+    for terminal in both:
+        terminal.wait_for(b"no connection for", b"STALE")
+    both[0].wait_for(b"shown as it was")
     second = serving(machine)
     submitted(machine, "r-other")
-    terminal.wait_for(b"r-other")
-    terminal.press("q")
-    assert process.wait(BOUND_S) == 0
-    assert b"detached; the engine goes on" in assert_left_as_it_was(terminal)
-    assert machine.run("status", "--json").out.count("process ") == 1
+    for terminal in both:
+        terminal.wait_for(b"r-other")
     cancelled = machine.run("cancel", "r-first", "r-other")
     assert cancelled.out.count("cancelled, was") == 2
+    for terminal, process in zip(both, attached, strict=True):
+        terminal.wait_for("× cancelled".encode())
+        terminal.press("q")
+        assert process.wait(BOUND_S) == 0
+        assert b"detached; the engine goes on" in assert_left_as_it_was(terminal)
+    assert machine.run("status", "--json").out.count("process ") == 1
     second.send_signal(signal.SIGTERM)
     assert second.wait(BOUND_S) == 0
 

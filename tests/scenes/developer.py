@@ -20,6 +20,12 @@ TOMORROW = "earlier prompts are there tomorrow"
 
 async def play(user: User) -> AsyncIterator[str]:
     """Play it."""
+    for act in (_writes, _sends, _changes, _compares):
+        async for step in act(user):
+            yield step
+
+
+async def _writes(user: User) -> AsyncIterator[str]:
     await user.sees("DEGRADED")
     await user.press("s")
     await user.sees("Submit a prompt")
@@ -42,6 +48,8 @@ async def play(user: User) -> AsyncIterator[str]:
     await user.sees("(•) high")
     yield PICKS
 
+
+async def _sends(user: User) -> AsyncIterator[str]:
     if not user.wide:
         await user.press("ctrl+o")
     await user.sees("system    > You are the billing", "Show me invoice 2231.", "routing now")
@@ -60,6 +68,8 @@ async def play(user: User) -> AsyncIterator[str]:
     await user.sees("system > You are the billing assistant.", "tok with 2 earlier turns")
     yield ROUTING
 
+
+async def _changes(user: User) -> AsyncIterator[str]:
     await user.press("e")
     await user.sees("Edit and send as new")
     await user.press(*["backspace"] * 8)
@@ -78,6 +88,8 @@ async def play(user: User) -> AsyncIterator[str]:
     await user.sees("Show the lines that stayed.")
     yield EDITOR
 
+
+async def _compares(user: User) -> AsyncIterator[str]:
     await user.press("d")
     await user.sees("The same request to several models", "Times     3")
     await user.press("tab")

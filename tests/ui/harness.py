@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 
 from ksi_tui.app import KsiApp
 from ksi_tui.config import UiSettings
+from tests.ui.painting import paint
 from tests.ui.scripted import ScriptedClient
 
 SMALL, WIDE = (80, 24), (140, 45)
@@ -36,6 +37,7 @@ class Hand:
     @property
     def screen(self) -> str:
         """What the terminal would show, one line a row, without colours."""
+        paint(self.app)
         strips = self.app.screen._compositor.render_strips()
         return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 

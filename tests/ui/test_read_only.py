@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ksi_tui import cli
+from ksi_tui.access.roles import EVENT_ROLES, Role
 from ksi_tui.actions import ACTIONS, Group, Where
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
@@ -14,36 +15,7 @@ from tests.ui.harness import SMALL, WIDE, dashboard
 from tests.ui.scripted import ScriptedClient, first_start
 
 BOTH = [SMALL, WIDE]
-CHANGING = {
-    "checkpoint:restore",
-    "completion:async",
-    "completion:batch",
-    "completion:reserve",
-    "completion:cancel",
-    "completion:failed",
-    "completion:inject",
-    "completion:reset_conversation",
-    "completion:retry",
-    "conversation:acquire_lock",
-    "conversation:release_lock",
-    "injection:batch",
-    "injection:clear",
-    "injection:execute",
-    "injection:inject",
-    "injection:process_result",
-    "injection:queue",
-    "provider:add",
-    "provider:close",
-    "provider:open",
-    "provider:probe",
-    "provider:reset",
-    "queue:pause",
-    "queue:resume",
-    "system:context",
-    "system:ready",
-    "system:shutdown",
-    "system:startup",
-}
+CHANGING = {name for name, role in EVENT_ROLES.items() if role is not Role.VIEW}
 """Events that change something, or are the business of whoever runs the engine."""
 ACTS = [
     action

@@ -29,18 +29,19 @@ def link(request_id: str, session: str, agent: str, cause: Cause, **more: Any) -
     )
 
 
-def story() -> Live:
-    """The story of the target picture."""
-    behind = Cause(kind=CauseKind.BEHIND, target="r-81", text="behind r-81 in its session")
+BEHIND = Cause(kind=CauseKind.BEHIND, target="r-81", text="behind r-81 in its session")
+
+
+def _chain() -> Chain:
     locked = Cause(
         kind=CauseKind.LOCK, target="a7", until=AT + 41, text="lock held by a7, 41 s left"
     )
     opened = Cause(
         kind=CauseKind.CIRCUIT, target="openai", until=AT + 48, text="openai open, probe in 48 s"
     )
-    chain = Chain(
+    return Chain(
         links=(
-            link("r-93", "acme-42", "a3", behind, queued_s=190.0),
+            link("r-93", "acme-42", "a3", BEHIND, queued_s=190.0),
             link("r-81", "acme-42", "a3", locked, via="r-81 is ahead"),
             link("r-77", "a7-main", "a7", opened, via="probably busy with r-77", certain=False),
         ),
@@ -54,10 +55,67 @@ def story() -> Live:
         cycle=False,
         text="…",
     )
+
+
+def _moves() -> tuple[Outlook, ...]:
+    return (
+        Outlook(
+            what=Next.LOCK_EXPIRES,
+            at=AT + 41,
+            text="in 41 s the lock of a7 expires and it goes on",
+            request_id="r-81",
+        ),
+        Outlook(
+            what=Next.PROBE,
+            at=AT + 48,
+            text="in 48 s a probe may go to openai",
+            request_id="r-77",
+        ),
+    )
+
+
+def _remedies() -> tuple[Remedy, ...]:
+    return (
+        Remedy(
+            action="elsewhere",
+            what="send r-77 to anthropic, 3 of 24 free",
+            frees="r-77 now; then likely r-81, r-93",
+            also_hits="claude answers, not o4-mini",
+            request_id="r-77",
+            provider="anthropic",
+            model="claude",
+            freed=("r-77",),
+        ),
+        Remedy(
+            action="force_lock",
+            what="force the lock of a7 on acme-42",
+            frees="r-81 now; then r-93",
+            also_hits="a7 is told",
+            lock_session="acme-42",
+        ),
+        Remedy(
+            action="cancel",
+            what="cancel r-77",
+            frees="r-81, if a7 then lets go",
+            also_hits="a7 gets completion:cancelled",
+            undo="u 10 min",
+            request_id="r-77",
+        ),
+        Remedy(
+            action="",
+            what="cancel r-81",
+            frees="nothing: r-93 needs the lock of a7 too",
+            request_id="r-81",
+        ),
+    )
+
+
+def story() -> Live:
+    """The story of the target picture."""
     return Live(
         request_id="r-93",
         phase=Phase.QUEUED,
-        why=behind.text,
+        why=BEHIND.text,
         provider=None,
         model="o4-mini",
         attempt=0,
@@ -68,54 +126,9 @@ def story() -> Live:
         text="",
         text_length=0,
         if_nobody_acts="…",
-        chain=chain,
-        moves=(
-            Outlook(
-                what=Next.LOCK_EXPIRES,
-                at=AT + 41,
-                text="in 41 s the lock of a7 expires and it goes on",
-                request_id="r-81",
-            ),
-            Outlook(
-                what=Next.PROBE,
-                at=AT + 48,
-                text="in 48 s a probe may go to openai",
-                request_id="r-77",
-            ),
-        ),
-        remedies=(
-            Remedy(
-                action="elsewhere",
-                what="send r-77 to anthropic, 3 of 24 free",
-                frees="r-77 now; then likely r-81, r-93",
-                also_hits="claude answers, not o4-mini",
-                request_id="r-77",
-                provider="anthropic",
-                model="claude",
-                freed=("r-77",),
-            ),
-            Remedy(
-                action="force_lock",
-                what="force the lock of a7 on acme-42",
-                frees="r-81 now; then r-93",
-                also_hits="a7 is told",
-                lock_session="acme-42",
-            ),
-            Remedy(
-                action="cancel",
-                what="cancel r-77",
-                frees="r-81, if a7 then lets go",
-                also_hits="a7 gets completion:cancelled",
-                undo="u 10 min",
-                request_id="r-77",
-            ),
-            Remedy(
-                action="",
-                what="cancel r-81",
-                frees="nothing: r-93 needs the lock of a7 too",
-                request_id="r-81",
-            ),
-        ),
+        chain=_chain(),
+        moves=_moves(),
+        remedies=_remedies(),
         same_root=(
             SameRoot(
                 session_id="acme-42",

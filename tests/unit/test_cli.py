@@ -182,6 +182,17 @@ def test_a_broken_pipe_ends_quietly(
     assert silenced == [True]
 
 
+def test_what_a_broken_pipe_still_holds_changes_no_code(
+    command: Callable[[Callable[[], int]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w", encoding="utf-8") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        command(lambda: pipe.write("a line") and 130)
+        assert main(["status"]) == 130
+
+
 # --- the log -------------------------------------------------------------------------------
 
 

@@ -41,6 +41,7 @@ def loaded_by(code: str) -> set[str]:
         ("import ksi_tui.commands.thin.why, ksi_tui.commands.thin.locks", SCREEN | SDK),
         ("import ksi_tui.remote.client", SCREEN | SDK),
         ("import ksi_tui.commands.status", SCREEN | SDK),
+        ("import ksi_tui.commands.web, ksi_tui.web.serving", SCREEN | SDK),
         ("import ksi_tui.commands.config", {"sqlite3", "asyncio"} | SCREEN | SDK),
         (
             "import ksi_tui.commands.dashboard",

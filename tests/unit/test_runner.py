@@ -27,6 +27,7 @@ class ScriptedEngine:
         self.outcomes: dict[str, str] = {}
         self.recovery = {"unfinished": 0, "cursor": 0}
         self.refusal: dict[str, Any] | None = None
+        self.full_disk = False
         self.paused: list[dict[str, Any]] = []
         self.all_held: Callable[[], bool] = lambda: False
         self.router = Router(lambda: 0.0)
@@ -79,6 +80,8 @@ class ScriptedEngine:
             return {"request_id": request_id, "status": status, "duplicate": True}
         if "bad" in request:
             return {"error": "unknown key 'bad'", "code": "invalid_request"}
+        if self.full_disk:
+            return {"error": "nothing was accepted: the disk is full", "code": "not_ready"}
         if len(self.waiting) >= self.depth:
             return {"error": f"{len(self.waiting)} requests wait", "code": "queue_full"}
         self.waiting.append(request_id)
@@ -205,6 +208,33 @@ async def test_over_the_depth_it_hands_over_in_order_as_room_comes(depth: int) -
     assert printed == [f"q{n}" for n in range(4_000)]
     assert not complaints
     assert run.on_disk
+
+
+async def test_no_disk_is_told_once_and_not_of_every_line() -> None:
+    engine = ScriptedEngine()
+    engine.full_disk = True
+    run, printed, complaints = line_run(engine, [line(n) for n in range(5)])
+    with pytest.raises(NotReady, match="nothing was accepted: the disk is full"):
+        await finished(run)
+    assert (printed, complaints) == ([], [])
+
+
+async def test_a_disk_that_is_full_for_a_while_is_waited_for() -> None:
+    engine = ScriptedEngine(depth=4)
+    rest = [line(n) for n in range(4, 8)]
+    run, printed, complaints = line_run(engine, [line(n) for n in range(4)], more=rest)
+
+    def after_batch() -> None:
+        engine.full_disk = (
+            len(engine.batches) == 1
+        )  # the second batch finds no disk, the third does
+        engine.finish(1 if len(engine.batches) < 3 else None)
+
+    engine.after_batch = after_batch
+    await finished(run)
+    assert len(engine.batches) >= 3
+    assert complaints == []
+    assert printed == [f"q{n}" for n in range(8)]
 
 
 async def test_no_room_and_nothing_of_its_own_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,10 @@ class InjectionKeeper:
         table, unfinished = self.core.injections, {f.request_id for f in recovery.unfinished}
         table.terms.update(recovery.injection_terms)
         for found in recovery.injections:
-            held = self._wait(found.injection_id, found.session_id, found.chars, found.expires_at)
+            expires_at = found.expires_at
+            if expires_at is not None:
+                expires_at -= self.core.set_back_s
+            held = self._wait(found.injection_id, found.session_id, found.chars, expires_at)
             if found.request_id is not None and found.request_id in unfinished:
                 self.take_out(held.injection_id)
                 table.bind_again(found.request_id, [held])

@@ -106,11 +106,7 @@ class Upstream:
         async with aclosing(stream):
             try:
                 async for chunk in stream:
-                    delta = call.assembly.add(chunk)
-                    if call.deltas is not None:
-                        call.deltas.add(chunk)
-                    if delta.tokens:
-                        gatherer.add(delta.text, delta.tokens)
+                    call.take(chunk, gatherer)
                     raw = _raw_usage(chunk) or raw
             finally:
                 gatherer.flush()
@@ -240,6 +236,14 @@ class _Call:
         self.assembly = Assembly(request["model"])
         self.deltas = Deltas() if request.get("deltas") else None
 
+    def take(self, chunk: Any, gatherer: Gatherer) -> None:
+        """Keep one chunk of the answer, object or mapping, and hand its text on."""
+        delta = self.assembly.add(chunk)
+        if self.deltas is not None:
+            self.deltas.add(chunk)
+        if delta.tokens:
+            gatherer.add(delta.text, delta.tokens)
+
     def deliver_to(self, send: Send) -> Callable[[str, int], None]:
         """Return the sink of this call's gathered text."""
         deltas = self.deltas
@@ -272,7 +276,10 @@ def _watch(stream: Any, call: _Call, gatherer: Gatherer) -> WatchedStream | None
             call.deltas.refuse(index, text)
         gatherer.add("" if index else text, 1)
 
-    stream.completion_stream = watched = WatchedStream(stream.completion_stream, refuse)
+    def more_text(text: str) -> None:
+        call.take({"choices": [{"delta": {"content": text}}]}, gatherer)
+
+    stream.completion_stream = watched = WatchedStream(stream.completion_stream, refuse, more_text)
     return watched
 
 

@@ -1,6 +1,7 @@
 """Sees what litellm 1.106.2 drops from a stream on its way: refusals, and later choices' ends.
 
-It stands between litellm and the stream below it, changes nothing, and passes on the close.
+It stands between litellm and the stream below it, hands plain text past litellm, changes
+nothing else, and passes on the close.
 """
 
 from __future__ import annotations
@@ -9,24 +10,35 @@ import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
+from ksi_tui.engine.providers.plain_text import PlainText, shorten
+
 
 class WatchedStream:
     """The stream below litellm. Every refusal is handed on as (choice, text) while it passes.
 
-    `finish_reasons` are those that the provider itself sent, by choice.
+    So is more text of the first choice, which goes no further. `finish_reasons` are those that
+    the provider itself sent, by choice.
     """
 
-    def __init__(self, stream: AsyncIterable[Any], on_refusal: Callable[[int, str], None]) -> None:
+    def __init__(
+        self,
+        stream: AsyncIterable[Any],
+        on_refusal: Callable[[int, str], None],
+        on_text: Callable[[str], None],
+    ) -> None:
+        shorten(stream)
         self._stream = stream
         self._iterator = aiter(stream)
         self._on_refusal = on_refusal
+        self._on_text = on_text
         self.finish_reasons: dict[int, str] = {}
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
     async def __anext__(self) -> Any:
-        chunk = await anext(self._iterator)
+        while type(chunk := await anext(self._iterator)) is PlainText:
+            self._on_text(chunk.text)
         for choice in getattr(chunk, "choices", None) or ():
             index = getattr(choice, "index", None) or 0
             if refusal := getattr(getattr(choice, "delta", None), "refusal", None):

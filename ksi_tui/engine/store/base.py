@@ -368,11 +368,13 @@ class Store(Reader, Upkeep, Protocol):
     @property
     def fault(self) -> str | None:
         """Why writes are failing now, in words; None when they are not."""
-        ...
+
+    @property
+    def damaged(self) -> bool:
+        """Whether they fail because the file is broken, so that waiting does not help."""
 
     async def load(self) -> Recovery:
         """Return what an engine needs to go on. Changes nothing."""
-        ...
 
     def write(self, *writes: Write) -> asyncio.Future[None]:
         """Hand over writes that belong together; the future is done when they are on disk.
@@ -380,20 +382,15 @@ class Store(Reader, Upkeep, Protocol):
         It may be dropped. While the disk fails, everything but `Accepted` is kept and
         tried again, so the future of such writes only waits longer.
         """
-        ...
 
     async def specs(self, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
         """Return the payloads of the given requests."""
-        ...
 
     async def unfinished(self, request_ids: Sequence[str]) -> Sequence[Unfinished]:
         """Return those of the given requests that are unfinished, as `load` would."""
-        ...
 
     async def sessions_named(self, names: Sequence[str]) -> frozenset[str]:
         """Return those of the given names that are sessions', live or ended."""
-        ...
 
     async def turns(self, session_id: str, max_chars: int) -> Sequence[Message]:
         """Return the session's newest whole pairs of turns within `max_chars`, oldest first."""
-        ...

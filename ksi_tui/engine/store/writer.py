@@ -89,13 +89,14 @@ class GroupWriter:
     """Takes writes at once and puts them on disk in order, in as few transactions as it can.
 
     Make it inside a running loop; it owns its connection. `fault` says why writes are failing
-    now, None when they are not.
+    now, None when they are not; `damaged`: the file is broken, and waiting does not help.
     """
 
     def __init__(
         self, path: Path, connection: aiosqlite.Connection, group: GroupConnection
     ) -> None:
         self.fault: str | None = None
+        self.damaged = False
         self._path = path
         self._connection = connection
         self._group = group
@@ -198,7 +199,7 @@ class GroupWriter:
 
     async def _done(self, written: Sequence[_Handover]) -> None:
         del self._pending[: len(written)]
-        self.fault = None
+        self.fault, self.damaged = None, False
         self._delay_s = FIRST_DELAY_S
         for count, handover in enumerate(written, start=1):
             handover.settle()
@@ -213,7 +214,7 @@ class GroupWriter:
         unavailable = migrations.unavailable(self._path, "write", error)
         if self.fault is None:
             _log.error("%s", unavailable)
-        self.fault = str(unavailable)
+        self.fault, self.damaged = str(unavailable), migrations.damaged(error)
         self._drop_accepted(unavailable)
         if self._stopping.is_set():
             for handover in self._pending:

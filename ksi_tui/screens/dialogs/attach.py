@@ -7,11 +7,10 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 
 from ksi_tui.elsewhere import Elsewhere
 from ksi_tui.engine.errors import KsiError
-from ksi_tui.screens.dialog import Dialog, Sheet
+from ksi_tui.screens.dialog import Box, Dialog, Sheet
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Line, Span, Tone, line
@@ -40,7 +39,7 @@ class AttachOffer(Dialog[bool]):
         self._no_door: str | None = None
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
+        with Box():
             yield Sheet(id="question")
 
     def on_mount(self) -> None:
@@ -81,8 +80,7 @@ class AttachOffer(Dialog[bool]):
             lines += [line("  Looking for its door…"), Line()]
         sheet.show(*lines, _way("q", "quit", "exit code 3"))
 
-    def on_resize(self, event: events.Resize) -> None:
-        super().on_resize(event)
+    def on_resize(self, _event: events.Resize) -> None:
         self.call_after_refresh(self._show)
 
     def action_attach(self) -> None:

@@ -10,13 +10,13 @@ from typing import ClassVar, Generic
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, Static
 
 from ksi_tui.client import SnapshotQuery
 from ksi_tui.screens.base import KsiScreen
-from ksi_tui.screens.dialog import REASON_LIMIT, Act, Answer, Choice, Dialog, Sheet
+from ksi_tui.screens.dialog import REASON_LIMIT, Act, Answer, Box, Choice, Dialog, Sheet
 from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
@@ -51,7 +51,7 @@ class Page(Dialog[Answer], Generic[Answer]):
 
     def compose(self) -> ComposeResult:
         yield Bar(id="way")
-        with Vertical(id="box"):
+        with Box():
             yield from self.compose_box()
         yield Bar(id="keys")
 
@@ -63,8 +63,7 @@ class Page(Dialog[Answer], Generic[Answer]):
         super().on_mount()
         self._frame()
 
-    def on_resize(self, event: events.Resize) -> None:
-        super().on_resize(event)
+    def on_resize(self, _event: events.Resize) -> None:
         self._frame()
 
     def _frame(self) -> None:
