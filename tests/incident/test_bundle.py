@@ -150,9 +150,9 @@ def test_lists_and_objects_that_would_be_too_many_are_left_out(
     monkeypatch.setattr(bundles, "MOST_HELD", 100)
     path = tmp_path / "b.zip"
     records = [{"text": "{" * 60}, {"text": "[" * 60}, {"text": ""}]
-    answers = {"one": {"a": "[" * 80}, "two": {"a": [[]] * 20}}
+    answers: dict[str, Any] = {"one": {"a": "[" * 80}, "two": {"a": [[]] * 20}}
     frames = [json.dumps({"text": "[" * 99})] * 3
-    lists = {"records": records, "frames": frames}
+    lists: dict[str, Any] = {"records": records, "frames": frames}
     write_bundle(path, about={}, settings={}, answers=answers, lists=lists)
     found = read_bundle(path)
     assert [len(record["text"]) for record in found.records] == [60, 0]
