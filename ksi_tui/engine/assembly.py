@@ -50,7 +50,7 @@ from ksi_tui.engine.retry_manager import RetryPolicy
 from ksi_tui.engine.session_manager import LockTable, Session, SessionManager
 from ksi_tui.engine.set_back import earlier, set_back_s
 from ksi_tui.engine.snapshots import Snapshots
-from ksi_tui.engine.store.base import CallBooked, LockGone, SessionSeen, Store
+from ksi_tui.engine.store.base import CallBooked, LockGone, Store
 from ksi_tui.engine.store.records import Recovery, UsageQuery
 from ksi_tui.engine.store.response_files import ResponseFolder
 from ksi_tui.engine.store.sqlite import open_store as open_sqlite
@@ -58,6 +58,7 @@ from ksi_tui.engine.ticket import Ticket, ticket_found
 from ksi_tui.engine.token_tracker import SPENDING_S, TokenTracker
 from ksi_tui.engine.upkeep.cleanup import CleanUp
 from ksi_tui.engine.upkeep.housekeeping import Housekeeper
+from ksi_tui.engine.upkeep.idle_sessions import end_idle_sessions
 from ksi_tui.engine.upkeep.response_writer import ResponseWriter
 from ksi_tui.engine.why.causes import Causes
 from ksi_tui.engine.worker_health import WorkerHealth
@@ -114,25 +115,9 @@ class Parts:
             end_idle_sessions=lambda now: self.end_idle_sessions(now, idle_s),
         )
 
-    def end_idle_sessions(self, now: float, idle_s: float) -> None:
-        """Let sessions end in which nothing has happened for `idle_s`; their record stays."""
-        core = self.core
-        for session in core.sessions.idle_since(now - idle_s):
-            busy = (
-                core.queue.lane(session.session_id)
-                or core.locks.get(session.session_id)
-                or core.pauses.session(session.session_id)
-            )
-            if busy is None:
-                core.sessions.end(session.session_id)
-                core.store.write(
-                    SessionSeen(
-                        session_id=session.session_id,
-                        created_at=session.created_at,
-                        last_activity=session.last_activity,
-                        ended_at=now,
-                    )
-                )
+    def end_idle_sessions(self, now: float, idle_s: float) -> bool:
+        """Let sessions end in which nothing has happened for `idle_s`; True: there are more."""
+        return end_idle_sessions(self.core, now, idle_s)
 
     async def aclose(self) -> None:
         """Close providers, book the calls that were still closing, file what is left, close all."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from ksi_tui.engine import events
 from ksi_tui.engine.actions_taken import taken
@@ -16,8 +16,12 @@ from ksi_tui.engine.control_payloads import QueueScope, ResetConversation
 from ksi_tui.engine.control_replies import pause_reply, paused_reply
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
+from ksi_tui.engine.errors import QueueFull
 from ksi_tui.engine.models import Action, Pause, PauseScope
 from ksi_tui.engine.store.base import ActionTaken, PauseGone, PauseSaved, TurnsForgotten, Write
+
+MOST_PAUSES: Final = 10_000
+"""Each reply about pauses names all of them."""
 
 
 class Controls:
@@ -32,6 +36,8 @@ class Controls:
         core = self._core
         if data.scope is PauseScope.PROVIDER:
             core.providers.known(data.id or "")
+        if core.pauses.get(data.scope, data.id) is None and len(core.pauses) >= MOST_PAUSES:
+            raise QueueFull(f"{MOST_PAUSES:,} pauses hold already; resume some first")
         pause = Pause(
             scope=data.scope, id=data.id, by=data.by, reason=data.reason, since=core.clock()
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from ksi_tui.engine.actions_taken import Deed, taken
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.endings import Endings
-from ksi_tui.engine.errors import Conflict, LockDenied, NoProvider, NotFound
+from ksi_tui.engine.errors import Conflict, LockDenied, NoProvider, NotFound, QueueFull
 from ksi_tui.engine.lock_keeper import LockKeeper
 from ksi_tui.engine.models import Action, Outcome, State
 from ksi_tui.engine.payloads import AcquireLock, Cancel, ReleaseLock, Retry
@@ -26,6 +26,10 @@ GO_AGAIN = (State.FAILED, State.CANCELLED)
 
 Again = tuple[dict[str, Any], "asyncio.Future[None]"]
 """What is answered for a request that goes again, and when that is on disk."""
+
+
+MOST_LOCKS: Final = 100_000
+"""Locks taken by hand hold for a year where one asks for it; those of requests are few."""
 
 
 class Interventions:
@@ -313,6 +317,8 @@ class Interventions:
         now = core.clock()
         hold_s = data.timeout_s or core.config.engine.lock_timeout_s
         self._locks.settle(data.session_id, now)
+        if core.locks.get(data.session_id) is None and len(core.locks) >= MOST_LOCKS:
+            raise QueueFull(f"{MOST_LOCKS:,} conversations are locked already; release some first")
         lock = core.locks.acquire(data.session_id, data.agent_id, hold_s, now, None)
         if lock is None:
             held = core.locks.get(data.session_id)

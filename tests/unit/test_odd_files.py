@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,11 +57,14 @@ USES = {
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     monkeypatch.delenv("KSI_TUI_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "user_config_file", lambda: tmp_path / "user.toml")
     (tmp_path / "requests").write_text("hello\n")
+    yield
+    signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:

@@ -36,6 +36,10 @@ class Every:
         self._next_at = now + self._period_s
         return True
 
+    def again(self) -> None:
+        """Let it be due at the next look: it did not come to its end."""
+        self._next_at = None
+
 
 class Housekeeper:
     """Owns the tasks `service_manager` (short duties) and `clean_up` (rounds that may last)."""
@@ -46,7 +50,7 @@ class Housekeeper:
         clean_up: CleanUp,
         *,
         save_providers: Callable[[], None],
-        end_idle_sessions: Callable[[float], None],
+        end_idle_sessions: Callable[[float], bool],
     ) -> None:
         self.clean_up = clean_up
         self._clock = clock
@@ -76,8 +80,8 @@ class Housekeeper:
             try:
                 self._save_providers()
                 now = self._clock()
-                if self._idle_sessions.due(now):
-                    self._end_idle_sessions(now)
+                if self._idle_sessions.due(now) and self._end_idle_sessions(now):
+                    self._idle_sessions.again()
             except Exception:  # the task's boundary: one bad round must not end the rounds
                 log.exception("housekeeping failed")
 
