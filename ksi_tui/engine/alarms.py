@@ -27,8 +27,8 @@ class Alarms:
 
     def clear(self, key: Key) -> None:
         """Forget `key`; one that is not set is no error."""
-        self._at.pop(key, None)
-        self._tidy()
+        if self._at.pop(key, None) is not None:
+            self._tidy()
 
     def _tidy(self) -> None:
         """Drop what was cleared or moved once it is most of the heap."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.bookkeeper import Bookkeeper
+from ksi_tui.engine.call_timers import CallTimers
 from ksi_tui.engine.candidates import Candidate
 from ksi_tui.engine.circuit import Permit
 from ksi_tui.engine.clock import Clock
@@ -56,6 +57,7 @@ class Walker:
         self.providers = providers
         self.admissions = admissions
         self.books = books
+        self.timers = CallTimers()
 
     def admit(self, run: Run) -> None:
         """Take slot and permit of the first candidate that may be called: part of the dispatch.
@@ -146,9 +148,10 @@ class Walker:
             on_deltas=self._on_deltas(live),
         )
         self.books.progress(live, "failing_over" if run.faults else "calling_provider")
-        upstream = False
+        upstream = timed_out = False
+        live.timer = timer = self.timers.start()
         try:
-            async with asyncio.timeout(None) as live.timer:
+            try:
                 await self.admissions.on_disk(entry, live.admission)
                 if live.stream:
                     live.arm("first token", entry.clocks.first_token_timeout_s, live.started_at)
@@ -156,14 +159,17 @@ class Walker:
                     live.arm("reply", entry.clocks.reply_timeout_s, live.started_at)
                 upstream = True
                 result = await entry.provider.call(call, live)
+            finally:
+                timed_out = timer.stop()
         except ProviderFault as fault:
             if run.stopped is not None:
                 raise self.books.fenced(live, fault.usage, fault) from None
             raise self.books.failed(live, fault, closing=False) from None
         except TimeoutError:
-            expired = live.timer is not None and live.timer.expired()
-            raise self.books.failed(live, live.clock_fault(), closing=expired) from None
+            raise self.books.failed(live, live.clock_fault(), closing=timer.expired()) from None
         except asyncio.CancelledError:
+            if timed_out:
+                raise self.books.failed(live, live.clock_fault(), closing=True) from None
             self.books.given_up(live, closing=upstream)
             raise
         except Exception as error:  # the seam to a provider: its slot must come back

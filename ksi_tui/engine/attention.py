@@ -314,24 +314,24 @@ class Attention:
         recent = self._core.recent_failed
         kinds: dict[str, list[Ended]] = {}
         for each in recent:
-            known = self._looked_at.has(each.view.request_id, each.at)
+            known = self._looked_at.has(each.request_id, each.at)
             if now - each.at < NEW_S and not known:
-                kinds.setdefault(each.view.why.partition(":")[0], []).append(each)
+                kinds.setdefault(each.why.partition(":")[0], []).append(each)
         for failed in kinds.values():
             newest, many = failed[-1], len(failed) > 1
             bound = "≥ " if len(recent) == RECENT_ENDED and failed[0] is recent[0] else ""
             view = _view(
                 _Kind.FAILURE,
-                newest.view.request_id,
+                newest.request_id,
                 str(Phase.FAILED),
-                newest.view.why,
+                newest.why,
                 look=Phase.FAILED,
                 hits=bound + _hits(len(failed)),
                 action="failed" if many else "retry",
                 label="all failed" if many else "retry",
-                request_id=newest.view.request_id,
-                session_id=newest.view.session_id,
-                key=f"failure:{newest.view.why.partition(':')[0]}",
+                request_id=newest.request_id,
+                session_id=newest.ticket.session_id,
+                key=f"failure:{newest.why.partition(':')[0]}",
             )
             yield _Row(5, len(failed), newest.at, view)
 

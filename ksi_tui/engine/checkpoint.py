@@ -30,9 +30,10 @@ from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import InvalidRequest
 from ksi_tui.engine.injection import checkpoint as injection_checkpoint
 from ksi_tui.engine.injection.checkpoint import InjectionCheckpoint, Waiting
-from ksi_tui.engine.intake import Intake, number_of
+from ksi_tui.engine.intake import Intake
 from ksi_tui.engine.models import Lock, Pause, RequestSpec, State
 from ksi_tui.engine.provider_memory import unreadable
+from ksi_tui.engine.reservations import number_of
 from ksi_tui.engine.session_manager import Session
 from ksi_tui.engine.store.base import (
     Accepted,

@@ -6,9 +6,11 @@ that a corrected wall clock neither ends a backoff early nor stretches a lock.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 Clock = Callable[[], float]
 
@@ -29,4 +31,14 @@ def iso(at: float | None) -> str | None:
     """Return epoch seconds as ISO 8601 UTC with milliseconds, None as None."""
     if at is None:
         return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = math.floor(at)
+    micros = round((at - second) * 1e6)
+    if micros == 1_000_000:
+        second, micros = second + 1, 0
+    return f"{_iso_second(second)}.{micros // 1000:03}Z"
+
+
+@lru_cache(maxsize=256)
+def _iso_second(second: int) -> str:
+    """Return a whole second; thousands of times a second the same one is asked for."""
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]

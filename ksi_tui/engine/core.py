@@ -31,7 +31,6 @@ from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import TokenTracker
 from ksi_tui.engine.upkeep.state import Upkeep
 from ksi_tui.engine.usual import UsualTimes
-from ksi_tui.engine.views import Phase
 
 RECENT_ENDED = 40
 """How many ended requests stay on the live screen, and as many failed ones."""
@@ -106,13 +105,13 @@ class Core:
     def recent_without(self, request_id: str) -> None:
         """Forget that a request ended: it goes again."""
         for recent in (self.recent, self.recent_failed):
-            kept = [ended for ended in recent if ended.view.request_id != request_id]
+            kept = [ended for ended in recent if ended.request_id != request_id]
             recent.clear()
             recent.extend(kept)
 
     def ended(self, ended: Ended) -> None:
         """Note a request that has just ended; failures are not pushed out by the others."""
-        failed = ended.view.phase is Phase.FAILED
+        failed = ended.state is State.FAILED
         (self.recent_failed if failed else self.recent).append(ended)
 
     def recently_ended(self) -> list[Ended]:

@@ -155,8 +155,9 @@ class Dispatcher:
             self._alarm_handlers[kind](key, now)
         limit = core.config.engine.max_concurrency
         held = core.draining or core.pauses.engine is not None
+        serves = partial(self._serves, now)
         while not held and core.queue.running_count < limit:
-            ticket = core.queue.take(now, partial(self._serves, now))
+            ticket = core.queue.take(now, serves)
             if ticket is None:
                 break
             self._begin(ticket, now)

@@ -183,12 +183,11 @@ class Router:
         followers = self._following.get(data.get("request_id", "")) if self._following else None
         if not self._subscriptions and not followers:
             return
-        event = Event(self._seq, name, data, self._clock())
-        for subscription in self._subscriptions:
-            if matches(subscription.pattern, name):
+        told = [each for each in self._subscriptions if matches(each.pattern, name)]
+        if told or followers:
+            event = Event(self._seq, name, data, self._clock())
+            for subscription in (*told, *(followers or ())):
                 subscription.push(event)
-        for subscription in followers or ():
-            subscription.push(event)
 
     def follows(self, request_id: str) -> bool:
         """Return whether anybody follows this request."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ksi_tui.engine import events
 from ksi_tui.engine.conclusions import Conclusions
@@ -26,7 +25,7 @@ from ksi_tui.engine.errors import (
 )
 from ksi_tui.engine.models import RequestSpec, State
 from ksi_tui.engine.payloads import MAX_ID_CHARS, Completion, parse
-from ksi_tui.engine.reservations import Reservations
+from ksi_tui.engine.reservations import Reservations, number_of
 from ksi_tui.engine.store.base import Accepted, SessionSeen, Write
 from ksi_tui.engine.ticket import Ticket, ticket_found, ticket_of
 
@@ -46,6 +45,10 @@ class _Entering:
     spec: RequestSpec
     writes: tuple[Write, ...]
     new_session: bool
+
+
+_Identified = tuple[Collection[str], Mapping[str, State], frozenset[str]]
+_ALL_NEW: Final[_Identified] = ((), {}, frozenset())
 
 
 class Intake:
@@ -96,12 +99,9 @@ class Intake:
                 parsed[index] = item
             except EventError as error:
                 replies[index] = error
-        new = {p.request_id for p in parsed.values() if p.request_id in self._reserved}
-        known = await self.known(
-            [p.request_id for p in parsed.values() if p.request_id and p.request_id not in new]
-        )
+        named = [item for item in parsed.values() if item.request_id is not None]
+        new, known, taken = await self._identified(named) if named else _ALL_NEW
         parents = await self._parents(parsed.values())
-        taken = await self._taken(p for p in parsed.values() if p.request_id not in new)
         entering: dict[int, _Entering] = {}
         twins: list[int] = []
         for index, item in parsed.items():
@@ -120,7 +120,8 @@ class Intake:
             await self._commit(entering, replies)
         for index in twins:
             replies[index] = await self._twin(parsed[index])
-        await self._name_sessions(replies)
+        if named:
+            await self._name_sessions(replies)
         return [reply for reply in replies if reply is not None]
 
     async def _name_sessions(self, replies: Sequence[dict[str, Any] | KsiError | None]) -> None:
@@ -150,6 +151,8 @@ class Intake:
         """
         if self._core.draining:
             raise NotReady("the engine is ending and takes no more requests")
+        for spec in specs:
+            self._number_beyond(spec)
         entering = {i: self._prepared(spec, new_session=False) for i, spec in enumerate(specs)}
         entering[0].writes += tuple(writes)
         replies: list[dict[str, Any] | KsiError | None] = [None] * len(specs)
@@ -186,6 +189,19 @@ class Intake:
             )
 
     # --- identity ----------------------------------------------------------------------------
+
+    async def _identified(self, named: Sequence[Completion]) -> _Identified:
+        """Find out about requests that bring an id: which are new, known, or may not be sessions.
+
+        An id that was reserved is new; nothing is asked about it.
+        """
+        ids = [item.request_id or "" for item in named]
+        new = {request_id for request_id in ids if request_id in self._reserved}
+        known = await self.known([request_id for request_id in ids if request_id not in new])
+        alone = [i.request_id or "" for i in named if i.session_id is None]
+        asked = [request_id for request_id in alone if request_id not in new]
+        taken = await self._core.store.sessions_named(asked) if asked else frozenset()
+        return new, known, taken
 
     async def known(self, ids: Sequence[str]) -> Mapping[str, State]:
         """Return the states of those ids that exist; adopts unfinished ones that are not loaded."""
@@ -256,12 +272,9 @@ class Intake:
             lock_timeout_s=settings.lock_timeout_s,
             inject=inject,
         )
+        if item.request_id is not None or item.session_id is not None:
+            self._number_beyond(spec)
         return self._prepared(spec, new_session=item.session_id is None)
-
-    async def _taken(self, items: Iterable[Completion]) -> frozenset[str]:
-        """Return those ids for which a session of their own may not be named."""
-        named = [i.request_id for i in items if i.request_id and i.session_id is None]
-        return await self._core.store.sessions_named(named) if named else frozenset()
 
     def _own_session(self, request_id: str, taken: frozenset[str]) -> str:
         """Return the name of a new session: the request's id, or a longer one if that is taken."""
@@ -289,48 +302,50 @@ class Intake:
         return f"r-{number}"
 
     def _prepared(self, spec: RequestSpec, *, new_session: bool) -> _Entering:
-        core = self._core
-        # A generated id also names a session of its own, so neither may exist already.
-        for taken in (spec.request_id, spec.session_id):
-            core.next_number = max(core.next_number, number_of(taken) + 1)
-        now = core.clock()
+        core, now = self._core, self._core.clock()
         ticket = ticket_of(spec, place=core.take_place(), now=now)
-        created_at = (
-            now if (known := core.sessions.get(spec.session_id)) is None else known.created_at
+        writes: tuple[Write, ...] = (
+            Accepted(spec=spec, place=ticket.place, at=now, next_number=core.next_number),
         )
-        accepted = Accepted(spec=spec, place=ticket.place, at=now, next_number=core.next_number)
-        seen = SessionSeen(
-            session_id=spec.session_id,
-            created_at=created_at,
-            last_activity=now,
-            agent_id=spec.agent_id,
-        )
+        if (known := core.sessions.get(spec.session_id)) is not None:
+            seen = SessionSeen(
+                session_id=spec.session_id, created_at=known.created_at, last_activity=now
+            )
+            writes += (seen,)
         self._reserved.use(spec.request_id)
         core.entering[spec.request_id] = asyncio.get_running_loop().create_future()
         self._entering_of[spec.session_id] += 1
-        return _Entering(ticket, spec, (accepted, seen), new_session)
+        return _Entering(ticket, spec, writes, new_session)
+
+    def _number_beyond(self, spec: RequestSpec) -> None:
+        """Let no id that is generated later be this request's, nor that of its session."""
+        for taken in (spec.request_id, spec.session_id):
+            self._core.next_number = max(self._core.next_number, number_of(taken) + 1)
 
     async def _commit(
         self, entering: Mapping[int, _Entering], replies: list[dict[str, Any] | KsiError | None]
     ) -> None:
         """Write down what enters, in one transaction; then let it queue and answer."""
-        writes = [write for each in entering.values() for write in each.writes]
+        answered = asyncio.get_running_loop().create_future()
 
         def written(future: asyncio.Future[None]) -> None:
             # Here and not below: whoever waits for the answer may be gone by then.
             error = future.exception()
-            for index, each in entering.items():
-                if error is None:
-                    self._admit(each)
-                    replies[index] = self._reply(each.ticket)
-                else:
-                    self._entered(each.ticket)
-                    replies[index] = _not_written(error)
+            try:
+                for index, each in entering.items():
+                    if error is None:
+                        self._admit(each)
+                        replies[index] = self._reply(each.ticket)
+                    else:
+                        self._entered(each.ticket)
+                        replies[index] = _not_written(error)
+            finally:
+                if not answered.done():
+                    answered.set_result(None)
 
-        future = self._core.store.write(*writes)
-        future.add_done_callback(written)
-        with suppress(StoreError):
-            await asyncio.shield(future)
+        writes = [write for each in entering.values() for write in each.writes]
+        self._core.store.write(*writes).add_done_callback(written)
+        await answered
 
     def _entered(self, ticket: Ticket) -> None:
         waiter = self._core.entering.pop(ticket.request_id)
@@ -380,14 +395,6 @@ class Intake:
             "position": position,
             "session_active": self._active(ticket.session_id),
         }
-
-
-def number_of(name: str) -> int:
-    """Return n of a name of the form r-n; 0 of any other, and of one that is out of reach."""
-    prefix, _, digits = name.partition("-")
-    if prefix != "r" or not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
-        return 0
-    return int(digits)
 
 
 def _not_written(error: BaseException) -> KsiError:

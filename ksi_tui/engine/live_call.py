@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
+from ksi_tui.engine.call_timers import CallTimer
 from ksi_tui.engine.candidates import Candidate
 from ksi_tui.engine.circuit import Permit
 from ksi_tui.engine.clock import Clock
@@ -70,7 +71,7 @@ class LiveCall:
     streaming: bool = False
     idle_at: float | None = None
     clock_name: str = ""
-    timer: asyncio.Timeout | None = None
+    timer: CallTimer | None = None
     closed: Closed | None = None
     pending: CallRecord | None = None
     admission: Admission | None = None

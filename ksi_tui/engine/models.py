@@ -208,6 +208,8 @@ class RequestSpec:
     def needs_mcp(self) -> bool:
         """Whether the call needs a provider that can run MCP servers."""
         extra = self.params.get("extra_body")
+        if not extra:
+            return False
         ksi = extra.get("ksi") if isinstance(extra, Mapping) else None
         return bool(isinstance(ksi, Mapping) and ksi.get("mcp_config_path"))
 

@@ -31,7 +31,7 @@ class PauseTable:
     @property
     def engine(self) -> Pause | None:
         """The pause of everything, or None."""
-        return self._pauses.get((PauseScope.ENGINE, None))
+        return self.get(PauseScope.ENGINE, None)
 
     @property
     def any_provider(self) -> bool:
@@ -40,15 +40,15 @@ class PauseTable:
 
     def session(self, session_id: str) -> Pause | None:
         """Return the pause of a session, or None."""
-        return self._pauses.get((PauseScope.SESSION, session_id))
+        return self.get(PauseScope.SESSION, session_id)
 
     def provider(self, name: str) -> Pause | None:
         """Return the pause of a provider, or None."""
-        return self._pauses.get((PauseScope.PROVIDER, name))
+        return self.get(PauseScope.PROVIDER, name) if self._providers else None
 
     def get(self, scope: PauseScope, id: str | None) -> Pause | None:
         """Return the pause of a scope and id, or None."""
-        return self._pauses.get((scope, id))
+        return self._pauses.get((scope, id)) if self._pauses else None
 
     def add(self, pause: Pause) -> bool:
         """Pause something; False and no change when it is paused already."""

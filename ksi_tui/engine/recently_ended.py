@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ksi_tui.engine.models import State
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.views import ActiveView, Phase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A request that ended at `at` (epoch seconds), as the live screen shows it."""
+class Ended(NamedTuple):
+    """A request that ended at `at` (epoch seconds). Thousands a second end, a few are shown."""
 
-    view: ActiveView
     at: float
+    ticket: Ticket
+    state: State
+    provider: str | None
+    model: str
+    ttft_ms: float | None
+    tokens: int
+    attempt: int
+    why: str
+
+    @property
+    def request_id(self) -> str:
+        """Whose end it is."""
+        return self.ticket.request_id
+
+    @property
+    def view(self) -> ActiveView:
+        """How it is shown."""
+        ticket = self.ticket
+        return ActiveView(
+            request_id=ticket.request_id,
+            session_id=ticket.session_id,
+            agent_id=ticket.agent_id,
+            asked_model=ticket.route.model,
+            model=self.model,
+            provider=self.provider,
+            phase=Phase(self.state.value),
+            age_s=self.at - ticket.queued_at,
+            ttft_s=None if self.ttft_ms is None else self.ttft_ms / 1000,
+            tokens=self.tokens,
+            tokens_per_s=None,
+            attempt=self.attempt,
+            max_attempts=ticket.max_attempts,
+            why=self.why,
+        )
 
 
 def ended(ticket: Ticket, now: float, provider: str | None, message: str | None) -> Ended:
@@ -23,20 +55,14 @@ def ended(ticket: Ticket, now: float, provider: str | None, message: str | None)
     why = message or ""
     if ticket.error_kind is not None and ticket.state is State.FAILED:
         why = f"{ticket.error_kind}: {why}"
-    view = ActiveView(
-        request_id=ticket.request_id,
-        session_id=ticket.session_id,
-        agent_id=ticket.agent_id,
-        asked_model=ticket.route.model,
-        model=call.model if call else ticket.route.model,
+    return Ended(
+        at=now,
+        ticket=ticket,
+        state=ticket.state,
         provider=provider,
-        phase=Phase(ticket.state.value),
-        age_s=now - ticket.queued_at,
-        ttft_s=call.ttft_ms / 1000 if call and call.ttft_ms is not None else None,
+        model=call.model if call else ticket.route.model,
+        ttft_ms=call.ttft_ms if call else None,
         tokens=call.tokens if call else 0,
-        tokens_per_s=None,
         attempt=ticket.attempts,
-        max_attempts=ticket.max_attempts,
         why=why,
     )
-    return Ended(view=view, at=now)

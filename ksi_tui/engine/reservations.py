@@ -28,3 +28,11 @@ class Reservations:
     def use(self, request_id: str) -> None:
         """Take note that a request of this id enters: it is new no more."""
         self._ids.pop(request_id, None)
+
+
+def number_of(name: str) -> int:
+    """Return n of a name of the form r-n; 0 of any other, and of one that is out of reach."""
+    prefix, _, digits = name.partition("-")
+    if prefix != "r" or not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
+        return 0
+    return int(digits)

@@ -196,7 +196,7 @@ class TokenTracker:
 
     def prices_of(self, model: str) -> PriceSettings | None:
         """Return the prices that `[prices]` has for a model, None when it has none."""
-        name = model
+        name = model if self._prices else ""
         while name:
             if name in self._prices:
                 return self._prices[name]

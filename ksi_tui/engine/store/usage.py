@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from ksi_tui.engine.models import CallRecord, Outcome, Usage
 from ksi_tui.engine.store import usage_statements
@@ -31,7 +31,6 @@ HOURS_KEPT_S: Final = 400 * DAY_S
 Sums: TypeAlias = tuple[float, ...]
 """The 24 sums in the order of `usage_statements.SUMS`."""
 
-_Key = TypeVar("_Key", bound=tuple[object, ...])
 _NO_USAGE: Final = Usage()
 _BUCKETS: Final = ("input", "cache_read", "cache_write", "output", "reasoning")
 
@@ -137,31 +136,29 @@ class Gathered:
     """Sums of the calls of one transaction, so that each row of sums is written once in it."""
 
     def __init__(self) -> None:
-        self._minutes: dict[tuple[int, str, str, str], Sums] = {}
-        self._sessions: dict[tuple[str, str, str, str], Sums] = {}
+        self._minutes: dict[tuple[object, ...], list[Sums]] = {}
+        self._sessions: dict[tuple[object, ...], list[Sums]] = {}
 
     def add(self, call: CallRecord) -> None:
         """Take a call in."""
         sums = call_sums(call)
-        agent = call.agent_id or ""
+        who = (call.provider, call.model, call.agent_id or "")
         minute = int(call.finished_at // MINUTE_S) * MINUTE_S
-        _add(self._minutes, (minute, call.provider, call.model, agent), sums)
-        _add(self._sessions, (call.session_id, call.provider, call.model, agent), sums)
+        self._minutes.setdefault((minute, *who), []).append(sums)
+        self._sessions.setdefault((call.session_id, *who), []).append(sums)
 
     def minute_rows(self) -> Iterator[tuple[object, ...]]:
         """Yield the rows to add to the sums by minute: the key's four columns, then the sums."""
-        for key, sums in self._minutes.items():
-            yield (*key, *sums)
+        return _rows(self._minutes)
 
     def session_rows(self) -> Iterator[tuple[object, ...]]:
         """Yield the rows to add to the sums by session: the key's four columns, then the sums."""
-        for key, sums in self._sessions.items():
-            yield (*key, *sums)
+        return _rows(self._sessions)
 
 
-def _add(into: dict[_Key, Sums], key: _Key, sums: Sums) -> None:
-    before = into.get(key)
-    into[key] = sums if before is None else tuple(map(sum, zip(before, sums, strict=True)))
+def _rows(gathered: dict[tuple[object, ...], list[Sums]]) -> Iterator[tuple[object, ...]]:
+    for key, each in gathered.items():
+        yield (*key, *(each[0] if len(each) == 1 else map(sum, zip(*each, strict=True))))
 
 
 def whole(since: float | None, until: float | None, step_s: int) -> tuple[int, int]:

@@ -115,8 +115,9 @@ class GroupWriter:
         if self._closed is not None:
             handover.fail(self._closed)
         else:
+            if not self._pending:  # else the task is at it, or awake already
+                self._wake.set()
             self._keep(handover)
-            self._wake.set()
         return handover.done
 
     async def drain(self) -> None:

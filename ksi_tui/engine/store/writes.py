@@ -61,6 +61,8 @@ _ORDERED: Final = (
     statements.FINISH,
 )
 _STAGE: Final = {statement: stage for stage, statement in enumerate(_ORDERED)}
+_STARTED_AT: Final = 8
+"""Where in a row of FINISH the start is, the only value that an end may leave as it was."""
 _FOLLOWED_BY: Final = {
     statements.ACCEPT: statements.ADD_PAYLOAD,
     statements.REOPEN: statements.DROP_REPLY,
@@ -129,6 +131,7 @@ class Batch:
     def steps(self) -> Iterator[tuple[str, Rows]]:
         """Yield statements with their rows, in the order in which they must run."""
         for step in self._ordered:
+            _drop_overwritten(step)
             for statement in _ORDERED:
                 if statement in step:
                     yield statement, step[statement]
@@ -329,6 +332,14 @@ class Batch:
         session.created_at = min(session.created_at, at)
         session.last_activity = max(session.last_activity, at)
         return session
+
+
+def _drop_overwritten(step: dict[str, Rows]) -> None:
+    """Leave out the moves of requests that end in the same step: the end sets all they would."""
+    moved = step.get(statements.MOVE)
+    if moved and (ends := step.get(statements.FINISH)):
+        ended = {row[0] for row in ends if row[_STARTED_AT] is not None}
+        step[statements.MOVE] = [row for row in moved if row[0] not in ended]
 
 
 def _entry_of(write: Finished) -> EntryKept:

@@ -125,7 +125,7 @@ class CleanUp:
 
     def _forget(self, expired: Sequence[Expired]) -> None:
         core = self._core
-        shown = {each.view.request_id for each in core.recently_ended()}
+        shown = {each.request_id for each in core.recently_ended()}
         for each in expired:
             core.counts[each.state] -= 1
             if each.state is State.COMPLETED:
