@@ -17,9 +17,13 @@ import traceback
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tests.crash.home import Broken
 from tests.crash.rounds import KINDS, kinds_of, play
+
+
+_TOLD_EVERY: Final = 25
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,6 +73,9 @@ async def _round(seed: int, kind: str, place: Path, tally: Tally) -> None:
     tally.green[kind] += 1
     tally.took_s[kind] += time.monotonic() - began
     tally.lives += played.home.lives
+    if tally.green.total() % _TOLD_EVERY == 0:
+        took_s = time.monotonic() - tally.began
+        print(f"{tally.green.total()} rounds green after {took_s:.0f} s", flush=True)
     for name, met in played.met.items():
         tally.drawn[name] += 1
         tally.met[name] += met
