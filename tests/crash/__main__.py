@@ -22,7 +22,6 @@ from typing import Final
 from tests.crash.home import Broken
 from tests.crash.rounds import KINDS, kinds_of, play
 
-
 _TOLD_EVERY: Final = 25
 
 
@@ -116,7 +115,11 @@ def main() -> int:
     place = Path(tempfile.mkdtemp(prefix="ksi-crash-", dir=_memory()))
     print(f"{len(seeds)} rounds, seeds {seeds[0]} to {seeds[-1]}, files in {place}", flush=True)
     until = time.monotonic() + options.minutes * 60
-    tally = asyncio.run(_all(seeds, kinds, place, options.jobs, until))
+    try:
+        tally = asyncio.run(_all(seeds, kinds, place, options.jobs, until))
+    except KeyboardInterrupt:
+        print(f"interrupted; files: {place}")
+        return 130
     tally.told()
     if not tally.red:
         shutil.rmtree(place, ignore_errors=True)
