@@ -208,12 +208,15 @@ class Intake:
         core = self._core
         for request_id in ids:
             await core.entered(request_id)
-        unloaded = [request_id for request_id in ids if request_id not in core.tickets]
+        # Who ends while the store is asked is in memory no more; its ticket still knows how.
+        loaded = {i: core.tickets[i] for i in ids if i in core.tickets}
+        unloaded = [request_id for request_id in ids if request_id not in loaded]
         states = dict(await core.store.states(unloaded)) if unloaded else {}
         lost = [request_id for request_id, state in states.items() if not state.final]
         if lost:
             self.adopt([ticket_found(found) for found in await core.store.unfinished(lost)])
-        states.update({i: core.tickets[i].state for i in ids if i in core.tickets})
+        loaded |= {i: core.tickets[i] for i in ids if i in core.tickets}
+        states.update({i: ticket.state for i, ticket in loaded.items()})
         return states
 
     def adopt(self, tickets: Sequence[Ticket]) -> None:

@@ -17,9 +17,12 @@ import traceback
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tests.crash.home import Broken
 from tests.crash.rounds import KINDS, kinds_of, play
+
+_TOLD_EVERY: Final = 25
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,6 +72,9 @@ async def _round(seed: int, kind: str, place: Path, tally: Tally) -> None:
     tally.green[kind] += 1
     tally.took_s[kind] += time.monotonic() - began
     tally.lives += played.home.lives
+    if tally.green.total() % _TOLD_EVERY == 0:
+        took_s = time.monotonic() - tally.began
+        print(f"{tally.green.total()} rounds green after {took_s:.0f} s", flush=True)
     for name, met in played.met.items():
         tally.drawn[name] += 1
         tally.met[name] += met
@@ -109,7 +115,11 @@ def main() -> int:
     place = Path(tempfile.mkdtemp(prefix="ksi-crash-", dir=_memory()))
     print(f"{len(seeds)} rounds, seeds {seeds[0]} to {seeds[-1]}, files in {place}", flush=True)
     until = time.monotonic() + options.minutes * 60
-    tally = asyncio.run(_all(seeds, kinds, place, options.jobs, until))
+    try:
+        tally = asyncio.run(_all(seeds, kinds, place, options.jobs, until))
+    except KeyboardInterrupt:
+        print(f"interrupted; files: {place}")
+        return 130
     tally.told()
     if not tally.red:
         shutil.rmtree(place, ignore_errors=True)

@@ -131,23 +131,34 @@ class Author:
         self.name, self.kind = name, kind
         self._dice, self._record = dice, record
         self._number = 0
-        self._unsure: dict[str, Any] | None = None
+        self._unsure: list[dict[str, Any]] = []
 
     async def life(self, visitor: Visitor, most: int) -> None:
         """Send so many requests; what was not acknowledged in an earlier life goes first."""
-        for _ in range(most):
-            request = self._unsure or self._drawn()
-            self._unsure = request
+        while most > 0:
+            some = min(most, self._dice.choice((1, 4, 8)))
+            self._unsure = self._unsure or [self._drawn() for _ in range(some)]
             try:
-                reply = await visitor.emit("completion:async", request)
+                await self._send(visitor, self._unsure)
             except Gone:
                 return
+            most -= len(self._unsure)
+            self._unsure = []
+            await asyncio.sleep(self._dice.random() * 0.01)
+
+    async def _send(self, visitor: Visitor, requests: list[dict[str, Any]]) -> None:
+        """Send one request, or many as a batch, and note what is answered."""
+        if len(requests) == 1:
+            replies = [await visitor.emit("completion:async", requests[0])]
+        else:
+            reply = await visitor.emit("completion:batch", {"requests": requests})
+            replies = reply.get("accepted", [reply] * len(requests))
+        now = time.time()
+        for request, reply in zip(requests, replies, strict=True):
             if "code" in reply:
                 self._record.refused[request["request_id"]] = reply["error"]
             else:
-                self._record.accepted.setdefault(request["request_id"], time.time())
-            self._unsure = None
-            await asyncio.sleep(self._dice.random() * 0.01)
+                self._record.accepted.setdefault(request["request_id"], now)
 
     def _drawn(self) -> dict[str, Any]:
         dice, record = self._dice, self._record

@@ -128,7 +128,7 @@ def line_run(
 
 
 async def finished(run: runner.Run) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await run.complete()
 
 
