@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ksi_tui import cli, paths
+from ksi_tui import cli, logs, paths
 from ksi_tui.access.tokens import TokenFault, Tokens
 from ksi_tui.config import load_config
 from ksi_tui.engine.errors import ConfigError
@@ -61,6 +61,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     monkeypatch.delenv("KSI_TUI_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logs, "start", lambda _: None)
     monkeypatch.setattr(paths, "user_config_file", lambda: tmp_path / "user.toml")
     (tmp_path / "requests").write_text("hello\n")
     yield

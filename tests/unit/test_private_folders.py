@@ -63,7 +63,7 @@ def test_all_that_commands_write_is_private(state: Path, tmp_path: Path) -> None
 
 
 def test_a_folder_of_ones_own_is_left_as_it_is_and_told_once(
-    state: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name, mode in (("open", 0o777), ("shared", 0o1777), ("seen", 0o755)):
         folder = tmp_path / name
