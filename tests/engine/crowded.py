@@ -18,8 +18,8 @@ STUCK = "stuck"
 
 _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT ?1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)"
 _REQUESTS = f"""
-INSERT INTO requests (row, request_id, session_id, asked_model, model, state, rank, place, queued_at,
-    started_at, finished_at, finish_seq, max_attempts, timeout_s, needs_mcp, lock_fails)
+INSERT INTO requests (row, request_id, session_id, asked_model, model, state, rank, place,
+    queued_at, started_at, finished_at, finish_seq, max_attempts, timeout_s, needs_mcp, lock_fails)
 {_NUMBERS} SELECT i, 'old-' || i, 's-' || (i % ?3), 'stuck/x', 'stuck/x', ?4, 3, i, ?5,
     CASE ?4 WHEN 'completed' THEN ?5 END, CASE ?4 WHEN 'completed' THEN ?5 END,
     CASE ?4 WHEN 'completed' THEN i END, 3, 900.0, 0, 0 FROM n

@@ -29,6 +29,8 @@ CROWDS = {
     "history": {**SMALL, "ended": 20_000},
     "sessions": {**SMALL, "queued": 5_000, "sessions": 5_000},
 }
+_SHORT = ("CONSTANT", "counters", "response_marks")
+"""Tables whose length does not depend on what there is; the response files' writer reads them."""
 
 
 class Cost(NamedTuple):
@@ -134,4 +136,4 @@ async def test_no_statement_of_a_completion_scans(tmp_path: Path) -> None:
         ]
     assert any(step.startswith("SEARCH") for step, _ in plans)
     scans = [plan for plan in plans if plan[0].startswith("SCAN")]
-    assert [plan for plan in scans if plan[0] != "SCAN CONSTANT ROW"] == []
+    assert [plan for plan in scans if plan[0].split()[1] not in _SHORT] == []
