@@ -72,6 +72,7 @@ class _Story:
             state,
             was=was,
             session_id=f"s-{number % 2}",
+            started_at=self._draw(st.sampled_from([None, T0 + self._clock])),
             text=f"text {self._clock}",
             turn=turn if state is State.COMPLETED else None,
         )
@@ -153,6 +154,15 @@ def test_writes_of_many_requests_share_statements() -> None:
     steps = {statement: len(rows) for statement, rows in batch.steps() if rows}
     assert steps[statements.ACCEPT] == steps[statements.MOVE] == steps[statements.FINISH] == 10
     assert len(steps) == len([rows for _, rows in batch.steps() if rows])
+
+
+def test_a_move_is_not_written_when_the_same_transaction_ends_its_request() -> None:
+    batch = Batch()
+    for number in (1, 2, 3):
+        batch.add(moved(number, State.QUEUED, State.PROCESSING, started_at=T0 + 1))
+    batch.add(finished(1, 1, started_at=T0 + 1))
+    batch.add(finished(2, 2))  # its start is told by the move alone
+    assert [row[0] for row in dict(batch.steps())[statements.MOVE]] == ["r-2", "r-3"]
 
 
 def test_a_failure_writes_nothing() -> None:

@@ -161,6 +161,8 @@ class GroupWriter:
         self._pending.clear()
 
     async def _write_pending(self) -> None:
+        # What the others do in this turn of the loop comes along: often it ends what has begun.
+        await asyncio.sleep(0)
         taken = self._pending[:]
         try:
             await self._commit(taken)
