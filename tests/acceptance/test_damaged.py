@@ -6,8 +6,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from tests.acceptance.conftest import Machine
 
 TOLD = "it is damaged; move it away or put a copy in its place"
@@ -25,27 +23,11 @@ def _break(database: Path, table: str) -> None:
         file.write(b"\x55" * _PAGE)
 
 
-@pytest.fixture
-def used(machine: Machine) -> Machine:
+def test_a_run_and_a_report_say_so_and_end(machine: Machine) -> None:
     machine.configure(grace_s=60)
     assert machine.run("run", given="one\ntwo\n").code == 0
-    return machine
-
-
-@pytest.mark.parametrize("table", ["replies", "counters"])
-def test_a_run_says_so_and_ends(used: Machine, table: str) -> None:
-    _break(used.database, table)
-    ended = used.run("run", "--json", given="hello\n")
-    assert ended.code == 2
-    assert ended.out == ""
-    (line,) = ended.err.splitlines()
-    assert line.startswith("ksi-tui: ")
-    assert str(used.database) in line
-    assert line.endswith(TOLD)
-
-
-def test_a_report_says_so(used: Machine) -> None:
-    _break(used.database, "replies")
-    ended = used.run("results")
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err.endswith(f"{used.database}: {TOLD}\n")
+    _break(machine.database, "replies")
+    for arguments, verb in ((("run", "--json"), "write"), (("results",), "read")):
+        ended = machine.run(*arguments, given="hello\n")
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err == f"ksi-tui: cannot {verb} the database {machine.database}: {TOLD}\n"
