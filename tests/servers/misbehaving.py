@@ -51,8 +51,10 @@ class Seen:
 class MisbehavingServer:
     """`async with MisbehavingServer() as server`; `server.base("cut")` is an `api_base`."""
 
-    def __init__(self, *, port: int = 0) -> None:
+    def __init__(self, *, port: int = 0, backlog: int = 128) -> None:
         self._asked_port = port
+        self._backlog = backlog
+        self.extra: list[web.AbstractRouteDef] = []
         self.port = port
         self.requests: list[Seen] = []
         self.counts: Counter[str] = Counter()
@@ -61,12 +63,13 @@ class MisbehavingServer:
 
     async def __aenter__(self) -> MisbehavingServer:
         app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.add_routes(self.extra)
         app.router.add_post("/{mode}/{tail:.*}", self._handle)
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._asked_port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._asked_port, backlog=self._backlog)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         return self
@@ -79,6 +82,13 @@ class MisbehavingServer:
     def open(self) -> int:
         """How many requests are being replied to: what a client has left open counts."""
         return sum(1 for each in self.requests if each.ended_at is None)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, idle ones included."""
+        assert self._runner is not None
+        assert self._runner.server is not None
+        return len(self._runner.server.connections)
 
     def base(self, mode: str) -> str:
         """Return the `api_base` under which every request is treated as `mode` says."""

@@ -30,6 +30,9 @@ from ksi_tui.engine.providers.upstream import Upstream
 
 _PARENT_CHECK_MS = 1000
 _UNUSABLE = 3
+_CONNECTIONS = 1_000_000
+"""How many connections litellm may have open, 500 to a host unless told otherwise: how many calls
+run is the engine's to say, whose clocks run while a call waits for a connection."""
 
 
 def main() -> None:
@@ -76,6 +79,8 @@ def _watch_parent(source: int) -> None:
 def _litellm() -> Any:
     """Import litellm, silenced and without anything of its own that retries, phones or logs."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    for limit in ("AIOHTTP_CONNECTOR_LIMIT", "AIOHTTP_CONNECTOR_LIMIT_PER_HOST"):
+        os.environ.setdefault(limit, str(_CONNECTIONS))
     gc.disable()  # until the warm-up is over: nothing that an import makes is garbage
     import litellm  # noqa: PLC0415  (after the parent watch, since it takes seconds)
 
