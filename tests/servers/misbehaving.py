@@ -54,7 +54,6 @@ class MisbehavingServer:
     def __init__(self, *, port: int = 0, backlog: int = 128) -> None:
         self._asked_port = port
         self._backlog = backlog
-        self.extra: list[web.AbstractRouteDef] = []
         self.port = port
         self.requests: list[Seen] = []
         self.counts: Counter[str] = Counter()
@@ -63,7 +62,6 @@ class MisbehavingServer:
 
     async def __aenter__(self) -> MisbehavingServer:
         app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.add_routes(self.extra)
         app.router.add_post("/{mode}/{tail:.*}", self._handle)
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1

@@ -18,7 +18,8 @@ from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.providers.litellm import LitellmProvider
 from tests.engine.engine_fixtures import left_over, until
-from tests.soak.upstream import Upstream, raise_file_limit
+from tests.soak.processes import raise_file_limit
+from tests.soak.silent import Silent
 
 IN_FLIGHT = 1000
 _BOUND_S = 120.0
@@ -27,8 +28,7 @@ _LOOK_EVERY_S = 0.02
 Ways = Callable[[CompletionEngine, Sequence[str], dict[str, float]], Awaitable[None]]
 
 
-def _settings(folder: Path, up: Upstream, workers: int, most: int) -> Config:
-    common = {"model": "openai/gpt-4o-mini"}
+def _settings(folder: Path, up: Silent, workers: int, most: int) -> Config:
     return Config.model_validate(
         {
             "engine": {
@@ -42,8 +42,7 @@ def _settings(folder: Path, up: Upstream, workers: int, most: int) -> Config:
                 "reply_timeout_s": 600,
             },
             "providers": [
-                {"name": name, "models": [name], "api_base": up.base(name), **common}
-                for name in ("stall", "hang")
+                {"name": "up", "models": ["m"], "api_base": up.base, "model": "openai/gpt-4o-mini"}
             ],
         }
     )
@@ -76,7 +75,7 @@ async def _one_by_one(engine: CompletionEngine, ids: Sequence[str], at: dict[str
 WAYS: dict[str, Ways] = {"bulk": _bulk, "together": _together, "one by one": _one_by_one}
 
 
-async def _begin(engine: CompletionEngine, up: Upstream, count: int) -> list[str]:
+async def _begin(engine: CompletionEngine, up: Silent, count: int) -> list[str]:
     """Return the ids of `count` calls that are well under way: each prompt is its id.
 
     Three of four are streams of which five words have come, the rest wait for their headers.
@@ -87,8 +86,7 @@ async def _begin(engine: CompletionEngine, up: Upstream, count: int) -> list[str
     async def one(number: int) -> str:
         request_id = f"c-{number}-{time.monotonic_ns()}"
         asked = {"prompt": request_id, "request_id": request_id, "agent_id": f"a{number}"}
-        mode = "hang" if number % 4 == 3 else "stall"
-        lock = {"conversation_lock": {"enabled": True}, "model": mode, "stream": mode == "stall"}
+        lock = {"conversation_lock": {"enabled": True}, "model": "m", "stream": number % 4 != 3}
         reply = await engine.emit("completion:async", {**asked, **lock})
         assert "error" not in reply, reply
         return request_id
@@ -102,7 +100,7 @@ async def _begin(engine: CompletionEngine, up: Upstream, count: int) -> list[str
     async with asyncio.timeout(_BOUND_S):
         while streaming() < sum(1 for number in range(count) if number % 4 != 3):
             await asyncio.sleep(_LOOK_EVERY_S)
-        entry = parts.core.providers.get("hang")
+        entry = parts.core.providers.get("up")
         assert entry is not None
         assert isinstance(entry.provider, LitellmProvider)
         await entry.provider.window("gpt-4o-mini")  # its worker has nothing else to do any more
@@ -115,7 +113,7 @@ async def cancelled(
     """Return the ms of every cancel by way, and what was left over after each."""
     raise_file_limit()
     measured: dict[str, Any] = {"in_flight": count, "workers": workers, "ways": {}}
-    async with Upstream() as up:
+    async with Silent() as up:
         config = _settings(folder, up, workers, count)
         async with CompletionEngine(config) as engine:
             assert engine._parts is not None
@@ -126,16 +124,13 @@ async def cancelled(
                 gc.collect()  # what made them is not what is measured
                 at: dict[str, float] = {}
                 await WAYS[way](engine, ids, at)
-                ended = {each["text"]: each for each in await up.quiet()}
+                closed = await up.closed()
                 await until(lambda: not left_over(parts), "nothing is left over")
-                assert all(ended[each]["closed"] for each in ids)
-                measured["ways"][way] = sorted(
-                    (ended[each]["ended_at"] - at[each]) * 1000 for each in ids
-                )
+                measured["ways"][way] = sorted((closed[each] - at[each]) * 1000 for each in ids)
                 locks = sum(1 for each in ids if parts.core.locks.get(each) is not None)
                 left = {"locks": locks, "tasks": len(asyncio.all_tasks()) - tasks}
                 measured.setdefault("left", {})[way] = {k: v for k, v in left.items() if v}
-        measured["connections_left"] = (await up.told()).connections
+        measured["connections_left"] = (await up.ask())["open"]
     return measured
 
 
