@@ -43,6 +43,9 @@ _OTHER_CREDENTIALS = (
 _OPENAI_SHAPED = ("openai/", "azure/", "hosted_vllm/", "openrouter/")
 """Routes whose servers speak OpenAI's own shape: they say themselves what they do not know."""
 _SHORTEST_KEY = 4  # a shorter one is no secret, and would be found in every word
+_QUIET_S = 0.01
+_COUNT_AFTER_S = 0.5
+"""When what cancelled calls have used is counted: after so long without another, or so long."""
 _NO_TIMEOUT_S = 86_400.0  # the clocks are the engine's; litellm's would be per read
 
 
@@ -57,6 +60,7 @@ class Upstream:
         self._send = send
         self._environ = environ
         self._secrets = secrets_of(environ)
+        self._last_close = 0.0
 
     async def call(self, call_id: int, request: Mapping[str, Any]) -> None:
         """Perform one call; its end is an answer, a fault, or, when it is cancelled, a close."""
@@ -70,11 +74,25 @@ class Upstream:
         except asyncio.CancelledError:
             # The task's only canceller is the message that asks for it, and its end is the reply.
             end = {"kind": Kind.CLOSED, "closed_at": time.monotonic()}
+            if call.assembly.everything:
+                await self._others_closed()
             end |= await self._consumed(call)
         except Exception as error:  # the task's boundary: whatever it was is the call's fault
             evidence = evidence_of(error, mid_stream=bool(call.assembly.everything))
             end = await self._fault(call, classify(evidence, now=time.time()))
         self._send({**end, "id": call_id})
+
+    async def _others_closed(self) -> None:
+        """Wait until those that are cancelled in the same moment are closed, too.
+
+        To count tokens takes a thread: while one counts, every close waits for the interpreter.
+        """
+        loop = asyncio.get_running_loop()
+        now = self._last_close = loop.time()
+        latest = now + _COUNT_AFTER_S
+        while (at := min(self._last_close + _QUIET_S, latest)) > now:
+            await asyncio.sleep(at - now)
+            now = loop.time()
 
     def scrubbed(self, text: str, *variables: str) -> str:
         """Return text that may leave the worker: without the environment's secrets.
