@@ -23,6 +23,7 @@ from ksi_tui.engine.providers.assembly import (
     with_refusals,
     written,
 )
+from ksi_tui.engine.providers.connections import Held
 from ksi_tui.engine.providers.deltas import Deltas
 from ksi_tui.engine.providers.evidence import evidence_of
 from ksi_tui.engine.providers.faults import Fault, classify
@@ -43,7 +44,7 @@ _OTHER_CREDENTIALS = (
 _OPENAI_SHAPED = ("openai/", "azure/", "hosted_vllm/", "openrouter/")
 """Routes whose servers speak OpenAI's own shape: they say themselves what they do not know."""
 _SHORTEST_KEY = 4  # a shorter one is no secret, and would be found in every word
-_QUIET_S = 0.01
+_QUIET_S = 0.03
 _COUNT_AFTER_S = 0.5
 """When what cancelled calls have used is counted: after so long without another, or so long."""
 _NO_TIMEOUT_S = 86_400.0  # the clocks are the engine's; litellm's would be per read
@@ -61,10 +62,13 @@ class Upstream:
         self._environ = environ
         self._secrets = secrets_of(environ)
         self._last_close = 0.0
+        self._connections: dict[int, Held] = {}
 
     async def call(self, call_id: int, request: Mapping[str, Any]) -> None:
         """Perform one call; its end is an answer, a fault, or, when it is cancelled, a close."""
         call = _Call(call_id, request)
+        held = self._connections[call_id] = Held()
+        held.hold()
         try:
             call.sent = await self._messages(request)
             if request["stream"]:
@@ -80,7 +84,14 @@ class Upstream:
         except Exception as error:  # the task's boundary: whatever it was is the call's fault
             evidence = evidence_of(error, mid_stream=bool(call.assembly.everything))
             end = await self._fault(call, classify(evidence, now=time.time()))
+        finally:
+            del self._connections[call_id]
         self._send({**end, "id": call_id})
+
+    def cut(self, call_id: int) -> None:
+        """Close a call's connection: its task is cancelled in this same turn of the loop."""
+        if (held := self._connections.get(call_id)) is not None:
+            held.cut()
 
     async def _others_closed(self) -> None:
         """Wait until those that are cancelled in the same moment are closed, too.

@@ -23,6 +23,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.providers.connections import note_connections
 from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, Outbox, encode
 from ksi_tui.engine.providers.known_models import KnownModels
 from ksi_tui.engine.providers.tokens import Tokens
@@ -104,6 +105,12 @@ def _without_success_log() -> None:
         context.is_internal_call.set(True)
 
 
+def _with_noted_connections() -> None:
+    """Have each call's connection noted, where litellm's transport is aiohttp's, as it mostly is."""
+    with suppress(ImportError):
+        note_connections(importlib.import_module("aiohttp").BaseConnector)
+
+
 async def _warm_up(litellm: Any) -> None:
     """Load what the first calls would load, 0.9 s of it, then take it all out of collection.
 
@@ -129,6 +136,7 @@ class _Server(asyncio.Protocol):
         self._upstream = Upstream(litellm, self._tokens, self.send, os.environ)
         self._decoder = Decoder()
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._cancelled: list[asyncio.Task[None]] = []
         self.ended = asyncio.get_running_loop().create_future()
 
     def send(self, message: dict[str, Any]) -> None:
@@ -156,14 +164,30 @@ class _Server(asyncio.Protocol):
             return
         call_id = message["id"]
         if kind == Kind.CANCEL:
-            # An unknown one has ended: its end is already on its way.
-            if (task := self._tasks.get(call_id)) is not None and not task.cancelling():
-                task.cancel()
+            self._cancel(call_id)
             return
         work = self._upstream.call if kind == Kind.CALL else self._ask
         task = asyncio.create_task(work(call_id, message), name=f"{kind}-{call_id}")
         self._tasks[call_id] = task
         task.add_done_callback(lambda done: self._finished(call_id, done))
+
+    def _cancel(self, call_id: int) -> None:
+        """Close a call's connection and end its task; an unknown one's end is on its way already.
+
+        The connections that are to be closed in this turn are, before any task is unwound.
+        """
+        if (task := self._tasks.get(call_id)) is None or task.cancelling():
+            return
+        self._upstream.cut(call_id)
+        if not self._cancelled:
+            asyncio.get_running_loop().call_soon(self._cancel_tasks)
+        self._cancelled.append(task)
+
+    def _cancel_tasks(self) -> None:
+        tasks, self._cancelled = self._cancelled, []
+        for task in tasks:
+            if not task.cancelling():
+                task.cancel()
 
     def _finished(self, call_id: int, task: asyncio.Task[None]) -> None:
         """Speak for a task that could not: one cancelled before it began, or broken."""
@@ -214,6 +238,7 @@ class _Server(asyncio.Protocol):
 
 async def _serve(source: int, sink: int, litellm: Any) -> None:
     _without_success_log()
+    _with_noted_connections()
     await _warm_up(litellm)
     loop = asyncio.get_running_loop()
     writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(sink, "wb", 0))
