@@ -18,10 +18,11 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.servers import modes_answers, modes_broken
+from tests.servers import modes_answers, modes_broken, modes_flood
 from tests.servers.modes import MODES, Reply
+from tests.servers.slow_door import SLOW_ACCEPT, SlowDoor
 
-__all__ = ["MODES", "MisbehavingServer", "Seen", "modes_answers", "modes_broken"]
+__all__ = ["MODES", "MisbehavingServer", "Seen", "modes_answers", "modes_broken", "modes_flood"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +56,7 @@ class MisbehavingServer:
         self._asked_port = port
         self._backlog = backlog
         self.port = port
+        self.slow_port = 0
         self.requests: list[Seen] = []
         self.counts: Counter[str] = Counter()
         self._changed = asyncio.Condition()
@@ -70,10 +72,13 @@ class MisbehavingServer:
         site = web.TCPSite(self._runner, "127.0.0.1", self._asked_port, backlog=self._backlog)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        self._slow = SlowDoor(self._runner)
+        self.slow_port = self._slow.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
+        await self._slow.close()
         await self._runner.cleanup()
 
     @property
@@ -90,6 +95,8 @@ class MisbehavingServer:
 
     def base(self, mode: str) -> str:
         """Return the `api_base` under which every request is treated as `mode` says."""
+        if mode == SLOW_ACCEPT:
+            return f"http://127.0.0.1:{self.slow_port}/ok/v1"
         name = mode.partition("@")[0]
         if name not in MODES:
             raise ValueError(f"no mode {name!r}; allowed: {', '.join(MODES)}")

@@ -6,9 +6,10 @@ import asyncio
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from tests.servers.misbehaving import MisbehavingServer, Seen
+from tests.servers.slow_door import SLOW_ACCEPT
 from tests.soak.processes import Child, raise_file_limit
 
 _LOOK_EVERY_S = 0.02
@@ -26,6 +27,7 @@ class Told:
     connections: int
     requests: int
     ended: list[dict[str, Any]]
+    slow_port: int
 
 
 class Upstream(Child):
@@ -33,8 +35,15 @@ class Upstream(Child):
 
     module = __name__
 
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self.slow_port = (await self.told()).slow_port
+        return self
+
     def base(self, mode: str) -> str:
         """Return the `api_base` under which every request is treated as `mode` says."""
+        if mode == SLOW_ACCEPT:
+            return f"http://127.0.0.1:{self.slow_port}/ok/v1"
         return f"http://127.0.0.1:{self.port}/{mode}/v1"
 
     async def told(self) -> Told:
@@ -68,6 +77,7 @@ def _teller(server: MisbehavingServer) -> Callable[[], dict[str, Any]]:
         total += len(ended)
         return {
             "open": len(server.requests),
+            "slow_port": server.slow_port,
             "connections": server.connections,
             "requests": total + len(server.requests),
             "ended": [

@@ -15,12 +15,13 @@ _held: ContextVar[Held | None] = ContextVar("held", default=None)
 
 
 class Held:
-    """The newest connection that was opened for a call."""
+    """The newest connection that was opened for a call. `refused`: why its reply is not read on."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "refused")
 
     def __init__(self) -> None:
         self._connection: Any = None
+        self.refused: str | None = None
 
     def hold(self) -> None:
         """Take note of the connections that are opened in this context from now on."""
@@ -35,6 +36,12 @@ class Held:
         transport = getattr(self._connection, "transport", None)
         if transport is not None:
             transport.abort()
+
+
+def refuse(reason: str) -> None:
+    """Take note, for the call in whose context this is, that its reply is not read on."""
+    if (held := _held.get()) is not None:
+        held.refused = reason
 
 
 def note_connections(connector: Any) -> None:

@@ -47,6 +47,7 @@ _SHORTEST_KEY = 4  # a shorter one is no secret, and would be found in every wor
 _QUIET_S = 0.03
 _COUNT_AFTER_S = 0.5
 """When what cancelled calls have used is counted: after so long without another, or so long."""
+_KEPT_CHUNKS, _FEW_CHUNKS = 1000, 10
 _NO_TIMEOUT_S = 86_400.0  # the clocks are the engine's; litellm's would be per read
 
 
@@ -82,8 +83,7 @@ class Upstream:
                 await self._others_closed()
             end |= await self._consumed(call)
         except Exception as error:  # the task's boundary: whatever it was is the call's fault
-            evidence = evidence_of(error, mid_stream=bool(call.assembly.everything))
-            end = await self._fault(call, classify(evidence, now=time.time()))
+            end = await self._fault(call, _fault_of(error, call, held))
         finally:
             del self._connections[call_id]
         self._send({**end, "id": call_id})
@@ -141,6 +141,7 @@ class Upstream:
                     if delta.tokens:
                         gatherer.add(delta.text, delta.tokens)
                     raw = _raw_usage(chunk) or raw
+                    _forget(stream.chunks)
             finally:
                 gatherer.flush()
         if not _finished(stream, call.request["params"]):
@@ -280,6 +281,13 @@ class _Call:
         return deliver
 
 
+def _fault_of(error: Exception, call: _Call, held: Held) -> Fault:
+    if held.refused is not None:
+        return Fault(kind=ErrorKind.PROVIDER_ERROR, message=held.refused)
+    evidence = evidence_of(error, mid_stream=bool(call.assembly.everything))
+    return classify(evidence, now=time.time())
+
+
 def _secret_variables(request: Mapping[str, Any]) -> list[str]:
     key = [request["key_env"]] if request["key_env"] else []
     return [*key, *request.get("hidden_envs", ())]
@@ -337,6 +345,15 @@ def _told(
     if not any(getattr(usage, "cost", None) for usage in told):
         raw = {name: value for name, value in raw.items() if name != "cost"}
     return raw, cost
+
+
+def _forget(chunks: list[Any]) -> None:
+    """Let go of the chunks that litellm keeps, 5 KB each, to work out usage nobody told.
+
+    It compares the last ones, and what was told is read from them.
+    """
+    if len(chunks) > _KEPT_CHUNKS:
+        chunks[:-_FEW_CHUNKS] = [c for c in chunks[:-_FEW_CHUNKS] if getattr(c, "usage", None)][-1:]
 
 
 def _raw_usage(answer: Any) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
@@ -26,14 +26,12 @@ from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.providers.connections import note_connections
 from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, Outbox, encode
 from ksi_tui.engine.providers.known_models import KnownModels
+from ksi_tui.engine.providers.reply_limits import bound_replies
 from ksi_tui.engine.providers.tokens import Tokens
 from ksi_tui.engine.providers.upstream import Upstream
 
 _PARENT_CHECK_MS = 1000
 _UNUSABLE = 3
-_CONNECTIONS = 1_000_000
-"""How many connections litellm may have open, 500 to a host unless told otherwise: how many calls
-run is the engine's to say, whose clocks run while a call waits for a connection."""
 
 
 def main() -> None:
@@ -77,11 +75,20 @@ def _watch_parent(source: int) -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
+def lift_connection_limits(environ: MutableMapping[str, str]) -> None:
+    """Let litellm open as many connections as there are calls, unless somebody has said otherwise.
+
+    It allows 500 to a host by itself, and further calls wait for one with their clocks running:
+    how many run is the engine's to say.
+    """
+    for limit in ("AIOHTTP_CONNECTOR_LIMIT", "AIOHTTP_CONNECTOR_LIMIT_PER_HOST"):
+        environ.setdefault(limit, "1000000")
+
+
 def _litellm() -> Any:
     """Import litellm, silenced and without anything of its own that retries, phones or logs."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    for limit in ("AIOHTTP_CONNECTOR_LIMIT", "AIOHTTP_CONNECTOR_LIMIT_PER_HOST"):
-        os.environ.setdefault(limit, str(_CONNECTIONS))
+    lift_connection_limits(os.environ)
     gc.disable()  # until the warm-up is over: nothing that an import makes is garbage
     import litellm  # noqa: PLC0415  (after the parent watch, since it takes seconds)
 
@@ -105,10 +112,11 @@ def _without_success_log() -> None:
         context.is_internal_call.set(True)
 
 
-def _with_noted_connections() -> None:
-    """Have each call's connection noted, where litellm's transport is aiohttp's, as it mostly is."""
+def _watch_the_wire() -> None:
+    """Have each call's connection noted, where litellm's transport is aiohttp's; bound replies."""
     with suppress(ImportError):
         note_connections(importlib.import_module("aiohttp").BaseConnector)
+    bound_replies(importlib.import_module("httpx").Response)
 
 
 async def _warm_up(litellm: Any) -> None:
@@ -238,7 +246,7 @@ class _Server(asyncio.Protocol):
 
 async def _serve(source: int, sink: int, litellm: Any) -> None:
     _without_success_log()
-    _with_noted_connections()
+    _watch_the_wire()
     await _warm_up(litellm)
     loop = asyncio.get_running_loop()
     writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(sink, "wb", 0))
