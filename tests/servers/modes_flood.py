@@ -31,7 +31,8 @@ _CHUNK_TAIL = b'"}, "finish_reason": null}]}\n\n'
 
 def _chunk_head(reply: Reply) -> bytes:
     said = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": reply.model}
-    return b"data: " + json.dumps(said)[:-1].encode() + b', "choices": [{"index": 0, "delta": {"content": "'  # fmt: skip
+    delta = '"choices": [{"index": 0, "delta": {"content": "'
+    return f"data: {json.dumps(said)[:-1]}, {delta}".encode()
 
 
 def _megabytes(option: str, default: int) -> Iterator[bytes]:
@@ -211,6 +212,6 @@ async def _gone(reply: Reply) -> None:
     """Wait until the other side has ended the connection, without reading from it."""
     poll = select.poll()
     poll.register(reply.request.get_extra_info("socket").fileno(), select.POLLRDHUP)
-    while not poll.poll(0):
+    while not poll.poll(0):  # noqa: ASYNC110 - the system's word, not an event of ours
         await asyncio.sleep(_LOOK_EVERY_S)
     transport_of(reply).abort()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.faults.stage import worker
 from tests.soak.cancelling import IN_FLIGHT, cancelled, p99
+from tests.soak.enduring import GAUGES, endured
 from tests.soak.processes import raise_file_limit
 from tests.soak.storm import Storm, cases
 from tests.soak.upstream import Upstream
@@ -43,7 +44,7 @@ async def _storm(asked: argparse.Namespace) -> bool:
                 print(f"round {number + 1}: {time.monotonic() - began:.0f} s, {told}", flush=True)
             await pool.aclose()
             report = storm.report
-            if open_ones := (await up.told()).connections:
+            if open_ones := await up.connections_left():
                 report.left.append(f"{open_ones} connections after the workers' end")
     if len(report.rounds) > 1:
         before, last = report.rounds[-2:]
@@ -73,6 +74,30 @@ async def _cancel(asked: argparse.Namespace) -> bool:
     return good
 
 
+async def _soak(asked: argparse.Namespace) -> bool:
+    print(f"seed {asked.seed}")
+    names = [gauge.name for gauge in GAUGES] + ["rows kept", "upstreams"]
+    print("cycle  " + "  ".join(f"{name:>10}" for name in names))
+
+    def told(number: int, cycle: dict[str, float]) -> None:
+        print(f"{number + 1:>5}  " + "  ".join(f"{cycle[n]:>10.1f}" for n in names), flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        seen = await endured(Path(folder), seconds=asked.seconds, seed=asked.seed, on_cycle=told)
+    grown = seen.grown()
+    print(f"done: {dict(seen.deeds.most_common())}")
+    for gauge in GAUGES:
+        early, late = (sum(half) / len(half) for half in seen.halves(gauge.name))
+        verdict = "GROWS" if gauge in grown else "flat"
+        allowed = f"{gauge.share:.0%} + {gauge.room:g}"
+        print(f"{gauge.name:>10}: {early:10.1f} → {late:10.1f}  {verdict:5} (may grow {allowed})")
+    for line in sorted(set(seen.wrong)):
+        print(f"  {line}")
+    if grown:
+        print(f"more of: {seen.more_of()}")
+    return not grown and not seen.wrong
+
+
 def main() -> int:
     """Run what is asked for; 0 when it is as it has to be."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
@@ -86,9 +111,12 @@ def main() -> int:
     cancel = loads.add_parser("cancel", help="a thousand calls cancelled at once")
     cancel.add_argument("--count", type=int, default=IN_FLIGHT)
     cancel.add_argument("--workers", type=int, default=1)
+    soak = loads.add_parser("soak", help="an hour's worth of everything, and what grows")
+    soak.add_argument("--seconds", type=float, default=90.0, help="how long the hour lasts (90)")
+    soak.add_argument("--seed", type=int, default=random.randrange(10**6))
     asked = parser.parse_args()
     raise_file_limit()
-    run = {"storm": _storm, "cancel": _cancel}[asked.load]
+    run = {"storm": _storm, "cancel": _cancel, "soak": _soak}[asked.load]
     return 0 if asyncio.run(run(asked)) else 1
 
 

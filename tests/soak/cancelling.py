@@ -98,7 +98,7 @@ async def _begin(engine: CompletionEngine, up: Silent, count: int) -> list[str]:
     ids = list(await asyncio.gather(*(one(number) for number in range(count))))
     await up.waits(count, _BOUND_S)
     async with asyncio.timeout(_BOUND_S):
-        while streaming() < sum(1 for number in range(count) if number % 4 != 3):
+        while streaming() < sum(1 for number in range(count) if number % 4 != 3):  # noqa: ASYNC110 - any condition
             await asyncio.sleep(_LOOK_EVERY_S)
         entry = parts.core.providers.get("up")
         assert entry is not None

@@ -78,13 +78,13 @@ class Silent(Child):
     async def waits(self, count: int, bound_s: float) -> None:
         """Wait until it has begun to answer so many."""
         async with asyncio.timeout(bound_s):
-            while (await self.ask())["open"] < count:
+            while (await self.ask())["open"] < count:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(_LOOK_EVERY_S)
 
     async def closed(self, bound_s: float = 30.0) -> dict[str, float]:
         """Wait until nothing is open; return when each closed, by prompt, since last asked."""
         async with asyncio.timeout(bound_s):
-            while (said := await self.ask())["open"]:
+            while (said := await self.ask())["open"]:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(_LOOK_EVERY_S)
         found: dict[str, float] = said["closed"]
         return found

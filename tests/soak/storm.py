@@ -108,9 +108,10 @@ def settings(
         providers.append({"name": case.model, **common})
         if case.providers == 3:
             providers.append({"name": f"{case.model}.b", "priority": 2, **common})
-    good = {"models": ["*-of2", "*-of3"], "model": "openai/gpt-4o-mini", "priority": 3}
-    providers.append({"name": GOOD, "api_base": up.base("ok"), **good})
     clocks = ("first_token_timeout_s", "idle_timeout_s", "reply_timeout_s")
+    good = {"models": ["*-of2", "*-of3"], "model": "openai/gpt-4o-mini", "priority": 3}
+    good |= dict.fromkeys(clocks, PATIENT_S)
+    providers.append({"name": GOOD, "api_base": up.base("ok"), **good})
     return Config.model_validate(
         {
             "engine": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -49,6 +50,14 @@ class Upstream(Child):
     async def told(self) -> Told:
         """Ask what it knows; what has ended is told once."""
         return Told(**await self.ask())
+
+    async def connections_left(self, bound_s: float = 10.0) -> int:
+        """Wait until no connection is open, idle ones included; return how many are after that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(bound_s):
+                while (await self.told()).connections:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(_LOOK_EVERY_S)
+        return (await self.told()).connections
 
     async def quiet(self, bound_s: float = 30.0) -> list[dict[str, Any]]:
         """Wait until no reply is being made; return what ended meanwhile."""
