@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -51,14 +52,28 @@ class Bulk:
         tickets.sort(key=lambda ticket: (ticket.run is None, ticket.order), reverse=True)
         answers: _Answers = {}
         with self._interventions.deed(data) as deed:
-            async for ticket in self._paced(tickets):
-                was = ticket.state
-                self._interventions.end(ticket, data, deed)
-                answers[ticket.request_id] = _entry(ticket.request_id, str(was), not was.final)
+            await self._end_all(tickets, data, deed, answers)
             missing = [each for each in ids if each not in answers]
             await self._missing(data, missing, answers, deed)
         await asyncio.shield(self._core.store.write())
         return {"cancelled": [answers[each] for each in ids]}
+
+    async def _end_all(
+        self, tickets: Sequence[Ticket], data: Cancel, deed: Deed, answers: _Answers
+    ) -> None:
+        """Cancel what is in memory: the upstreams first, whatever there is to write of the rest."""
+        calls = [t.run.call for t in tickets if t.run is not None and t.run.call is not None]
+        left = deque(tickets)
+        try:
+            async for call in self._in_slices(calls):
+                call.close_ahead()
+            async for ticket in self._paced(tickets):
+                was = left.popleft().state
+                self._interventions.end(ticket, data, deed)
+                answers[ticket.request_id] = _entry(ticket.request_id, str(was), not was.final)
+        finally:  # whose upstream is closed gets no answer any more: it must come to its end
+            for ticket in left:
+                self._interventions.end(ticket, data, deed)
 
     async def _missing(
         self, data: Cancel, ids: Sequence[str], answers: _Answers, deed: Deed
@@ -151,6 +166,15 @@ class Bulk:
             else:
                 continue
             began = time.perf_counter()
+
+    async def _in_slices(self, items: Iterable[_Item]) -> AsyncIterator[_Item]:
+        """Yield items; let the loop turn whenever `SLICE_S` have passed."""
+        began = time.perf_counter()
+        for item in items:
+            yield item
+            if time.perf_counter() - began > SLICE_S:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
 
     async def _entered(self, ids: Iterable[str]) -> None:
         """Wait for those of the given requests that are just on their way to disk."""

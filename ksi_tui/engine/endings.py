@@ -106,6 +106,8 @@ class Endings:
         text = run.call.text if run is not None and run.call is not None else ""
         if run is not None:
             run.stopped = Outcome.CANCELLED
+            if run.call is not None:
+                run.call.close_ahead()
             run.note_walk()
         ticket.attempts += ticket.laid_by is not None
         future = self._finish(

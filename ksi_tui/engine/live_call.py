@@ -18,7 +18,7 @@ from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import AttemptRecord, CallRecord, Message, Outcome, Verdict
 from ksi_tui.engine.provider_entry import Entry
-from ksi_tui.engine.providers.base import Closed, Deltas
+from ksi_tui.engine.providers.base import Closed, ClosesAhead, Deltas
 from ksi_tui.engine.rate_limit import Admission
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import TokenTracker
@@ -138,6 +138,11 @@ class LiveCall:
         self.closed = closed
         if self.pending is not None:
             self.watcher.close(self)
+
+    def close_ahead(self) -> None:
+        """Have the upstream closed now: this call's task is cancelled next."""
+        if self.pending is None and isinstance(provider := self.entry.provider, ClosesAhead):
+            provider.close_ahead(self)
 
     def arm(self, name: str, limit_s: float, now: float) -> None:
         """Let the named clock end the call in `limit_s`, or the deadline where that is sooner."""

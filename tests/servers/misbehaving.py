@@ -18,10 +18,11 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.servers import modes_answers, modes_broken
+from tests.servers import modes_answers, modes_broken, modes_flood
 from tests.servers.modes import MODES, Reply
+from tests.servers.slow_door import SLOW_ACCEPT, SlowDoor
 
-__all__ = ["MODES", "MisbehavingServer", "Seen", "modes_answers", "modes_broken"]
+__all__ = ["MODES", "MisbehavingServer", "Seen", "modes_answers", "modes_broken", "modes_flood"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,9 +52,11 @@ class Seen:
 class MisbehavingServer:
     """`async with MisbehavingServer() as server`; `server.base("cut")` is an `api_base`."""
 
-    def __init__(self, *, port: int = 0) -> None:
+    def __init__(self, *, port: int = 0, backlog: int = 128) -> None:
         self._asked_port = port
+        self._backlog = backlog
         self.port = port
+        self.slow_port = 0
         self.requests: list[Seen] = []
         self.counts: Counter[str] = Counter()
         self._changed = asyncio.Condition()
@@ -66,13 +69,16 @@ class MisbehavingServer:
             app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._asked_port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._asked_port, backlog=self._backlog)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        self._slow = SlowDoor(self._runner)
+        self.slow_port = self._slow.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
+        await self._slow.close()
         await self._runner.cleanup()
 
     @property
@@ -80,8 +86,17 @@ class MisbehavingServer:
         """How many requests are being replied to: what a client has left open counts."""
         return sum(1 for each in self.requests if each.ended_at is None)
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open, idle ones included."""
+        assert self._runner is not None
+        assert self._runner.server is not None
+        return len(self._runner.server.connections)
+
     def base(self, mode: str) -> str:
         """Return the `api_base` under which every request is treated as `mode` says."""
+        if mode == SLOW_ACCEPT:
+            return f"http://127.0.0.1:{self.slow_port}/ok/v1"
         name = mode.partition("@")[0]
         if name not in MODES:
             raise ValueError(f"no mode {name!r}; allowed: {', '.join(MODES)}")

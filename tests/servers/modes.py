@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from aiohttp import web
@@ -134,9 +134,9 @@ def _count(reply: Reply) -> int:
     return int(reply.body.get("max_tokens") or len(WORDS))
 
 
-def _text(count: int) -> list[str]:
-    """Return words that differ from their neighbours."""
-    return [f"{WORDS[i % len(WORDS)]}{i // len(WORDS) or ''}" for i in range(count)]
+def _text(count: int) -> Iterator[str]:
+    """Yield words that differ from their neighbours."""
+    return (f"{WORDS[i % len(WORDS)]}{i // len(WORDS) or ''}" for i in range(count))
 
 
 async def _answer(reply: Reply, usage: dict[str, Any] | None) -> web.StreamResponse:

@@ -110,6 +110,18 @@ async def usage_every_chunk(reply: Reply) -> web.StreamResponse:
     return response
 
 
+@mode("usage_long")
+async def usage_long(reply: Reply) -> web.StreamResponse:
+    """2,000 words, with usage so far on every chunk."""
+    response = await reply.begin()
+    for count in range(1, 2001):
+        so_far = {"prompt_tokens": 20, "completion_tokens": count, "total_tokens": 20 + count}
+        await reply.send(response, reply.chunk({"content": f"w{count} "}, usage=so_far))
+    await reply.send(response, reply.chunk({}, "stop"))
+    await reply.send(response, b"data: [DONE]\n\n")
+    return response
+
+
 @mode("usage_null")
 async def usage_null(reply: Reply) -> web.StreamResponse:
     """Whole, with a usage of null."""

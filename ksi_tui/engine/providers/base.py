@@ -134,6 +134,21 @@ class Provider(Protocol):
 
 
 @runtime_checkable
+class ClosesAhead(Protocol):
+    """A provider that can begin to close an upstream before the task that awaits it is cancelled.
+
+    Where a thousand are cancelled at once, none has to wait for what is written down of the others.
+    """
+
+    def close_ahead(self, observer: CallObserver) -> None:
+        """Begin to close the upstream of the open call that this observer listens to.
+
+        Its task has to be cancelled next: no answer comes any more. Harmless when there is none.
+        """
+        ...
+
+
+@runtime_checkable
 class OnWorkers(Protocol):
     """A provider whose calls are made by worker processes."""
 

@@ -207,7 +207,13 @@ _NO_CHOICES = "provider returned 'choices' that is not a list"
 _SSL_OBJECT = re.compile(r" ssl:(?:<[^>]*>|\w+)")
 _PAGE = re.compile(r"<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<(title|h1)\b[^>]*>(?P<title>.*?)</\1", re.IGNORECASE | re.DOTALL)
-_JSON_COMPLAINTS = ("Expecting ", "Extra data", "Unterminated string", "Invalid control char")
+_JSON_COMPLAINTS = (
+    "Expecting ",
+    "Extra data",
+    "Unterminated string",
+    "Invalid control char",
+    "'utf-8' codec can't decode",
+)
 _SPACES = re.compile(r"\s+")
 _LONGEST_QUOTE = 120
 

@@ -63,7 +63,7 @@ class LitellmProvider:
         self._settings = settings
         self._pool = pool
         self._environ = environ
-        self._open: set[_Call] = set()
+        self._open: dict[CallObserver, _Call] = {}
         self._refers = bool(references(settings.params))
         self._hidden = _secret_references(settings.params)
 
@@ -78,7 +78,7 @@ class LitellmProvider:
             )
         call = _Call(observer, self._open, spec.on_deltas)
         call.call_id = self._pool.open(self._body(spec), call)
-        self._open.add(call)
+        self._open[observer] = call
         try:
             return await call.result
         except asyncio.CancelledError:
@@ -87,16 +87,22 @@ class LitellmProvider:
 
     async def aclose(self) -> None:
         """Interrupt what still runs; wait until every close is confirmed, or known not to be."""
-        closing = [call.closed for call in self._open if call.cancelled]
-        for call in [call for call in self._open if not call.cancelled]:
+        calls = list(self._open.values())
+        closing = [call.closed for call in calls if call.cancelled]
+        for call in [call for call in calls if not call.cancelled]:
             self._pool.cancel(call.call_id)
             call.end(ProviderFault(ErrorKind.DAEMON_RESTART, "the provider was closed"))
         if closing:
             await asyncio.wait(closing)
 
+    def close_ahead(self, observer: CallObserver) -> None:
+        """Have an open call's upstream closed, whose task is cancelled next."""
+        if (call := self._open.get(observer)) is not None:
+            call.cancel(self._pool)
+
     def worker_of(self, observer: CallObserver) -> WorkerView | None:
         """Return the worker of the open call that this observer listens to."""
-        found = next((call for call in self._open if call.observer is observer), None)
+        found = self._open.get(observer)
         return None if found is None else self._pool.holder(found.call_id)
 
     async def count_tokens(self, model: str, messages: Sequence[Message]) -> int:
@@ -186,7 +192,10 @@ class _Call:
     """One call's sink: turns what the worker says into a result, a fault, or a confirmed close."""
 
     def __init__(
-        self, observer: CallObserver, registry: set[_Call], on_deltas: OnDeltas | None
+        self,
+        observer: CallObserver,
+        registry: dict[CallObserver, _Call],
+        on_deltas: OnDeltas | None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.result: asyncio.Future[CallResult] = loop.create_future()
@@ -206,7 +215,9 @@ class _Call:
         return self._cancelled_at is not None
 
     def cancel(self, pool: WorkerPool) -> None:
-        """Take note that the caller has gone, and have the upstream closed."""
+        """Take note that the caller has gone, and have the upstream closed; once is enough."""
+        if self._cancelled_at is not None:
+            return
         self._cancelled_at = time.monotonic()
         if self._last is not None or not pool.cancel(self.call_id):
             # It had ended in this very moment, or no worker had heard of it.
@@ -246,13 +257,17 @@ class _Call:
 
     def end(self, end: CallResult | ProviderFault) -> None:
         """Let the caller have the end; a later one changes nothing."""
-        self._registry.discard(self)
+        self._leave()
         if self.result.done():
             return
         if isinstance(end, ProviderFault):
             self.result.set_exception(end)
         else:
             self.result.set_result(end)
+
+    def _leave(self) -> None:
+        if self._registry.get(self.observer) is self:
+            del self._registry[self.observer]
 
     def _unconfirmed(self) -> None:
         self._close(time.monotonic(), confirmed=False, spent={})
@@ -263,7 +278,7 @@ class _Call:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._registry.discard(self)
+        self._leave()
         self.closed.set_result(None)
         self.observer.on_closed(
             Closed(

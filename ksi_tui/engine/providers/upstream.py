@@ -23,6 +23,7 @@ from ksi_tui.engine.providers.assembly import (
     with_refusals,
     written,
 )
+from ksi_tui.engine.providers.connections import Held
 from ksi_tui.engine.providers.deltas import Deltas
 from ksi_tui.engine.providers.evidence import evidence_of
 from ksi_tui.engine.providers.faults import Fault, classify
@@ -43,6 +44,10 @@ _OTHER_CREDENTIALS = (
 _OPENAI_SHAPED = ("openai/", "azure/", "hosted_vllm/", "openrouter/")
 """Routes whose servers speak OpenAI's own shape: they say themselves what they do not know."""
 _SHORTEST_KEY = 4  # a shorter one is no secret, and would be found in every word
+_QUIET_S = 0.03
+_COUNT_AFTER_S = 0.5
+"""When what cancelled calls have used is counted: after so long without another, or so long."""
+_KEPT_CHUNKS, _FEW_CHUNKS = 1000, 10
 _NO_TIMEOUT_S = 86_400.0  # the clocks are the engine's; litellm's would be per read
 
 
@@ -57,10 +62,14 @@ class Upstream:
         self._send = send
         self._environ = environ
         self._secrets = secrets_of(environ)
+        self._last_close = 0.0
+        self._connections: dict[int, Held] = {}
 
     async def call(self, call_id: int, request: Mapping[str, Any]) -> None:
         """Perform one call; its end is an answer, a fault, or, when it is cancelled, a close."""
         call = _Call(call_id, request)
+        held = self._connections[call_id] = Held()
+        held.hold()
         try:
             call.sent = await self._messages(request)
             if request["stream"]:
@@ -70,11 +79,31 @@ class Upstream:
         except asyncio.CancelledError:
             # The task's only canceller is the message that asks for it, and its end is the reply.
             end = {"kind": Kind.CLOSED, "closed_at": time.monotonic()}
+            if call.assembly.everything:
+                await self._others_closed()
             end |= await self._consumed(call)
         except Exception as error:  # the task's boundary: whatever it was is the call's fault
-            evidence = evidence_of(error, mid_stream=bool(call.assembly.everything))
-            end = await self._fault(call, classify(evidence, now=time.time()))
+            end = await self._fault(call, _fault_of(error, call, held))
+        finally:
+            del self._connections[call_id]
         self._send({**end, "id": call_id})
+
+    def cut(self, call_id: int) -> None:
+        """Close a call's connection: its task is cancelled in this same turn of the loop."""
+        if (held := self._connections.get(call_id)) is not None:
+            held.cut()
+
+    async def _others_closed(self) -> None:
+        """Wait until those that are cancelled in the same moment are closed, too.
+
+        To count tokens takes a thread: while one counts, every close waits for the interpreter.
+        """
+        loop = asyncio.get_running_loop()
+        now = self._last_close = loop.time()
+        latest = now + _COUNT_AFTER_S
+        while (at := min(self._last_close + _QUIET_S, latest)) > now:
+            await asyncio.sleep(at - now)
+            now = loop.time()
 
     def scrubbed(self, text: str, *variables: str) -> str:
         """Return text that may leave the worker: without the environment's secrets.
@@ -108,6 +137,7 @@ class Upstream:
                 async for chunk in stream:
                     call.take(chunk, gatherer)
                     raw = _raw_usage(chunk) or raw
+                    _forget(stream.chunks)
             finally:
                 gatherer.flush()
         if not _finished(stream, call.request["params"]):
@@ -255,6 +285,13 @@ class _Call:
         return deliver
 
 
+def _fault_of(error: Exception, call: _Call, held: Held) -> Fault:
+    if held.refused is not None:
+        return Fault(kind=ErrorKind.PROVIDER_ERROR, message=held.refused)
+    evidence = evidence_of(error, mid_stream=bool(call.assembly.everything))
+    return classify(evidence, now=time.time())
+
+
 def _secret_variables(request: Mapping[str, Any]) -> list[str]:
     key = [request["key_env"]] if request["key_env"] else []
     return [*key, *request.get("hidden_envs", ())]
@@ -315,6 +352,15 @@ def _told(
     if not any(getattr(usage, "cost", None) for usage in told):
         raw = {name: value for name, value in raw.items() if name != "cost"}
     return raw, cost
+
+
+def _forget(chunks: list[Any]) -> None:
+    """Let go of the chunks that litellm keeps, 5 KB each, to work out usage nobody told.
+
+    It compares the last ones, and what was told is read from them.
+    """
+    if len(chunks) > _KEPT_CHUNKS:
+        chunks[:-_FEW_CHUNKS] = [c for c in chunks[:-_FEW_CHUNKS] if getattr(c, "usage", None)][-1:]
 
 
 def _raw_usage(answer: Any) -> dict[str, Any] | None:

@@ -17,14 +17,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.providers.connections import note_connections
 from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, Outbox, encode
 from ksi_tui.engine.providers.known_models import KnownModels
+from ksi_tui.engine.providers.reply_limits import bound_replies
 from ksi_tui.engine.providers.tokens import Tokens
 from ksi_tui.engine.providers.upstream import Upstream
 
@@ -73,9 +75,20 @@ def _watch_parent(source: int) -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
+def lift_connection_limits(environ: MutableMapping[str, str]) -> None:
+    """Let litellm open as many connections as there are calls, unless somebody has said otherwise.
+
+    It allows 500 to a host by itself, and further calls wait for one with their clocks running:
+    how many run is the engine's to say.
+    """
+    for limit in ("AIOHTTP_CONNECTOR_LIMIT", "AIOHTTP_CONNECTOR_LIMIT_PER_HOST"):
+        environ.setdefault(limit, "1000000")
+
+
 def _litellm() -> Any:
     """Import litellm, silenced and without anything of its own that retries, phones or logs."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    lift_connection_limits(os.environ)
     gc.disable()  # until the warm-up is over: nothing that an import makes is garbage
     import litellm  # noqa: PLC0415  (after the parent watch, since it takes seconds)
 
@@ -97,6 +110,13 @@ def _without_success_log() -> None:
     with suppress(ImportError):
         context = importlib.import_module("litellm._internal_context")
         context.is_internal_call.set(True)
+
+
+def _watch_the_wire() -> None:
+    """Have each call's connection noted, where litellm's transport is aiohttp's; bound replies."""
+    with suppress(ImportError):
+        note_connections(importlib.import_module("aiohttp").BaseConnector)
+    bound_replies(importlib.import_module("httpx").Response)
 
 
 async def _warm_up(litellm: Any) -> None:
@@ -124,6 +144,7 @@ class _Server(asyncio.Protocol):
         self._upstream = Upstream(litellm, self._tokens, self.send, os.environ)
         self._decoder = Decoder()
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._cancelled: list[asyncio.Task[None]] = []
         self.ended = asyncio.get_running_loop().create_future()
 
     def send(self, message: dict[str, Any]) -> None:
@@ -151,14 +172,30 @@ class _Server(asyncio.Protocol):
             return
         call_id = message["id"]
         if kind == Kind.CANCEL:
-            # An unknown one has ended: its end is already on its way.
-            if (task := self._tasks.get(call_id)) is not None and not task.cancelling():
-                task.cancel()
+            self._cancel(call_id)
             return
         work = self._upstream.call if kind == Kind.CALL else self._ask
         task = asyncio.create_task(work(call_id, message), name=f"{kind}-{call_id}")
         self._tasks[call_id] = task
         task.add_done_callback(lambda done: self._finished(call_id, done))
+
+    def _cancel(self, call_id: int) -> None:
+        """Close a call's connection and end its task; an unknown one's end is on its way already.
+
+        The connections that are to be closed in this turn are, before any task is unwound.
+        """
+        if (task := self._tasks.get(call_id)) is None or task.cancelling():
+            return
+        self._upstream.cut(call_id)
+        if not self._cancelled:
+            asyncio.get_running_loop().call_soon(self._cancel_tasks)
+        self._cancelled.append(task)
+
+    def _cancel_tasks(self) -> None:
+        tasks, self._cancelled = self._cancelled, []
+        for task in tasks:
+            if not task.cancelling():
+                task.cancel()
 
     def _finished(self, call_id: int, task: asyncio.Task[None]) -> None:
         """Speak for a task that could not: one cancelled before it began, or broken."""
@@ -209,6 +246,7 @@ class _Server(asyncio.Protocol):
 
 async def _serve(source: int, sink: int, litellm: Any) -> None:
     _without_success_log()
+    _watch_the_wire()
     await _warm_up(litellm)
     loop = asyncio.get_running_loop()
     writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(sink, "wb", 0))
