@@ -28,4 +28,4 @@ class Work:
 
 def expected(count: int) -> list[str]:
     """Return the words that the upstream answers with."""
-    return modes._text(count)
+    return list(modes._text(count))
