@@ -210,7 +210,9 @@ async def broken(round_: Round) -> None:
     good = home.copied()
     ledger(good)  # and with it the log goes into the file
     kept = home.folder / "kept"
-    shutil.copytree(home.state / "responses", kept / "responses")
+    kept.mkdir()
+    if (filed := home.state / "responses").exists():
+        shutil.copytree(filed, kept / "responses")
     shutil.copyfile(good, kept / "ksi.db")
     pages = good.stat().st_size // _PAGE
     for _ in range(3):
