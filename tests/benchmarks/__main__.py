@@ -62,6 +62,13 @@ LINES = (
         at_least=True,
     ),
     Line(
+        what="the floor of it: bare SQLite, the same rows and waits, completions/s",
+        loads=("floor",),
+        figure=lambda bare: float(bare["requests"] / bare["wall_s"]),
+        target=5000,
+        at_least=True,
+    ),
+    Line(
         what="CPU per completion with 100,000 queued ÷ with 1,000 queued",
         loads=("backlog",),
         figure=lambda ours: float(ours["ratio"]),

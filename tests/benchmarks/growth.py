@@ -72,7 +72,6 @@ async def restart(folder: Path) -> dict[str, Any]:
 
 
 async def _taken_up(place: Path, *, queued: int) -> tuple[float, CompletionEngine]:
-    place.mkdir()
     fill(place / "ksi.db", queued=queued, sessions=queued // 10, at=time.time(), paused=False)
     engine = CompletionEngine(_config(place, stuck="sim/hang"))
     progress = engine.subscribe(PROGRESS)
@@ -96,7 +95,6 @@ async def _compared(folder: Path, *crowds: dict[str, int]) -> dict[str, Any]:
         engines = []
         for number, crowd in enumerate(crowds):
             place = folder / str(number)
-            place.mkdir()
             many = crowd.get("sessions", 1)
             fill(place / "ksi.db", queued=crowd["queued"], sessions=many, at=time.time())
             engine = CompletionEngine(_config(place, stuck="{model}"))

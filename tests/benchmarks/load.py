@@ -21,7 +21,7 @@ from ksi_tui import collector
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.events import LOST, RESULT, Subscription
-from tests.benchmarks import crowd, finding, growth, reports, screen
+from tests.benchmarks import crowd, finding, floor, growth, reports, screen
 
 MODEL = "gpt-4o-mini"
 ANSWER = "A mocked answer of a few words."
@@ -203,6 +203,7 @@ LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "stall_start": screen.stall_start,
     "stall_streams": screen.stall_streams,
     "durable_null": durable_null,
+    "floor": floor.floor,
     "engine_mocked": engine_mocked,
     "router_mocked": router_mocked,
     "backlog": growth.backlog,

@@ -58,6 +58,7 @@ def fill(
     paused: bool = True,
 ) -> None:
     """Make a database that holds so many requests, in so many sessions."""
+    path.parent.mkdir(exist_ok=True)
     migrations.prepare(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
