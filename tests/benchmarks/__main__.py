@@ -83,6 +83,43 @@ LINES = (
         at_least=True,
     ),
     Line(
+        what="the floor of it: bare SQLite, the same rows and waits, completions/s",
+        loads=("floor",),
+        figure=lambda bare: float(bare["requests"] / bare["wall_s"]),
+        target=5000,
+        at_least=True,
+    ),
+    Line(
+        what="CPU per completion with 100,000 queued ÷ with 1,000 queued",
+        loads=("backlog",),
+        figure=lambda ours: float(ours["ratio"]),
+        target=1.2,
+    ),
+    Line(
+        what="the same with 1,000,000 queued",
+        loads=("backlog_million",),
+        figure=lambda ours: float(ours["ratio"]),
+        target=1.2,
+    ),
+    Line(
+        what="the same with 100,000 queued in 100,000 sessions ÷ in 10",
+        loads=("sessions",),
+        figure=lambda ours: float(ours["ratio"]),
+        target=1.2,
+    ),
+    Line(
+        what="restart with 100,000 queued until the first dispatch, s",
+        loads=("restart",),
+        figure=lambda ours: float(ours["started_s"]),
+        target=2,
+    ),
+    Line(
+        what="memory per queued request, KB",
+        loads=("restart",),
+        figure=lambda ours: float(ours["kb_per_request"]),
+        target=1,
+    ),
+    Line(
         what="first frame ÷ first frame of a bare Textual app",
         loads=("first_frame",),
         figure=lambda ours: float(ours["ratio"]),

@@ -17,10 +17,21 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from ksi_tui import collector
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.events import LOST, RESULT, Subscription
-from tests.benchmarks import crowd, finding, gateway, leaving, reports, screen, seeing
+from tests.benchmarks import (
+    crowd,
+    finding,
+    floor,
+    gateway,
+    growth,
+    leaving,
+    reports,
+    screen,
+    seeing,
+)
 
 MODEL = "gpt-4o-mini"
 ANSWER = "A mocked answer of a few words."
@@ -77,6 +88,7 @@ async def _submit(engine: CompletionEngine, count: int, data: dict[str, Any]) ->
 
 async def durable_null(folder: Path, count: int = 10_000) -> dict[str, Any]:
     """Accept, run and finish `count` requests with a provider that answers at once."""
+    collector.calm()  # as the command does
     database = folder / "null.db"
     config = Config.model_validate(
         {
@@ -201,8 +213,13 @@ LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "stall_start": screen.stall_start,
     "stall_streams": screen.stall_streams,
     "durable_null": durable_null,
+    "floor": floor.floor,
     "engine_mocked": engine_mocked,
     "router_mocked": router_mocked,
+    "backlog": growth.backlog,
+    "backlog_million": growth.backlog_million,
+    "sessions": growth.sessions,
+    "restart": growth.restart,
     "finding": finding.finding,
     "gateway": gateway.gateway,
     "leaving": leaving.leaving,

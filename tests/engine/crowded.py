@@ -45,10 +45,20 @@ _SESSIONS = """
 INSERT INTO sessions (session_id, created_at, last_activity, request_count, turn_count)
 SELECT session_id, MIN(queued_at), MAX(queued_at), COUNT(*), 0 FROM requests GROUP BY session_id
 """
+_PAUSE = "INSERT INTO pauses (scope, id, by, reason, since) VALUES ('provider', ?, '', '', ?)"
 
 
-def fill(path: Path, *, queued: int = 0, ended: int = 0, sessions: int = 1, at: float = T0) -> None:
-    """Make a database that holds so many requests, in so many sessions each kind."""
+def fill(
+    path: Path,
+    *,
+    queued: int = 0,
+    ended: int = 0,
+    sessions: int = 1,
+    at: float = T0,
+    paused: bool = True,
+) -> None:
+    """Make a database that holds so many requests, in so many sessions."""
+    path.parent.mkdir(exist_ok=True)
     migrations.prepare(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
@@ -70,8 +80,6 @@ def fill(path: Path, *, queued: int = 0, ended: int = 0, sessions: int = 1, at: 
         connection.executemany(
             "UPDATE counters SET value = ?2 WHERE name = ?1", list(counters.items())
         )
-        connection.execute(
-            "INSERT INTO pauses (scope, id, by, reason, since) VALUES ('provider', ?, '', '', ?)",
-            (STUCK, at),
-        )
+        if paused:
+            connection.execute(_PAUSE, (STUCK, at))
         connection.execute("COMMIT")

@@ -64,13 +64,14 @@ class _Counting:
 
 
 @asynccontextmanager
-async def _engine(folder: Path, **crowd: int) -> AsyncIterator[CompletionEngine]:
+async def _engine(folder: Path, crowd: dict[str, int]) -> AsyncIterator[CompletionEngine]:
     settings = config(
         folder,
         providers=[provider("p", "sim/*"), provider(STUCK, "stuck/*")],
         engine={"max_queue_depth": 100_000, "shutdown_grace_s": 0, "default_model": "sim/echo"},
     )
-    fill(folder / "ksi.db", **crowd)
+    queued, ended, sessions = crowd["queued"], crowd["ended"], crowd["sessions"]
+    fill(folder / "ksi.db", queued=queued, ended=ended, sessions=sessions)
     async with CompletionEngine(settings) as engine:
         yield engine
 
@@ -84,11 +85,11 @@ async def _complete(engine: CompletionEngine) -> None:
                 return
 
 
-async def _costs(folder: Path, **crowd: int) -> tuple[Cost, list[str]]:
+async def _costs(folder: Path, crowd: dict[str, int]) -> tuple[Cost, list[str]]:
     """Return the least that a completion took, and every statement that ran."""
     found: list[Cost] = []
     counting = _Counting()
-    async with _engine(folder, **crowd) as engine:
+    async with _engine(folder, crowd) as engine:
         parts = engine._parts
         assert parts is not None
         store: Any = parts.core.store
@@ -117,14 +118,13 @@ async def _costs(folder: Path, **crowd: int) -> tuple[Cost, list[str]]:
 async def test_a_completion_costs_the_same_in_a_crowd(tmp_path: Path) -> None:
     costs: dict[str, Cost] = {}
     for name, crowd in {"small": SMALL, **CROWDS}.items():
-        (tmp_path / name).mkdir()
-        costs[name], _ = await _costs(tmp_path / name, **crowd)
+        costs[name], _ = await _costs(tmp_path / name, crowd)
     assert min(costs["small"]) > 0
     assert costs == dict.fromkeys(costs, costs["small"])
 
 
 async def test_no_statement_of_a_completion_scans(tmp_path: Path) -> None:
-    _, texts = await _costs(tmp_path, **SMALL)
+    _, texts = await _costs(tmp_path, SMALL)
     ran = Counter(text.split()[0] for text in texts)
     assert {"INSERT", "UPDATE"} <= {*ran}
     with closing(sqlite3.connect(tmp_path / "ksi.db")) as connection:
