@@ -3,6 +3,8 @@
 # make check  format, lint, types, import rule and tests: exactly what CI runs
 # make bench  measure what README promises
 # make faults play every fault of a provider and write docs/faults.md
+# make storm  play every fault many at a time; make cancel: a thousand calls cancelled at once
+# make soak   bear an hour's worth of everything in 90 s and look for what grows
 # make scenes play the three scenes in a real terminal (needs tmux)
 # make shot   render every screen to pictures under shots/
 
@@ -15,7 +17,7 @@ JOBS ?= auto
 # Hundreds of processes start below: without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check bench faults shot scenes clean
+.PHONY: run test check bench faults storm cancel soak shot scenes clean
 
 run: $(VENV)/.run
 	@if $(BIN)/ksi-tui config check | grep -qx 'providers: simulated'; \
@@ -36,6 +38,9 @@ bench: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults
+
+storm cancel soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak $@
 
 scenes: $(VENV)/.dev
 	$(BIN)/python -m tests.scenes

@@ -20,7 +20,7 @@ from typing import Any
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.events import LOST, RESULT, Subscription
-from tests.benchmarks import crowd, finding, reports, screen
+from tests.benchmarks import cancelling, crowd, finding, reports, screen
 
 MODEL = "gpt-4o-mini"
 ANSWER = "A mocked answer of a few words."
@@ -204,6 +204,7 @@ LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "engine_mocked": engine_mocked,
     "router_mocked": router_mocked,
     "finding": finding.finding,
+    "cancelled": cancelling.cancelled_at_once,
     "usage_million": reports.usage_million,
 }
 

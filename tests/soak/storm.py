@@ -163,7 +163,7 @@ class Storm:
                 "engine MB": gauges.rss_mb(),
                 "workers MB": sum(map(gauges.rss_mb, workers)),
                 "files": gauges.files(),
-                "tasks": len(asyncio.all_tasks()),
+                "tasks": gauges.named_tasks(),
             }
         )
 
@@ -174,7 +174,7 @@ class Storm:
         folder = self._folder / str(self._engines)
         folder.mkdir()
         config = settings(folder, played, self._up, clock_s=clock_s, in_flight=self._in_flight)
-        before = len(asyncio.all_tasks())
+        before = gauges.named_tasks()
         engine = CompletionEngine(config, build=lambda one: build_provider(one, self._pool))
         async with engine:
             asked = [case for case in played for _ in range(each)]
@@ -185,7 +185,7 @@ class Storm:
                 status = await engine.emit("completion:request_status", {"request_id": request_id})
                 self._judge(case, status, clock_s)
         self.report.requests += len(asked)
-        if (tasks := len(asyncio.all_tasks()) - before) > 0:
+        if (tasks := gauges.named_tasks() - before) > 0:
             self.report.left.append(f"{tasks} tasks after an engine's end")
 
     async def _settled(self, engine: CompletionEngine, count: int) -> None:

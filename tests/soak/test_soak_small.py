@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from ksi_tui.engine.providers.pool import WorkerPool
 from tests.engine.engine_fixtures import left_over, until
 from tests.faults.stage import worker
 from tests.servers.misbehaving import MisbehavingServer
+from tests.soak import gauges
 from tests.soak.cancelling import WAYS, cancelled
 from tests.soak.deeds import Crowd
 from tests.soak.enduring import CYCLES, GAUGES, WARM_CYCLES, Measured
@@ -89,12 +89,12 @@ async def test_a_crowd_leaves_nothing(tmp_path: Path) -> None:
         assert engine._parts is not None
         parts = engine._parts
         async with Door(engine, database=config.engine.database_path, name="soak") as door:
-            tasks = len(asyncio.all_tasks())
             crowd = Crowd(engine, door.socket, random.Random(5))
-            await crowd.bear(0.7, kill=False)
             await crowd.attach()
+            tasks = gauges.named_tasks()
+            await crowd.bear(0.7, kill=False)
             await until(lambda: not left_over(parts), "nothing is left over")
-            await until(lambda: len(asyncio.all_tasks()) <= tasks, "no task is left")
+            await until(lambda: gauges.named_tasks() <= tasks, "no task is left")
     assert crowd.wrong == []
     assert crowd.deeds["submit"] > 10
 
