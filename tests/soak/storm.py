@@ -212,7 +212,8 @@ class Storm:
             self.report.wrong.append(f"{said}: came to {came}, not to {case.outcome}")
         limit_s = case.ends.timeout_s or clock_s
         for call in (call for attempt in status["attempts"] for call in attempt["calls"]):
-            late_s = (call["duration_ms"] or 0) / 1000 - limit_s
+            own_s = PATIENT_S if call["provider"] == GOOD else limit_s
+            late_s = (call["duration_ms"] or 0) / 1000 - own_s
             if late_s > SLACK_S:
                 self.report.wrong.append(f"{said}: a call ended {late_s:.1f} s after its clock")
 
