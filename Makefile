@@ -5,6 +5,8 @@
 # make fuzz-http  have schemathesis ask a real serve whatever its description allows
 # make faults play every fault of a provider and write docs/faults.md
 # make crash  kill the real command 200 times and look at what it left
+# make storm  play every fault many at a time; make cancel: a thousand calls cancelled at once
+# make soak   bear an hour's worth of everything in 90 s and look for what grows
 # make scenes play the three scenes in a real terminal (needs tmux)
 # make browser play `ksi-tui web` in Chromium and take pictures (needs chromium)
 # make shot   render every screen to pictures under shots/
@@ -21,7 +23,7 @@ FUZZ_ARGS ?=
 # Hundreds of processes start below: without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test types check bench browser crash fuzz-http faults shot scenes clean
+.PHONY: run test types check bench browser cancel crash fuzz-http faults soak storm shot scenes clean
 
 run: $(VENV)/.run
 	@if $(BIN)/ksi-tui config check | grep -qx 'providers: simulated'; \
@@ -50,6 +52,9 @@ crash: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults
+
+storm cancel soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak $@
 
 scenes: $(VENV)/.dev
 	$(BIN)/python -m tests.scenes

@@ -186,6 +186,24 @@ LINES = (
         target=20,
     ),
     Line(
+        what="cancel to upstream closed, ms, p99 of 1,000 streams cancelled in one call",
+        loads=("cancelled",),
+        figure=lambda ours: float(ours["bulk_p99_ms"]),
+        target=100,
+    ),
+    Line(
+        what="the same, each cancelled in a call of its own, all at once",
+        loads=("cancelled",),
+        figure=lambda ours: float(ours["together_p99_ms"]),
+        target=100,
+    ),
+    Line(
+        what="the same, one after the other",
+        loads=("cancelled",),
+        figure=lambda ours: float(ours["one_by_one_p99_ms"]),
+        target=100,
+    ),
+    Line(
         what="usage report over 1,000,000 records, ms, the slowest of its questions",
         loads=("usage_million",),
         figure=lambda ours: float(ours["slowest_ms"]),

@@ -22,6 +22,7 @@ from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.events import LOST, RESULT, Subscription
 from tests.benchmarks import (
+    cancelling,
     crowd,
     finding,
     floor,
@@ -224,6 +225,7 @@ LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "gateway": gateway.gateway,
     "leaving": leaving.leaving,
     "seeing": seeing.seeing,
+    "cancelled": cancelling.cancelled_at_once,
     "usage_million": reports.usage_million,
 }
 

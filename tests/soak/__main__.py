@@ -87,7 +87,7 @@ async def _soak(asked: argparse.Namespace) -> bool:
     grown = seen.grown()
     print(f"done: {dict(seen.deeds.most_common())}")
     for gauge in GAUGES:
-        early, late = (sum(half) / len(half) for half in seen.halves(gauge.name))
+        early, late = (statistics.median(half) for half in seen.halves(gauge.name))
         verdict = "GROWS" if gauge in grown else "flat"
         allowed = f"{gauge.share:.0%} + {gauge.room:g}"
         print(f"{gauge.name:>10}: {early:10.1f} → {late:10.1f}  {verdict:5} (may grow {allowed})")

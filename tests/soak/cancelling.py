@@ -11,12 +11,15 @@ import gc
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ksi_tui.config import Config
 from ksi_tui.engine import CompletionEngine
+from ksi_tui.engine.providers.factory import build_provider
 from ksi_tui.engine.providers.litellm import LitellmProvider
+from ksi_tui.engine.providers.pool import WorkerPool
 from tests.engine.engine_fixtures import left_over, until
 from tests.soak.processes import raise_file_limit
 from tests.soak.silent import Silent
@@ -108,14 +111,23 @@ async def _begin(engine: CompletionEngine, up: Silent, count: int) -> list[str]:
 
 
 async def cancelled(
-    folder: Path, *, count: int = IN_FLIGHT, workers: int = 1, ways: Sequence[str] = tuple(WAYS)
+    folder: Path,
+    *,
+    count: int = IN_FLIGHT,
+    workers: int = 1,
+    ways: Sequence[str] = tuple(WAYS),
+    pool: WorkerPool | None = None,
 ) -> dict[str, Any]:
-    """Return the ms of every cancel by way, and what was left over after each."""
+    """Return the ms of every cancel by way, and what was left over after each.
+
+    The calls are those of `pool`, or of as many `workers` of the engine's own.
+    """
     raise_file_limit()
     measured: dict[str, Any] = {"in_flight": count, "workers": workers, "ways": {}}
     async with Silent() as up:
         config = _settings(folder, up, workers, count)
-        async with CompletionEngine(config) as engine:
+        build = None if pool is None else partial(build_provider, pool=pool)
+        async with CompletionEngine(config, build=build) as engine:
             assert engine._parts is not None
             parts = engine._parts
             tasks = len(asyncio.all_tasks())

@@ -63,7 +63,7 @@ class Crowd:
             kinds, weights = list(self._kinds), list(self._kinds.values())
             while loop.time() < until:
                 deed = self._rng.choices(kinds, weights)[0]
-                self.deeds[deed.__name__] += 1  # type: ignore[attr-defined]
+                self.deeds[deed.__name__] += 1
                 await deed()
                 await asyncio.sleep(0.002)
 

@@ -1,8 +1,9 @@
 """An hour's worth of everything at once, compressed: does anything grow?
 
 The engine's clock runs so fast that an hour passes: sessions end, records are taken away, counters
-are folded. The load stops after each of a dozen cycles; what is held when nothing runs is measured
-then, and the later cycles are compared with the earlier ones. The first half fills what is bounded (the log of events).
+are folded. The load stops after each of its cycles; what is held when nothing runs is measured
+then, and the later cycles are compared with the earlier ones. The first half of them only fills
+what is bounded, such as the log of events.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from ksi_tui.config import Config
 from ksi_tui.door.server import Door
@@ -44,7 +46,7 @@ class Gauge:
 
     def flat(self, early: Sequence[float], late: Sequence[float]) -> bool:
         """Whether the later values are no more than the earlier ones allow."""
-        return _mean(late) <= _mean(early) * (1 + self.share) + self.room
+        return median(late) <= median(early) * (1 + self.share) + self.room
 
 
 GAUGES = (
@@ -83,10 +85,6 @@ class Measured:
         """Return the types of which most objects have come since the middle."""
         middle = WARM_CYCLES + (len(self.types) - WARM_CYCLES) // 2 - 1
         return (self.types[-1] - self.types[middle]).most_common(count)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def settings(folder: Path, up: Upstream) -> Config:

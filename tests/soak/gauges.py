@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -44,3 +45,8 @@ def children(pid: int | None = None) -> int:
                 continue
             found += stat.rpartition(") ")[2].split()[1] == own
     return found
+
+
+def named_tasks() -> int:
+    """Return how many tasks this loop has that somebody has named: all of the product's are."""
+    return sum(1 for task in asyncio.all_tasks() if not task.get_name().startswith("Task-"))

@@ -59,10 +59,16 @@ class _Connection(asyncio.Protocol):
         if _STREAMED.search(body):
             self._transport.write(_FIVE_WORDS)
 
+    def eof_received(self) -> None:
+        self._note()
+
     def connection_lost(self, _: Exception | None) -> None:
+        self._note()
+        self._open.discard(self._prompt)
+
+    def _note(self) -> None:
         if self._prompt:
-            self._open.discard(self._prompt)
-            self._closed[self._prompt] = time.monotonic()
+            self._closed.setdefault(self._prompt, time.monotonic())
 
 
 class Silent(Child):

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from ksi_tui.engine.providers.connections import Held, note_connections, refuse
 
 
 class Transport:
-    def __init__(self) -> None:
-        self.aborted = 0
+    """A transport over one end of a pair of sockets; `other` is the server's end."""
 
-    def abort(self) -> None:
-        self.aborted += 1
+    def __init__(self) -> None:
+        self.own, self.other = socket.socketpair()
+        self.other.setblocking(False)
+
+    def get_extra_info(self, name: str) -> socket.socket:
+        assert name == "socket"
+        return self.own
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server has been told the end."""
+        try:
+            return self.other.recv(1) == b""
+        except BlockingIOError:
+            return False
 
 
 class Connection:
@@ -42,14 +55,23 @@ async def test_each_call_holds_its_own_connection() -> None:
         *(asyncio.create_task(opened(held)) for held in (one, other, None))
     )
     one.cut()
-    assert (first.transport.aborted, second.transport.aborted) == (1, 0)
-    assert nobodys.transport.aborted == 0
+    assert (first.transport.ended, second.transport.ended) == (True, False)
+    assert not nobodys.transport.ended
+    one.cut()  # twice is harmless
+    first.transport.other.close()
+    one.cut()
+    for each in (first, second, nobodys):
+        each.transport.own.close()
+        each.transport.other.close()
+    one.cut()
 
 
 async def test_what_was_given_back_or_never_opened_is_left_alone() -> None:
     held = Held()
     held.cut()
     connection = await asyncio.create_task(opened(held))
+    connection.transport.own.close()
+    connection.transport.other.close()
     connection.transport = None  # what aiohttp says of a connection that went back to its pool
     held.cut()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, encode
+from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, Outbox, encode
 
 values = st.recursive(
     st.none()
@@ -81,3 +82,19 @@ def test_a_message_that_contains_itself_is_refused() -> None:
 def test_bytes_that_are_no_message_are_an_error(body: bytes) -> None:
     with pytest.raises(FramingError):
         Decoder().feed(len(body).to_bytes(4, "big") + body)
+
+
+async def test_what_a_turn_sends_is_one_piece_until_it_is_a_lot() -> None:
+    pieces: list[bytes] = []
+    outbox = Outbox(pieces.append)
+    for _ in range(3):
+        outbox.put(b"a")
+    assert pieces == []
+    await asyncio.sleep(0)
+    assert pieces == [b"aaa"]
+    for _ in range(33):
+        outbox.put(b"b")
+    assert pieces[1:] == [b"b" * 32]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert pieces[2:] == [b"b"]

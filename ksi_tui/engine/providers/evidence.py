@@ -7,6 +7,7 @@ litellm wraps the errors of the layers below it and changes their status on the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from traceback import clear_frames
 from typing import Any
 
 from ksi_tui.engine.providers.faults import BROKEN_CAUSES, Evidence, message_in
@@ -30,6 +31,16 @@ def evidence_of(error: BaseException, *, mid_stream: bool) -> Evidence:
         broken=next(broken, None),
         mid_stream=mid_stream,
     )
+
+
+def let_go(error: BaseException) -> None:
+    """Let the frames that failed go of what they hold, such as the 32 MB of a reply read so far.
+
+    Errors and their frames point at each other, and the collector comes by the number of objects,
+    not by their size: a hundred such replies would stay in memory together.
+    """
+    for link in _chain(error):
+        clear_frames(link.__traceback__)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -18,6 +18,7 @@ LARGEST = 64 * 1024 * 1024
 """Bytes of one message at most; more is a broken stream or a request nobody could serve."""
 
 _PREFIX = 4
+_AT_ONCE = 32
 
 
 class Kind(StrEnum):
@@ -92,7 +93,10 @@ class Decoder:
 
 
 class Outbox:
-    """Writes what one turn of the loop sends as one piece: a system call a turn, not a message."""
+    """Writes what one turn of the loop sends as one piece: a system call a turn, not a message.
+
+    Where a turn sends so much that it must be a long one, it does not wait for its end.
+    """
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
@@ -104,6 +108,8 @@ class Outbox:
         if not self._frames:
             self._loop.call_soon(self.flush)
         self._frames.append(frame)
+        if len(self._frames) >= _AT_ONCE:
+            self.flush()
 
     def flush(self) -> None:
         """Write what has gathered, now."""

@@ -25,7 +25,7 @@ from ksi_tui.engine.providers.assembly import (
 )
 from ksi_tui.engine.providers.connections import Held
 from ksi_tui.engine.providers.deltas import Deltas
-from ksi_tui.engine.providers.evidence import evidence_of
+from ksi_tui.engine.providers.evidence import evidence_of, let_go
 from ksi_tui.engine.providers.faults import Fault, classify
 from ksi_tui.engine.providers.framing import Kind
 from ksi_tui.engine.providers.gathering import FOLLOWED_S, INTERVAL_S, Gatherer
@@ -83,7 +83,9 @@ class Upstream:
                 await self._others_closed()
             end |= await self._consumed(call)
         except Exception as error:  # the task's boundary: whatever it was is the call's fault
-            end = await self._fault(call, _fault_of(error, call, held))
+            fault = _fault_of(error, call, held)
+            let_go(error)
+            end = await self._fault(call, fault)
         finally:
             del self._connections[call_id]
         self._send({**end, "id": call_id})
