@@ -21,6 +21,7 @@ from typing import NoReturn
 from ksi_tui import __version__, collector, logs, streams
 from ksi_tui.engine.errors import DatabaseOwned, KsiError
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, OWNED, UNEXPECTED
+from ksi_tui.starting import ended_by_signals
 
 _log = logging.getLogger(__name__)
 
@@ -362,7 +363,8 @@ def _say(message: object) -> None:
 def _execute(options: argparse.Namespace) -> int:
     _calm_the_collector(before_a_screen=options.command in (None, *_SCREENS))
     name = getattr(options, "module", None) or options.command or "dashboard"
-    module = importlib.import_module(f"ksi_tui.commands.{name}")
+    with ended_by_signals():
+        module = importlib.import_module(f"ksi_tui.commands.{name}")
     code = int(module.execute(options))
     try:
         streams.flush_stdout()
