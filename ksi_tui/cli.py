@@ -13,15 +13,15 @@ import gc
 import importlib
 import io
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ksi_tui import __version__, collector, logs
+from ksi_tui import __version__, collector, logs, streams
 from ksi_tui.engine.errors import DatabaseOwned, KsiError
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, OWNED, UNEXPECTED
+from ksi_tui.starting import ended_by_signals
 
 _log = logging.getLogger(__name__)
 
@@ -310,6 +310,7 @@ def _add_listening(to: argparse.ArgumentParser, *, default: object = None) -> No
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. No traceback reaches the user."""
+    streams.keep_standard_places()
     given = sys.argv[1:] if arguments is None else arguments
     top = parser(commands=any(word in _HELP or not word.startswith("-") for word in given))
     options = top.parse_args(given)
@@ -330,7 +331,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(error)
         return BAD_USAGE
     except BrokenPipeError:
-        _silence_stdout()
+        streams.silence(sys.stdout)
         return OK
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -362,12 +363,13 @@ def _say(message: object) -> None:
 def _execute(options: argparse.Namespace) -> int:
     _calm_the_collector(before_a_screen=options.command in (None, *_SCREENS))
     name = getattr(options, "module", None) or options.command or "dashboard"
-    module = importlib.import_module(f"ksi_tui.commands.{name}")
+    with ended_by_signals():
+        module = importlib.import_module(f"ksi_tui.commands.{name}")
     code = int(module.execute(options))
     try:
-        sys.stdout.flush()
+        streams.flush_stdout()
     except BrokenPipeError:  # the command's own code tells what became of it
-        _silence_stdout()
+        streams.silence(sys.stdout)
     return code
 
 
@@ -380,8 +382,3 @@ def _calm_the_collector(*, before_a_screen: bool) -> None:
     collector.calm()
     if before_a_screen:
         gc.disable()
-
-
-def _silence_stdout() -> None:
-    """Let the interpreter's last flush go nowhere: the reader of the pipe has gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

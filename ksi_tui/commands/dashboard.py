@@ -24,6 +24,7 @@ from ksi_tui.commands.attaching import elsewhere, socket_at
 from ksi_tui.elsewhere import Connect
 from ksi_tui.engine.errors import ConfigError, InputError
 from ksi_tui.settings_file import config_file, display_name, read_toml
+from ksi_tui.terminal_size import give_size
 from ksi_tui.ui_settings import FirstUi, first_ui
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def need_terminal() -> None:
-    """Raise InputError where no dashboard can be shown."""
+    """Raise InputError where no dashboard can be shown; see that the terminal has a size."""
     if in_browser():
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -53,6 +54,7 @@ def need_terminal() -> None:
             "the dashboard needs a terminal that can move its cursor, and TERM is dumb; "
             "`ksi-tui run` works on any"
         )
+    give_size(sys.stdout.fileno())
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from ksi_tui.log_file import JsonLines
+from ksi_tui.streams import flush_stdout
 
 MOST_WAITING: Final = 10_000
 _WAIT_AT_END_S: Final = 2.0
@@ -27,7 +28,7 @@ def lines_on_stdout(*, only_there: Iterable[str] = ()) -> Iterator[None]:
 
     Those of the loggers named in `only_there` go nowhere else.
     """
-    sys.stdout.flush()
+    flush_stdout()
     handler = _ByThread(sys.stdout.fileno())
     root, apart = logging.getLogger(), [logging.getLogger(name) for name in only_there]
     for logger in (root, *apart):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ksi_tui.engine.deeds import deed
+from ksi_tui.streams import lost, silence
 from ksi_tui.widgets.clean import clean, clean_block
 from ksi_tui.widgets.formats import latency
 
@@ -24,14 +25,22 @@ _PAUSES_TOLD = 5
 
 
 def write(text: str) -> None:
-    """Write to stdout."""
-    sys.stdout.write(text)
+    """Write to stdout; raises BrokenPipeError, and OutputLost for any other reason."""
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise lost(error) from None
 
 
 def say(message: object) -> None:
     """Write a line to stderr, which is the program's voice beside the data."""
-    sys.stderr.write(f"ksi-tui: {clean_block(str(message), _SAID_CHARS)}\n")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(f"ksi-tui: {clean_block(str(message), _SAID_CHARS)}\n")
+        sys.stderr.flush()
+    except OSError:  # there is nobody left who could be told
+        silence(sys.stderr)
 
 
 def result_lines(records: Iterable[Mapping[str, Any]], *, as_json: bool) -> str:

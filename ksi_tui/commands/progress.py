@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -58,5 +59,6 @@ class Bar:
         )
 
     def stop(self) -> None:
-        """Take the bar away. Harmless when it is gone."""
-        self._progress.stop()
+        """Take the bar away. Harmless when it is gone, or its terminal."""
+        with suppress(OSError):
+            self._progress.stop()

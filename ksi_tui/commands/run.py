@@ -27,6 +27,7 @@ from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.store.sqlite import open_reader
 from ksi_tui.engine.views import Level
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, SOME_FAILED
+from ksi_tui.streams import OutputLost, flush_stdout
 
 if TYPE_CHECKING:
     from ksi_tui.commands.progress import Bar
@@ -170,6 +171,9 @@ class _Life:
             job.result()
         except BrokenPipeError:
             self._pipe_broken = True
+        except OutputLost as error:
+            say(error)
+            self._pipe_broken = True
         return not self._pipe_broken
 
     async def _print(self, records: Sequence[Record]) -> None:
@@ -216,12 +220,17 @@ class _Life:
     @contextmanager
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        ending = [signal.SIGINT, signal.SIGTERM]
+        for number in ending:
             loop.add_signal_handler(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            ending.append(signal.SIGHUP)
+            # A terminal that goes may tell it twice, which is no second word of anybody's.
+            loop.add_signal_handler(signal.SIGHUP, self._stop.set)
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in ending:
                 loop.remove_signal_handler(number)
 
     def _on_signal(self) -> None:
@@ -238,4 +247,4 @@ class _Life:
 
 def _write_now(text: str) -> None:
     write(text)
-    sys.stdout.flush()
+    flush_stdout()

@@ -78,6 +78,7 @@ class _Service:
                 ended = await self._drained(engine)
                 stopping.cancel()
                 await asyncio.wait({telling, stopping})
+        telling.result()  # what ended the service by a fault of its own is no clean end
         return self._code(ended)
 
     async def _begun(self, host: Host) -> None:

@@ -121,3 +121,14 @@ def test_a_terminal_that_is_taken_away_inside_a_dialog_ends_it(machine: Machine)
     process, terminal, _ = opened(machine, "quit")
     os.close(terminal.control)
     assert process.wait(BOUND_S) >= 0
+
+
+def test_a_terminal_that_does_not_know_its_size_is_shown_on_and_left(machine: Machine) -> None:
+    """As a serial line, or a container's first moments; the layout would never come to rest."""
+    terminal = Terminal(0, 0)
+    process = start(machine, terminal)
+    terminal.wait_for(b"quit")
+    assert os.get_terminal_size(terminal.control) == (80, 24)
+    terminal.press("q")
+    assert process.wait(BOUND_S) == 0
+    assert left_on(terminal.everything()) == set()

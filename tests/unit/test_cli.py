@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ksi_tui import cli, log_file, logs, paths
+from ksi_tui import log_file, logs, paths, streams
 from ksi_tui.cli import main, parser
 from ksi_tui.commands.settings import as_typed
 from ksi_tui.engine.errors import ConfigError, DatabaseOwned, NotADatabase
@@ -175,7 +175,7 @@ def test_a_broken_pipe_ends_quietly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     silenced: list[bool] = []
-    monkeypatch.setattr(cli, "_silence_stdout", lambda: silenced.append(True))
+    monkeypatch.setattr(streams, "silence", lambda _: silenced.append(True))
     command(raising(BrokenPipeError()))
     assert main(["results"]) == 0
     assert capsys.readouterr().err == ""

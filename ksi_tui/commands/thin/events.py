@@ -16,6 +16,7 @@ from ksi_tui.engine.events import LOST, SNAPSHOT, Event
 from ksi_tui.engine.gaps import gap
 from ksi_tui.exits import OK
 from ksi_tui.remote.call import Call
+from ksi_tui.streams import flush_stdout
 from ksi_tui.widgets.clean import clean
 
 _FIRST: Final = ("request_id", "session_id", "provider", "status", "error", "reason")
@@ -55,7 +56,7 @@ async def _tail(call: Call, options: argparse.Namespace) -> int:
             if event.name == SNAPSHOT and not options.json:
                 continue
             write(_json(event) if options.json else _line(event))
-            sys.stdout.flush()
+            flush_stdout()
             if left is not None and event.name != SNAPSHOT:
                 left -= 1
                 if left == 0:

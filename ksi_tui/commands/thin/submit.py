@@ -18,6 +18,7 @@ from ksi_tui.engine.events import OF_REQUEST, Event, Subscription
 from ksi_tui.exits import OK, SOME_FAILED
 from ksi_tui.remote.asking import new_request_id
 from ksi_tui.remote.call import Call
+from ksi_tui.streams import flush_stdout
 from ksi_tui.widgets.clean import clean, clean_block
 
 _ENDS: Final = (events.RESULT, events.ERROR, events.CANCELLED)
@@ -184,4 +185,4 @@ class _Shown:
 
     def _write(self, text: str) -> None:
         write(clean_block(text, len(text) * 4 + 1))
-        sys.stdout.flush()
+        flush_stdout()
