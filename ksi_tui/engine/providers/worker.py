@@ -99,6 +99,23 @@ def _without_success_log() -> None:
         context.is_internal_call.set(True)
 
 
+def _without_search() -> None:
+    """Have OpenAI's SDK send a chat completion as it was put together.
+
+    Else it looks through every part of it for what has another name on the wire or is no JSON,
+    0.7 ms a call. No field of a chat completion has, and what the engine sends is JSON.
+    """
+    with suppress(ImportError, AttributeError):  # its own business: a later one may do otherwise
+        given = importlib.import_module("openai._utils").is_given
+        chat: Any = importlib.import_module("openai.resources.chat.completions.completions")
+
+        async def only_given(body: Mapping[str, Any], _: object) -> dict[str, Any]:
+            return {name: value for name, value in body.items() if given(value)}
+
+        if hasattr(chat, "async_maybe_transform"):
+            chat.async_maybe_transform = only_given
+
+
 async def _warm_up(litellm: Any) -> None:
     """Load what the first calls would load, 0.9 s of it, then take it all out of collection.
 
@@ -209,6 +226,7 @@ class _Server(asyncio.Protocol):
 
 async def _serve(source: int, sink: int, litellm: Any) -> None:
     _without_success_log()
+    _without_search()
     await _warm_up(litellm)
     loop = asyncio.get_running_loop()
     writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(sink, "wb", 0))
