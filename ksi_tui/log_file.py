@@ -59,6 +59,13 @@ class _PrivateFile(RotatingFileHandler):
             opener=lambda name, flags: os.open(name, flags, 0o600),
         )
 
+    def shouldRollover(self, _: logging.LogRecord) -> bool:  # noqa: N802 - logging's name
+        """Whether the file is full; logging's own formats every record a second time for that.
+
+        What is no file has no size, and is never rotated.
+        """
+        return self.stream is None or os.fstat(self.stream.fileno()).st_size >= self.maxBytes
+
 
 def file_handler(file: Path) -> logging.Handler:
     """Return the handler of a file; one that loses every record where it cannot be written."""
