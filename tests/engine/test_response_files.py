@@ -42,7 +42,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def lines(folder: Path, session_id: str) -> list[dict[str, Any]]:
     """Return the envelopes in a session's file."""
     path = folder / "responses" / file_name(session_id)
-    return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
 def ids(folder: Path, session_id: str) -> list[str]:
