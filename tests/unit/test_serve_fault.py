@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from ksi_tui.commands import serve
 from tests.engine.engine_fixtures import config
 
 
-async def test_a_fault_of_its_log_ends_a_service_and_is_told(
+def test_a_fault_of_its_log_ends_a_service_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def broken(_: Subscription) -> None:
@@ -20,6 +21,6 @@ async def test_a_fault_of_its_log_ends_a_service_and_is_told(
     monkeypatch.setattr(serve, "recorded", broken)
     service = serve._Service(config(tmp_path), "x", None)
     with pytest.raises(ZeroDivisionError, match="a fault"):
-        await service.live()
+        asyncio.run(service.live())
     assert "serving" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.sock")), "and it has left its door"
