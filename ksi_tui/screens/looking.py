@@ -26,6 +26,20 @@ LOOK_AFTER_S = 0.25
 """How long after the last change it is looked at what would be sent, in seconds."""
 
 
+class Preview(TextPane):
+    """What would be sent, wrapped anew whenever the pane has another width.
+
+    The first time is when it is laid out; the answer may be there before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("What would be sent", id="preview")
+
+    def on_resize(self) -> None:
+        if isinstance(self.screen, LookingForm):
+            self.screen.wrap_preview()
+
+
 class LookingForm(Dialog[str | Plan]):
     """A form with a line `#summary` and a pane `#preview` about what it would send."""
 
@@ -68,6 +82,11 @@ class LookingForm(Dialog[str | Plan]):
         if self._look_again:
             self._look_again = False
             self._look()
+
+    def wrap_preview(self) -> None:
+        """Show the last answer in the present width."""
+        if self._preview is not None:
+            self._show_preview(self._preview)
 
     def _show_preview(self, reply: Mapping[str, Any]) -> None:
         self._preview = reply

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -26,10 +26,9 @@ from ksi_tui.screens.draft import PRIORITIES, Draft
 from ksi_tui.screens.fields import Picker, Prompt, plain_text
 from ksi_tui.screens.footer import key_hints
 from ksi_tui.screens.host import ask, refusal
-from ksi_tui.screens.looking import LookingForm
+from ksi_tui.screens.looking import LookingForm, Preview
 from ksi_tui.screens.outside import edit_outside
 from ksi_tui.screens.pickers import ModelPicker, SessionPicker
-from ksi_tui.widgets.pane import TextPane
 from ksi_tui.widgets.spans import Line, Span
 
 log = logging.getLogger(__name__)
@@ -85,7 +84,7 @@ class SubmitScreen(LookingForm):
                         with Horizontal(classes="field"):
                             yield Static(name.capitalize(), classes="label", markup=False)
                             yield Choice(id=name)
-                yield TextPane("What would be sent", id="preview")
+                yield Preview()
             yield Sheet(id="summary")
             yield Sheet(id="error")
             with Horizontal(id="acts"):
@@ -175,10 +174,6 @@ class SubmitScreen(LookingForm):
         self.toggle_class("looking")
         looking = self.has_class("looking")
         self.query_one("#preview" if looking else "#prompt").focus()
-
-    def on_resize(self, _event: events.Resize) -> None:
-        if self._preview is not None:
-            self.call_after_refresh(self._show_preview, self._preview)
 
     # --- sending ---------------------------------------------------------------------
 
