@@ -191,15 +191,12 @@ class Intake:
     # --- identity ----------------------------------------------------------------------------
 
     async def _identified(self, named: Sequence[Completion]) -> _Identified:
-        """Find out about requests that bring an id: which are new, known, or may not be sessions.
-
-        An id that was reserved is new; nothing is asked about it.
-        """
+        """Find out which ids that came are new (reserved), known, or the names of sessions."""
         ids = [item.request_id or "" for item in named]
         new = {request_id for request_id in ids if request_id in self._reserved}
         known = await self.known([request_id for request_id in ids if request_id not in new])
         alone = [i.request_id or "" for i in named if i.session_id is None]
-        asked = [request_id for request_id in alone if request_id not in new]
+        asked = [each for each in alone if each not in new]
         taken = await self._core.store.sessions_named(asked) if asked else frozenset()
         return new, known, taken
 
