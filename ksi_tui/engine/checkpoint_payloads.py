@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from ksi_tui.engine.call_params import CALL_PARAMS
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.injection.policy import InjectionTerms
 from ksi_tui.engine.models import Lock, Pause, PauseScope, Priority, RequestSpec
-from ksi_tui.engine.payloads import Completion, Id, Note, Payload
+from ksi_tui.engine.payloads import Completion, Id, Note, Payload, Seconds, plain_json
 from ksi_tui.engine.store.records import Unfinished
 
 NotNegative = Annotated[int, Field(ge=0, lt=2**53)]
@@ -67,7 +67,7 @@ class SavedSession(Payload):
     created_at: AwareDatetime
     last_activity: AwareDatetime
     agents: tuple[Id, ...] = ()
-    transcript: tuple[dict[str, Any], ...] = ()
+    transcript: Annotated[tuple[dict[str, Any], ...], AfterValidator(plain_json)] = ()
 
 
 class SavedLock(Payload):
@@ -76,7 +76,7 @@ class SavedLock(Payload):
     holder: Id
     granted_at: AwareDatetime
     expires_at: AwareDatetime
-    hold_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    hold_s: Seconds
     extended: NotNegative = 0
     request_id: Id | None = None
 

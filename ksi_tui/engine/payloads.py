@@ -47,6 +47,17 @@ Note = Annotated[str, Field(max_length=2_000)]
 CallerPriority = Literal["critical", "high", "normal", "low", "background"]
 
 
+def plain_json(value: Any) -> Any:
+    """Return a value that JSON can hold, and not too deep; raises ValueError for any other."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"not plain JSON: {error}") from None
+    if too_deep(value):
+        raise ValueError(f"nested too deep: {MOST_DEEP} levels at most")
+    return value
+
+
 class Payload(BaseModel):
     """Base of all event data: immutable, no unknown keys."""
 
@@ -182,13 +193,7 @@ class Completion(Payload):
     @field_validator("messages", "tools", "params", "extra_body", "metadata")
     @classmethod
     def _plain_json(cls, value: Any) -> Any:
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"not plain JSON: {error}") from None
-        if too_deep(value):
-            raise ValueError(f"nested too deep: {MOST_DEEP} levels at most")
-        return value
+        return plain_json(value)
 
     def parameters(self) -> dict[str, Any]:
         """Return the call parameters under their OpenAI names, without those that are unset."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,19 @@ async def test_what_is_wrong_is_told_in_the_words_of_json(
         assert told in reply["error"]
 
 
+AT = "2026-01-01T00:00:00Z"
+TIMES = {"created_at": AT, "last_activity": AT}
+LOCK = {"holder": "a", "granted_at": AT, "expires_at": AT}
+
+
 def _nested(depth: int) -> Any:
     value: Any = []
     for _ in range(depth):
         value = [value]
     return value
+
+
+DEEP = _nested(150)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +71,29 @@ def _nested(depth: int) -> Any:
         ("completion:async", {"prompt": _nested(100_000)}, "found something nested too deep"),
         ("injection:clear", {"session_id": "s", "mode": _nested(100_000)}, "nested too deep"),
         ("completion:async", {"prompt": "x", "metadata": {"a": _nested(100_000)}}, "not plain"),
+        (
+            "checkpoint:restore",
+            {"session_queues": {}, "sessions": {"s": {**TIMES, "transcript": [_nested(2_000)]}}},
+            "this is an object",
+        ),
+        (
+            "checkpoint:restore",
+            {"session_queues": {}, "sessions": {"s": {**TIMES, "transcript": [{"a": math.inf}]}}},
+            "not plain JSON",
+        ),
+        (
+            "checkpoint:restore",
+            {
+                "session_queues": {},
+                "sessions": {"s": {**TIMES, "transcript": [{"a": _nested(150)}]}},
+            },
+            "nested too deep",
+        ),
+        (
+            "checkpoint:restore",
+            {"session_queues": {}, "locks": {"s": {**LOCK, "hold_s": 1e300}}},
+            "hold_s",
+        ),
         ("completion:async", {"prompt": 10**5_000}, "found a number too long to tell"),
         ("completion:async", {"prompt": "x", "metadata": {"a": _nested(100)}}, "nested too deep"),
         ("completion:failed", {"request_id": "r", "reason": _nested(100_000)}, "too deep is no"),
