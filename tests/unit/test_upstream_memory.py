@@ -41,7 +41,8 @@ class Failing:
         self.refs.append(weakref.ref(kept))
         if self._refuse is not None:
             connections.refuse(self._refuse)
-        raise ValueError("it broke")
+        own = ValueError("it broke")  # a frame that holds its error, as those of SDKs do
+        raise own
 
 
 async def ended(litellm: Failing) -> dict[str, Any]:
