@@ -126,6 +126,19 @@ def _without_search() -> None:
             chat.async_maybe_transform = only_given
 
 
+def _without_idle_cookies() -> None:
+    """Have httpx look for cookies only in answers that set some: to look is 5 % of a call."""
+    with suppress(ImportError, AttributeError):
+        cookies: Any = importlib.import_module("httpx").Cookies
+        found_in = cookies.extract_cookies
+
+        def extract_cookies(jar: Any, response: Any) -> None:
+            if "set-cookie" in response.headers:
+                found_in(jar, response)
+
+        cookies.extract_cookies = extract_cookies
+
+
 async def _warm_up(litellm: Any) -> None:
     """Load what the first calls would load, 0.9 s of it, then take it all out of collection.
 
@@ -237,6 +250,7 @@ class _Server(asyncio.Protocol):
 async def _serve(source: int, sink: int, litellm: Any) -> None:
     _without_success_log()
     _without_search()
+    _without_idle_cookies()
     await _warm_up(litellm)
     loop = asyncio.get_running_loop()
     writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(sink, "wb", 0))
