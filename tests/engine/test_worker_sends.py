@@ -1,4 +1,4 @@
-"""What a worker spares its calls: a search of each body for other names, and litellm's own log."""
+"""What a worker spares its calls: searches that find nothing, and litellm's own log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 from openai import NotGiven
 
@@ -25,6 +26,27 @@ async def test_a_body_is_sent_as_it_came_without_what_was_not_given(
     sent = await completions.async_maybe_transform(body, object)
     assert sent == {"model": "m", "messages": messages, "stop": None}
     assert sent["messages"] is messages
+
+
+def test_cookies_are_kept_and_looked_for_only_where_some_are_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[httpx.Response] = []
+    search = httpx.Cookies.extract_cookies
+
+    def note(jar: httpx.Cookies, response: httpx.Response) -> None:
+        looked.append(response)
+        search(jar, response)
+
+    monkeypatch.setattr(httpx.Cookies, "extract_cookies", note)
+    worker._without_idle_cookies()
+    asked = httpx.Request("GET", "https://provider.invalid/")
+    jar = httpx.Cookies()
+    jar.extract_cookies(httpx.Response(200, request=asked))
+    assert not looked
+    setting = httpx.Response(200, headers={"Set-Cookie": "a=b"}, request=asked)
+    jar.extract_cookies(setting)
+    assert (looked, jar.get("a")) == ([setting], "b")
 
 
 async def test_a_cost_is_not_broken_down_for_a_log_that_nobody_keeps(
