@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from textual import on
+from textual import events, on
 from textual.timer import Timer
 from textual.widgets import TextArea
 
@@ -35,7 +35,7 @@ class Preview(TextPane):
     def __init__(self) -> None:
         super().__init__("What would be sent", id="preview")
 
-    def on_resize(self) -> None:
+    def on_resize(self, _event: events.Resize) -> None:
         if isinstance(self.screen, LookingForm):
             self.screen.wrap_preview()
 
