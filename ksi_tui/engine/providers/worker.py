@@ -20,22 +20,19 @@ import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from importlib.metadata import version
-from types import SimpleNamespace
 from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.providers.connections import note_connections
 from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, Outbox, encode
 from ksi_tui.engine.providers.known_models import KnownModels
+from ksi_tui.engine.providers.left_out import leave_out
 from ksi_tui.engine.providers.reply_limits import bound_replies
 from ksi_tui.engine.providers.tokens import Tokens
 from ksi_tui.engine.providers.upstream import Upstream
 
 _PARENT_CHECK_MS = 1000
 _UNUSABLE = 3
-_NOT_BROKEN_DOWN = SimpleNamespace(
-    reasoning_cost=None, cache_read_cost=None, cache_creation_cost=None, rates=None
-)
 
 
 def main() -> None:
@@ -109,54 +106,11 @@ def _litellm() -> Any:
     return litellm
 
 
-def _without_success_log() -> None:
-    """Tell litellm that its caller keeps the books: its own log of each call is a quarter of it."""
-    with suppress(ImportError):
-        context = importlib.import_module("litellm._internal_context")
-        context.is_internal_call.set(True)
-    # What of a cost was for which kind of token stands in that log alone; a call's cost is
-    # reckoned before. It takes 6 % of the call.
-    with suppress(ImportError):
-        costs: Any = importlib.import_module("litellm.cost_calculator")
-        if hasattr(costs, "get_token_type_cost_breakdown"):
-            costs.get_token_type_cost_breakdown = lambda **_: _NOT_BROKEN_DOWN
-
-
-def _without_search() -> None:
-    """Have OpenAI's SDK send a chat completion as it was put together.
-
-    Else it looks through every part of it for what has another name on the wire or is no JSON,
-    0.7 ms a call. No field of a chat completion has, and what the engine sends is JSON.
-    """
-    with suppress(ImportError, AttributeError):  # its own business: a later one may do otherwise
-        given = importlib.import_module("openai._utils").is_given
-        chat: Any = importlib.import_module("openai.resources.chat.completions.completions")
-
-        async def only_given(body: Mapping[str, Any], _: object) -> dict[str, Any]:
-            return {name: value for name, value in body.items() if given(value)}
-
-        if hasattr(chat, "async_maybe_transform"):
-            chat.async_maybe_transform = only_given
-
-
 def _watch_the_wire() -> None:
     """Have each call's connection noted, where litellm's transport is aiohttp's; bound replies."""
     with suppress(ImportError):
         note_connections(importlib.import_module("aiohttp").BaseConnector)
     bound_replies(importlib.import_module("httpx").Response)
-
-
-def _without_idle_cookies() -> None:
-    """Have httpx look for cookies only in answers that set some: to look is 5 % of a call."""
-    with suppress(ImportError, AttributeError):
-        cookies: Any = importlib.import_module("httpx").Cookies
-        found_in = cookies.extract_cookies
-
-        def extract_cookies(jar: Any, response: Any) -> None:
-            if "set-cookie" in response.headers:
-                found_in(jar, response)
-
-        cookies.extract_cookies = extract_cookies
 
 
 async def _warm_up(litellm: Any) -> None:
@@ -285,10 +239,8 @@ class _Server(asyncio.Protocol):
 
 
 async def _serve(source: int, sink: int, litellm: Any) -> None:
-    _without_success_log()
+    leave_out()
     _watch_the_wire()
-    _without_search()
-    _without_idle_cookies()
     await _warm_up(litellm)
     loop = asyncio.get_running_loop()
     writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(sink, "wb", 0))
