@@ -12,7 +12,7 @@ import httpx
 import pytest
 from openai import NotGiven
 
-from ksi_tui.engine.providers import worker
+from ksi_tui.engine.providers import left_out
 
 
 async def test_a_body_is_sent_as_it_came_without_what_was_not_given(
@@ -20,7 +20,7 @@ async def test_a_body_is_sent_as_it_came_without_what_was_not_given(
 ) -> None:
     completions: Any = import_module("openai.resources.chat.completions.completions")
     monkeypatch.setattr(completions, "async_maybe_transform", completions.async_maybe_transform)
-    worker._without_search()
+    left_out._search_of_bodies()
     messages = [{"role": "user", "content": "a question"}]
     body = {"model": "m", "messages": messages, "stop": None, "seed": NotGiven()}
     sent = await completions.async_maybe_transform(body, object)
@@ -39,7 +39,7 @@ def test_cookies_are_kept_and_looked_for_only_where_some_are_set(
         search(jar, response)
 
     monkeypatch.setattr(httpx.Cookies, "extract_cookies", note)
-    worker._without_idle_cookies()
+    left_out._idle_cookies()
     asked = httpx.Request("GET", "https://provider.invalid/")
     jar = httpx.Cookies()
     jar.extract_cookies(httpx.Response(200, request=asked))
@@ -59,7 +59,7 @@ async def test_a_cost_is_not_broken_down_for_a_log_that_nobody_keeps(
     for module in (context, costs):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(sys.modules, "litellm", ModuleType("litellm"))
-    worker._without_success_log()
+    left_out._success_log()
     assert context.is_internal_call.get()
     told = costs.get_token_type_cost_breakdown(model="m", usage=None)
     assert (told.reasoning_cost, told.cache_read_cost, told.rates) == (None, None, None)
