@@ -239,8 +239,11 @@ def _all(shape: Shape, found: Sequence[Data], part: str) -> list[Reply]:
 
 
 def _ordered(rows: Sequence[Data], by: Callable[[Data], Any], *, descending: bool) -> list[Data]:
-    """Return the rows by a column; those without a value stand last either way."""
-    known = [row for row in rows if by(row) is not None]
+    """Return the rows by a column; those without a value stand last either way.
+
+    Rows that are alike stand as they came, or the other way round as the rest does.
+    """
+    known = [row for row in (reversed(rows) if descending else rows) if by(row) is not None]
     return [
         *sorted(known, key=by, reverse=descending),
         *(row for row in rows if by(row) is None),

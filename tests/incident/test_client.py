@@ -12,6 +12,7 @@ import pytest
 
 from ksi_tui.client import SnapshotQuery
 from ksi_tui.codec import plain
+from ksi_tui.incident import answering
 from ksi_tui.incident.bundle import Bundle, read_bundle
 from ksi_tui.incident.client import BundleClient
 from ksi_tui.incident.errors import BundleError
@@ -254,3 +255,10 @@ def test_what_is_nested_beyond_sense_is_refused() -> None:
         deep = [deep]
     with pytest.raises(BundleError, match="nested too deep"):
         client(requests=[{**ROW, "metadata": {"a": deep}}])
+
+
+@pytest.mark.parametrize(("descending", "found"), [(False, "abc"), (True, "cba")])
+def test_rows_that_are_alike_keep_their_place(*, descending: bool, found: str) -> None:
+    rows = [{"name": name, "at": 1 + (name == "c")} for name in "abc"]
+    ordered = answering._ordered(rows, lambda row: row["at"], descending=descending)
+    assert "".join(row["name"] for row in ordered) == found
