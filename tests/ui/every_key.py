@@ -24,7 +24,15 @@ from tests.ui.test_engine import over
 
 LONG = "\n".join(f"line {number} of a prompt" for number in range(120))
 _WITHOUT_TARGET = (Where.OVERVIEW, Where.EVENTS)
-_ROWS_COME = (Where.OVERVIEW, Where.REQUESTS, Where.FAILED, Where.WHY, Where.SESSION, Where.USAGE)
+_ROWS_COME = (
+    Where.OVERVIEW,
+    Where.REQUESTS,
+    Where.FAILED,
+    Where.WHY,
+    Where.SESSION,
+    Where.USAGE,
+    Where.EVENTS,
+)
 PLACES = tuple(where for where in Where if where not in (Where.ANY, Where.PANE))
 
 

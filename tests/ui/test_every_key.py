@@ -77,6 +77,12 @@ _SAYS_WHY = ("retry", Where.OVERVIEW)
 _BACK_AGAIN = {"zoom": "z", "freeze": "f", "difference": "v", "next_pane": "shift+tab"}
 
 
+def shows(walking: Walk, hint: tuple[str, str]) -> bool:
+    """Return whether the footer, written anew, offers a key."""
+    walking.screen.show_footer()
+    return hint in hints_of(walking.hand.screen.splitlines()[-1])
+
+
 async def no_key_refuses(walking: Walk, offered: Sequence[Action]) -> None:
     """Press what the footer offers as the cursor stands: nothing may say that it does not apply.
 
@@ -85,6 +91,9 @@ async def no_key_refuses(walking: Walk, offered: Sequence[Action]) -> None:
     for action in offered:
         if action.id in ("back", "act_all") or (action.id, walking.where) == _SAYS_WHY:
             continue
+        await walking.ready()
+        if not shows(walking, (shown_key(action, {}), action.label)):
+            continue  # the last key has changed what there is to do
         await walking.hand.press(action.key.split(",")[0])
         await walking.hand.pilot.pause()
         await walking.hand.until(lambda: not walking.reads, "what the key needs is read")
