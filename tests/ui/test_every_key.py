@@ -91,7 +91,6 @@ async def no_key_refuses(walking: Walk, offered: Sequence[Action]) -> None:
     for action in offered:
         if action.id in ("back", "act_all") or (action.id, walking.where) == _SAYS_WHY:
             continue
-        await walking.ready()
         if not shows(walking, (shown_key(action, {}), action.label)):
             continue  # the last key has changed what there is to do
         await walking.hand.press(action.key.split(",")[0])
