@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ksi_tui.engine.filter import Facts, Filter, Pattern, TextTerm, matches, parse
@@ -359,6 +359,7 @@ others = st.sampled_from(
 @settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300
 )
+@example([parse("session=a,acme").terms[0]])
 @given(st.lists(text_terms | others, min_size=1, max_size=4))
 def test_any_filter_is_judged_alike(database: sqlite3.Connection, terms: list[TextTerm]) -> None:
     wanted = Filter(tuple(terms))

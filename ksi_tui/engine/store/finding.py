@@ -236,7 +236,8 @@ class _Conditions:
 
     def _fits(self, pattern: Pattern, *, exact: bool) -> str:
         if exact and len(pattern.parts) == 1:
-            return f"= {self._value(storable(pattern.parts[0]))} COLLATE NOCASE"
+            # On the left: SQLite makes IN of several, which takes its collation from there.
+            return f"COLLATE NOCASE = {self._value(storable(pattern.parts[0]))}"
         parts = "%".join(escaped(part) for part in pattern.parts)
         like = parts if len(pattern.parts) > 1 else f"%{parts}%"
         return f"LIKE {self._value(storable(like))} ESCAPE '\\'"
