@@ -111,6 +111,7 @@ class CleanUp:
         """Remove the oldest bite of requests; returns them."""
         core = self._core
         async with core.removing:
+            await core.store.write()  # what was let go again is on disk before it is looked for
             found = await core.store.expired(before, core.upkeep.filed_seq, self._bite.rows)
             expired = [each for each in found if each.request_id not in core.tickets]
             if not expired:
