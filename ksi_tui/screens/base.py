@@ -29,6 +29,7 @@ from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 from ksi_tui.widgets.table import LiveTable
+from ksi_tui.widgets.working import Working
 
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
@@ -53,7 +54,7 @@ class Target:
     provider: str | None = None
 
 
-class KsiScreen(Screen[None]):
+class KsiScreen(Working, Screen[None]):
     """A full screen over one engine."""
 
     WHERE: ClassVar[Where]

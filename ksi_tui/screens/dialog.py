@@ -23,6 +23,7 @@ from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone, line
+from ksi_tui.widgets.working import Working
 
 GUARD_S = 0.4
 """An enter this soon after the dialog opened, or after the enter before, does nothing."""
@@ -195,7 +196,7 @@ class Box(Vertical):
             self.screen.head_again()
 
 
-class Dialog(ModalScreen[Answer], Generic[Answer]):
+class Dialog(Working, ModalScreen[Answer], Generic[Answer]):
     """A framed dialog over the screen that asked."""
 
     CSS_PATH = Path(__file__).with_suffix(".tcss")

@@ -19,6 +19,7 @@ from textual.widgets import Input, Static, TextArea
 from ksi_tui.screens.dialog import Sheet
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone, line
+from ksi_tui.widgets.working import Working
 
 _LINE_ENDS = re.compile("\r\n?")
 _ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -103,7 +104,7 @@ class PickInput(Input):
         self.post_message(self.Picked(step))
 
 
-class Picker(Vertical):
+class Picker(Working, Vertical):
     """A labelled line; typing filters, up and down choose, enter takes the chosen one.
 
     Without a choice enter is the form's. What stands right of the line is `tell`'s.

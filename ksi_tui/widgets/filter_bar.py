@@ -24,6 +24,7 @@ from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone, line
+from ksi_tui.widgets.working import Working
 
 MAX_LENGTH = 1000
 _MOST_LINES = 3
@@ -88,7 +89,7 @@ class FilterInput(Input):
         self.post_message(self.Asked(what))
 
 
-class FilterBar(Vertical):
+class FilterBar(Working, Vertical):
     """One line to type a filter in, and below it what could follow or what is wrong."""
 
     DEFAULT_CSS = """
@@ -282,7 +283,7 @@ class FilterBar(Vertical):
                 self._known[asked[0]] = await self._names(*asked)
         finally:
             self._asking = False
-        if self._saving is None and self._completed is None and self.is_attached:
+        if self._saving is None and self._completed is None:
             self._offer()
             self._show()
 

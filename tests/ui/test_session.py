@@ -10,6 +10,8 @@ import pytest
 
 from ksi_tui.engine.views import Phase
 from ksi_tui.screens import later
+from ksi_tui.screens.base import Target
+from ksi_tui.screens.session import SessionScreen
 from tests.ui.acting import live
 from tests.ui.harness import SMALL, WIDE, Hand, dashboard
 from tests.ui.scripted import ScriptedClient, busy
@@ -277,14 +279,13 @@ async def test_keys_act_on_the_row_and_elsewhere_on_the_session() -> None:
         await opened(hand)
         await hand.sees("r-1047")
         screen = hand.app.screen
-        target = screen.target()  # type: ignore[attr-defined]
-        assert (target.request_id, target.session_id) == ("r-1047", "globex-7")
+        assert isinstance(screen, SessionScreen)
+        assert screen.target() == Target(request_id="r-1047", session_id="globex-7")
         await hand.press("j")
-        running = screen.target()  # type: ignore[attr-defined]
-        assert (running.request_id, running.provider) == ("r-1042", "anthropic")
+        running = Target(request_id="r-1042", session_id="globex-7", provider="anthropic")
+        await hand.until(lambda: screen.target() == running, "what runs is the target")
         await hand.press("4")
-        whole = screen.target()  # type: ignore[attr-defined]
-        assert (whole.request_id, whole.session_id) == (None, "globex-7")
+        assert screen.target() == Target(session_id="globex-7")
         await hand.press("enter")
         await hand.sees("enter opens a row of Requests: 1 goes there")
         await hand.press("1", "enter")
