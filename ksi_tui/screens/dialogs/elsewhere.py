@@ -72,7 +72,7 @@ class ElsewhereDialog(Confirm[str]):
         self._provider = target.provider
         self._model = ""
         self._asked = ""
-        self._running = False
+        self._runs = False
         self._avoids: frozenset[str] = frozenset()
         self._all: Mapping[str, Any] = {}
         self._prices: dict[str, str] = {}
@@ -117,7 +117,7 @@ class ElsewhereDialog(Confirm[str]):
         self._asked = str(report.get("requested_model") or "")
         self._model = self._asked or str(report.get("model") or "")
         self._avoids = frozenset(str(each) for each in report.get("avoid") or ())
-        self._running = report.get("status") == "processing"
+        self._runs = report.get("status") == "processing"
         self._provider = self._provider or _waits_for(report)
         await self._read_models()
         self._choose_next()
@@ -203,7 +203,7 @@ class ElsewhereDialog(Confirm[str]):
     def _facts(self, found: Sequence[Candidate]) -> list[Line]:
         chosen = next((c for c in found if c.name == self._chosen), None)
         facts = [("From", self._from())]
-        if self._running:
+        if self._runs:
             facts.append(("Stops", "its call; what arrived is booked as waste, not as a failure"))
         if chosen is not None and not chosen.usable:
             circuit, _ = circuit_of(chosen)
@@ -211,7 +211,7 @@ class ElsewhereDialog(Confirm[str]):
         if chosen is not None and chosen.model != self._model:
             facts.append(("Answers", f"{name_of(chosen.model)}, not {name_of(self._model)}"))
         facts.append(("Keeps", "its id, its place and its attempts; the answer begins anew"))
-        sees = "the answer anew, from its first word" if self._running else "their answer, later"
+        sees = "the answer anew, from its first word" if self._runs else "their answer, later"
         facts.append(("They see", sees))
         facts.append(("Undo", "cannot be taken back; n sends it on"))
         return [shown for what, text in facts for shown in self.fact(what, text)]
