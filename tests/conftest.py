@@ -1,5 +1,6 @@
 """What all tests share: quick files and databases, untimed property tests, nobody's own files."""
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -38,6 +39,13 @@ def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         yield
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the whole run needs out of collections, and have those less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
