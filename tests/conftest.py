@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ksi_tui.engine.store import migrations
-from tests.servers import forked
+from tests.servers import forked, warm
 from tests.servers.forked import AVAILABLE, Template
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -56,6 +56,25 @@ def template() -> Iterator[Template | None]:
         return
     with forked.template() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def warm_worker() -> Iterator[Sequence[str] | None]:
+    """What forks a provider worker; None where each has to start from nothing."""
+    if not AVAILABLE:
+        yield None
+        return
+    with warm.warm() as command:
+        yield command
+
+
+@pytest.fixture(scope="module")
+def warm_workers(warm_worker: Sequence[str] | None) -> Iterator[None]:
+    """Have the pools of a module's tests fork their workers."""
+    with pytest.MonkeyPatch.context() as patch:
+        if warm_worker is not None:
+            warm.used(warm_worker, patch)
+        yield
 
 
 _migrate = migrations.migrate
