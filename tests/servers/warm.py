@@ -53,7 +53,7 @@ os._exit(status)
 
 @contextmanager
 def warm() -> Iterator[Sequence[str]]:
-    """Run the process; what a pool is to run as its worker. It may still be loading."""
+    """Run the process; what a pool is to run as its worker."""
     with tempfile.TemporaryDirectory() as folder:
         place = str(Path(folder) / "w")
         with subprocess.Popen(
@@ -64,7 +64,7 @@ def warm() -> Iterator[Sequence[str]]:
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            assert process.stdout.readline()  # it listens
+            assert process.stdout.readline()  # else no wait of a test would be long enough on a busy machine
             yield (sys.executable, "-I", "-S", "-c", _RELAY, place)
             process.stdin.close()
             assert process.wait(_BOUND_S) == 0
@@ -86,8 +86,8 @@ def main(place: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
         door.bind(place)
         door.listen(128)
-        print("listens", flush=True)
         of_litellm = _load()
+        print("loaded", flush=True)
         while door.fileno() in select.select([0, door.fileno()], [], [])[0]:
             asker, _ = door.accept()
             with asker:
