@@ -32,6 +32,7 @@ from ksi_tui.lifetime import go_on_cleanly, run_dashboard
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.overview import Overview
+from ksi_tui.typed_ahead import can_take
 from ksi_tui.widgets.header import shown_verdict
 from ksi_tui.widgets.paste import PasteSafeDriver
 from ksi_tui.widgets.spans import Tone
@@ -125,6 +126,8 @@ class KsiApp(LeavingApp):
         """Note that a person is there, whatever becomes of the key."""
         if isinstance(event, events.InputEvent):
             self._pace.touched()
+            if not self.screen_stack:  # it ends: nobody is there to take it
+                return
         await super().on_event(event)
 
     def _went_on(self, _: object) -> None:
@@ -177,6 +180,8 @@ class KsiApp(LeavingApp):
         namespaces: Mapping[str, DOMNode] | None = None,
     ) -> bool:
         """Do what a key or the palette asks for, unless it acts and this only looks."""
+        if not await can_take(self, default_namespace or self):
+            return True
         name = parse(action)[1] if isinstance(action, str) else action[1]
         screen = next((s for s in reversed(self.screen_stack) if isinstance(s, KsiScreen)), None)
         listed = BY_METHOD.get(name)

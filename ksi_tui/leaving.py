@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ksi_tui import exits
 from ksi_tui.driving import DrivingApp
-from ksi_tui.left import of_a_screen_left
+from ksi_tui.left import of_what_was_left
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
 from ksi_tui.widgets.spans import Tone
@@ -67,8 +67,8 @@ class LeavingApp(DrivingApp):
 
         What was left while it still read something has nobody to show it to: it ends nothing.
         """
-        if of_a_screen_left(self):
-            log.warning("a screen that was left could not show what it had asked for: %r", error)
+        if of_what_was_left(self):
+            log.warning("what was left could not show what it had asked for: %r", error)
             return
         log.error("unhandled exception in the dashboard", exc_info=error)
         self._return_code = exits.SOME_FAILED

@@ -1,4 +1,7 @@
-"""Whose fault a fault is: of what is on the screen, or of a screen that was left meanwhile."""
+"""Whose fault a fault is: of what is on the screen, or of what was left meanwhile.
+
+A screen that is left while it is being put up gets no widgets, and still is told that it is up.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from textual.widget import Widget
 from textual.worker import active_worker
 
 
-def of_a_screen_left(app: App[Any]) -> bool:
-    """Return whether what runs now belongs to a screen that is no longer on the stack.
+def of_what_was_left(app: App[Any]) -> bool:
+    """Return whether what runs now belongs to what is no longer shown, or is taken away.
 
     A worker runs with the app as its place, so there its own node is asked for.
     """
@@ -21,5 +24,6 @@ def of_a_screen_left(app: App[Any]) -> bool:
         place = worker.node
     if not isinstance(place, Widget):
         return False
-    screen = next((up for up in place.ancestors_with_self if isinstance(up, Screen)), None)
-    return screen not in app.screen_stack
+    above = place.ancestors_with_self
+    screen = next((up for up in above if isinstance(up, Screen)), None)
+    return screen not in app.screen_stack or any(up._pruning or up._closing for up in above)

@@ -28,8 +28,8 @@ from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.pane import Pane
 from ksi_tui.widgets.spans import Line, Span, Tone, line
+from ksi_tui.widgets.standing import Working, on_top
 from ksi_tui.widgets.table import LiveTable
-from ksi_tui.widgets.working import Working
 
 if TYPE_CHECKING:
     from ksi_tui.client import EngineClient
@@ -70,10 +70,10 @@ class KsiScreen(Working, Screen[None]):
         """The engine's door; None while it starts and when it could not."""
         return self.host.client
 
-    @property
-    def stands(self) -> bool:
-        """Whether the screen's widgets are there: neither being put up nor taken down."""
-        return self.is_mounted and self.is_attached
+    def leave(self) -> None:
+        """Go back to the screen below; what was left by then takes nothing else away."""
+        if on_top(self):
+            self.app.pop_screen()
 
     def tick(self) -> None:
         """Read the engine and show it; called `ui.refresh_hz` times a second while visible."""
@@ -153,6 +153,8 @@ class KsiScreen(Working, Screen[None]):
 
     def show_footer(self) -> None:
         """Compose the footer: a message, else the keys that work now."""
+        if not self.stands:
+            return
         self.show_banner()
         if self._said is not None and self.host.clock() > self._said_until:
             self._said = None

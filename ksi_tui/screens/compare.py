@@ -7,6 +7,7 @@ Each run is a real request in a session of its own. What differs, and what they 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from textual import events, on
@@ -19,7 +20,6 @@ from ksi_tui.screens.base import Target, screen_bindings
 from ksi_tui.screens.comparison import Marked, Plan, Run
 from ksi_tui.screens.dialogs.outcomes import steps
 from ksi_tui.screens.dialogs.stakes import many
-from ksi_tui.screens.host import Work
 from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.runs import Runs
 from ksi_tui.screens.sub import SubScreen
@@ -60,7 +60,7 @@ class CompareScreen(SubScreen):
         self.query_one("#models").styles.height = len(self._plan.models) + 3
         super().on_mount()
         self._pane().focus()
-        self.run_worker(self._send(), name="send-side-by-side", group="send")
+        self.start(self._send, name="send-side-by-side", group="send")
 
     async def _send(self) -> None:
         await self._runs.send()
@@ -83,8 +83,7 @@ class CompareScreen(SubScreen):
     def read(self) -> None:
         """Look at some of those that run; read the records when they are due."""
         if self._runs.look():
-            work: Work = self._read_records
-            self.run_worker(work, name="records", group="read")
+            self.start(self._read_records, name="records", group="read")
         self.at = self._runs.at or self.at
 
     async def _read_records(self) -> None:
@@ -136,8 +135,8 @@ class CompareScreen(SubScreen):
         elif self._pieces_of != (one.text, other.text):
             self._pieces_of, self._pieces = (one.text, other.text), None
             pane.show([line(Span("comparing…", Tone.DIM))])
-            work = self._find_difference(one.text, other.text)
-            self.run_worker(work, name="difference", group="difference", exclusive=True)
+            work = partial(self._find_difference, one.text, other.text)
+            self.start(work, name="difference", group="difference", exclusive=True)
         elif self._pieces is not None:
             share = formats.percent(comparison.alike(self._pieces))
             pane.set_head(title, f"{share} of the words in both")
@@ -207,7 +206,7 @@ class CompareScreen(SubScreen):
 
     def action_cancel(self) -> None:
         """Stop all that is not over yet."""
-        self.run_worker(self._cancel_all(), name="cancel-all", group="deeds")
+        self.start(self._cancel_all, name="cancel-all", group="deeds")
 
     async def _cancel_all(self) -> None:
         stopped, error = await self._runs.cancel()

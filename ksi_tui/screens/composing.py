@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ksi_tui.screens import later
@@ -42,8 +43,10 @@ class ComposingScreen(NavigatingScreen):
         elif self.host.ui.text == "never":
             self.say(f'{what} would show the prompt, and ui.text is "never"', Tone.WARN)
         else:
-            self.run_worker(
-                self._read_draft(target.request_id, what, then), name="read-draft", group="draft"
+            self.start(
+                partial(self._read_draft, target.request_id, what, then),
+                name="read-draft",
+                group="draft",
             )
 
     async def _read_draft(self, request_id: str, what: str, then: Callable[[Draft], None]) -> None:
@@ -60,7 +63,7 @@ class ComposingScreen(NavigatingScreen):
         self.app.push_screen(later.submit_form(draft), self._after_submit)
 
     def _write_outside(self, draft: Draft) -> None:
-        self.run_worker(self._edit_outside(draft), name="editor", group="draft")
+        self.start(partial(self._edit_outside, draft), name="editor", group="draft")
 
     async def _edit_outside(self, draft: Draft) -> None:
         edited = await later.edit_outside(self.app, draft.prompt)

@@ -10,8 +10,8 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 
+from ksi_tui.screens.dialog import Asking
 from ksi_tui.screens.footer import key_hints
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.lines import Bar
@@ -27,7 +27,7 @@ class Copyable:
     text: str
 
 
-class CopyMenu(ModalScreen["Copyable | None"]):
+class CopyMenu(Asking["Copyable | None"]):
     """Asks which of several texts; its answer is the one, or None."""
 
     CSS_PATH = Path(__file__).with_suffix(".tcss")

@@ -228,7 +228,7 @@ class ActingScreen(ComposingScreen):
 
     def copy_out(self, text: str, what: str) -> None:
         """Copy a text, and say by which way and whether that can be known."""
-        self.run_worker(self._copy_out(text, what), name="copy", group="copy", exclusive=True)
+        self.start(partial(self._copy_out, text, what), name="copy", group="copy", exclusive=True)
 
     async def _copy_out(self, text: str, what: str) -> None:
         self.say(f"{what}, {len(text):,} characters: {await self.host.copy(text)}")
@@ -241,7 +241,7 @@ class ActingScreen(ComposingScreen):
 
     def _do(self, action_id: str, deed: Callable[[], Awaitable[None]]) -> None:
         if self.allowed(action_id):
-            self.run_worker(deed(), name=action_id, group="deeds")
+            self.start(deed, name=action_id, group="deeds")
 
     def _tell(self, answer: str | None) -> None:
         if answer:

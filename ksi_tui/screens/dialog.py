@@ -5,12 +5,14 @@ What is asked and what follows are the dialogs' own.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar, cast
 
 from rich.cells import cell_len
 from textual import events
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
@@ -23,7 +25,7 @@ from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone, line
-from ksi_tui.widgets.working import Working
+from ksi_tui.widgets.standing import Working, on_top
 
 GUARD_S = 0.4
 """An enter this soon after the dialog opened, or after the enter before, does nothing."""
@@ -196,7 +198,15 @@ class Box(Vertical):
             self.screen.head_again()
 
 
-class Dialog(Working, ModalScreen[Answer], Generic[Answer]):
+class Asking(Working, ModalScreen[Answer], Generic[Answer]):
+    """What asks something over a screen and is answered once."""
+
+    def dismiss(self, result: Answer | None = None) -> AwaitComplete:
+        """Close with an answer. What was left by then closes nothing else in its place."""
+        return super().dismiss(result) if on_top(self) else AwaitComplete(asyncio.sleep(0))
+
+
+class Dialog(Asking[Answer], Generic[Answer]):
     """A framed dialog over the screen that asked."""
 
     CSS_PATH = Path(__file__).with_suffix(".tcss")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class EventsScreen(Finding, SubScreen):
 
     def _go_back(self) -> None:
         if self.client is not None and self._held.past.wants_more(self.host.clock()):
-            self.run_worker(self._read_past(self._held.past), name="journal", group="read")
+            self.start(partial(self._read_past, self._held.past), name="journal", group="read")
 
     async def _read_past(self, past: PastEvents) -> None:
         """Read on; where the cursor waited at the end, what was found comes into sight."""

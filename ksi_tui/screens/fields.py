@@ -19,7 +19,7 @@ from textual.widgets import Input, Static, TextArea
 from ksi_tui.screens.dialog import Sheet
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone, line
-from ksi_tui.widgets.working import Working
+from ksi_tui.widgets.standing import Working
 
 _LINE_ENDS = re.compile("\r\n?")
 _ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")

@@ -149,7 +149,7 @@ class Finding(KsiScreen):
 
     def show_footer(self) -> None:
         """Show the bar's keys while it is open."""
-        if not self.filtering or self._said is not None:
+        if not self.filtering or self._said is not None or not self.stands:
             super().show_footer()
             return
         hints = key_hints(*_HINTS)

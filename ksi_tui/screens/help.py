@@ -76,7 +76,7 @@ class HelpScreen(KsiScreen):
         event.stop()
         event.prevent_default()
         if event.character == "?" and not self._typed:
-            self.app.pop_screen()
+            self.leave()
         elif len(self._typed) < _MOST_TYPED:
             self._typed += event.character
             self.tick()
@@ -93,7 +93,7 @@ class HelpScreen(KsiScreen):
             self._typed = ""
             self.tick()
         else:
-            self.app.pop_screen()
+            self.leave()
 
     def action_everywhere(self) -> None:
         """Show the keys of every screen, or of the one again."""

@@ -5,7 +5,7 @@ A screen knows the engine only through its host's client.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ksi_tui.widgets import formats
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from ksi_tui.ui_settings import Ui
 
 ERROR_LIMIT = 500
-
-Work = Callable[[], Awaitable[None]]
-"""What a screen's worker does. Called when it begins: one that never begins leaves nothing."""
 
 
 class Recording(Protocol):

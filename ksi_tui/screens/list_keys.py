@@ -9,7 +9,6 @@ from textual import events, on
 
 from ksi_tui.screens import later, listed
 from ksi_tui.screens.base import Target
-from ksi_tui.screens.host import Work
 from ksi_tui.screens.listing import Listing
 from ksi_tui.widgets import request_rows
 from ksi_tui.widgets.request_rows import ORDERS
@@ -89,8 +88,7 @@ class ListingScreen(Listing):
             self.tick()
             return
         self.say("marking all that match…")
-        work: Work = self._mark_all
-        self.run_worker(work, name="mark-all", group="mark", exclusive=True)
+        self.start(self._mark_all, name="mark-all", group="mark", exclusive=True)
 
     async def _mark_all(self) -> None:
         asked = self.wanted

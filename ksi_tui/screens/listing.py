@@ -107,10 +107,10 @@ class Listing(Finding, SubScreen):
         page = self._search.page
         alive = page is not None and any(map(request_rows.unfinished, page.rows))
         if self._search.want(self.wanted, every_s=REFRESH_S if alive else QUIET_S):
-            self.run_worker(self._search.run(), name="search", group="read")
+            self.start(self._search.run, name="search", group="read")
         every = Query(filter=self.SCOPE, limit=1)
         if self._filter and self._everything.want(every, every_s=_ALL_EVERY_S):
-            self.run_worker(self._everything.run(), name="count", group="read")
+            self.start(self._everything.run, name="count", group="read")
 
     @property
     def wanted(self) -> Query:

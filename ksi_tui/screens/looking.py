@@ -67,7 +67,7 @@ class LookingForm(Dialog[str | Plan]):
             self._look_again = True
         else:
             self._looking = True
-            self.run_worker(self._look_up(), name="preview", group="preview")
+            self.start(self._look_up, name="preview", group="preview")
 
     async def _look_up(self) -> None:
         try:
@@ -77,8 +77,7 @@ class LookingForm(Dialog[str | Plan]):
             reply = {"error": str(error), "code": "invalid_request"}
         finally:
             self._looking = False
-        if self.is_attached:
-            self._show_preview(reply)
+        self._show_preview(reply)
         if self._look_again:
             self._look_again = False
             self._look()

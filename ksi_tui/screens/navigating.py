@@ -18,7 +18,7 @@ class NavigatingScreen(KsiScreen):
 
     def action_back(self) -> None:
         """Return to where this was opened."""
-        self.app.pop_screen()
+        self.leave()
 
     def action_requests(self) -> None:
         """Open the list of all requests."""

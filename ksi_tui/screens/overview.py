@@ -219,7 +219,7 @@ class Overview(OverviewPanes, WindowedScreen, FindsFromPanes):
         if not self.applies("demo"):
             self.say("demo load runs on simulated providers only", Tone.WARN)
             return
-        self.run_worker(self._toggle_demo(), name="demo", group="deeds")
+        self.start(self._toggle_demo, name="demo", group="deeds")
 
     async def _toggle_demo(self) -> None:
         self.say(await self.host.toggle_demo())

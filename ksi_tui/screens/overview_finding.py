@@ -7,7 +7,6 @@ fits, so both lead to the list of all requests, narrowed to what the pane is abo
 from __future__ import annotations
 
 from ksi_tui.screens.finding import FindsInRequests
-from ksi_tui.screens.host import Work
 from ksi_tui.widgets.spans import Tone
 from ksi_tui.widgets.table import LiveTable
 
@@ -57,8 +56,7 @@ class FindsFromPanes(FindsInRequests):
         if self._active.marked:
             self._active.set_marked(())
             return
-        work: Work = self._mark_all
-        self.run_worker(work, name="mark-all", group="mark", exclusive=True)
+        self.start(self._mark_all, name="mark-all", group="mark", exclusive=True)
 
     async def _mark_all(self) -> None:
         self._active.set_marked(await self.ids_of(_SCOPES["active"]))

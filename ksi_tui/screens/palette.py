@@ -11,10 +11,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from textual import on
 from textual.app import App, SystemCommand
+from textual.await_complete import AwaitComplete
+from textual.binding import Binding, BindingType
 from textual.command import CommandList, CommandPalette, Hit, Hits, Provider
 from textual.content import Content
 from textual.markup import escape
@@ -33,6 +35,7 @@ from ksi_tui.screens.wording import worded
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of
+from ksi_tui.widgets.standing import on_top
 
 _NOT_OFFERED = ("palette", "back")
 _TEXT_LIMIT = 200
@@ -40,6 +43,8 @@ MOST = 8
 """So many of each kind are offered; typing on tells more."""
 _PAUSE_S = 0.05
 _NAME_CELLS = 48
+_LINES_EACH = 2
+"""A command and its help."""
 
 
 def palette_commands(app: App[Any], screen: Screen[Any]) -> Iterator[SystemCommand]:
@@ -79,7 +84,23 @@ def _recall(screen: NavigatingScreen, name: str) -> None:
 class Palette(CommandPalette):
     """The palette; enter chooses among what fits what is typed, never among what stood before."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pageup", "page(-1)", show=False),
+        Binding("pagedown", "page(1)", show=False),
+    ]
     _asked = False
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        """Close once, however often something was chosen by then."""
+        return super().dismiss(result) if on_top(self) else AwaitComplete(asyncio.sleep(0))
+
+    def action_page(self, step: int) -> None:
+        """Move by a page. Textual's own way counts lines, which a list has once it was painted."""
+        commands = self.query_one(CommandList)
+        if commands.option_count:
+            page = max(1, commands.size.height // _LINES_EACH)
+            to = (commands.highlighted or 0) + step * page
+            commands.highlighted = max(0, min(commands.option_count - 1, to))
 
     @on(Input.Submitted)
     def _wait_for_what_fits(self, event: Input.Submitted) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from ksi_tui.client import SnapshotQuery
 from ksi_tui.screens import offers
 from ksi_tui.screens.fields import Picker
-from ksi_tui.screens.host import Host, Work, ask, refusal
+from ksi_tui.screens.host import Host, ask, refusal
 from ksi_tui.widgets.rows import name_of
 from ksi_tui.widgets.spans import line
 
@@ -32,8 +32,7 @@ class ModelPicker(Picker):
         self._learn()
 
     def _learn(self) -> None:
-        work: Work = self._ask
-        self.run_worker(work, name="models", group="models", exclusive=True)
+        self.start(self._ask, name="models", group="models", exclusive=True)
 
     async def _ask(self) -> None:
         reply = await ask(cast(Host, self.app), "completion:models")
@@ -74,8 +73,7 @@ class SessionPicker(Picker):
 
     def typed(self) -> None:
         """Look for sessions of this name."""
-        work: Work = self._find
-        self.run_worker(work, name="sessions", group="sessions", exclusive=True)
+        self.start(self._find, name="sessions", group="sessions", exclusive=True)
 
     async def _find(self) -> None:
         host, typed = cast(Host, self.app), self.value

@@ -6,6 +6,7 @@ The live picture is a snapshot and is not read in here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ksi_tui.client import SnapshotQuery
@@ -41,7 +42,7 @@ class Reads:
         due = now - self._ended_at.get(event, float("-inf")) >= every_s
         if due and event not in self._on_its_way:
             self._on_its_way.add(event)
-            self._screen.run_worker(self._ask(event, take, data), name=event, group="read")
+            self._screen.start(partial(self._ask, event, take, data), name=event, group="read")
 
     def again(self, event: str) -> None:
         """Let the next `ask` go out at once."""

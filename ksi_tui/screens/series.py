@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ksi_tui.screens.base import KsiScreen
@@ -120,7 +121,7 @@ class WindowedScreen(KsiScreen):
         due = wanted != self._asked or self.host.clock() >= self._ask_again_at
         if due and not self._asking and self.client is not None:
             self._asking, self._asked = True, wanted
-            self.run_worker(self._read_series(wanted), name="series", group="series")
+            self.start(partial(self._read_series, wanted), name="series", group="series")
         if self._held is not None and self._held[0][:2] == wanted[:2]:
             return self._held[1]
         return self._series_error or "reading…"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -116,7 +117,7 @@ class SubmitScreen(LookingForm):
             ("esc", "close"),
         )
         self.query_one("#question", Sheet).show(Line((Span(" "), *hints.spans)))
-        self.run_worker(self._load_past(), name="past-prompts", group="past")
+        self.start(self._load_past, name="past-prompts", group="past")
         self._look_soon()
 
     async def _load_past(self) -> None:
@@ -158,7 +159,9 @@ class SubmitScreen(LookingForm):
     def action_outside(self) -> None:
         """Let the text under the cursor, else the prompt, be changed in the user's editor."""
         field = self.focused if isinstance(self.focused, Prompt) else self.query_one(Prompt)
-        self.run_worker(self._edit_outside(field), name="editor", group="editor", exclusive=True)
+        self.start(
+            partial(self._edit_outside, field), name="editor", group="editor", exclusive=True
+        )
 
     async def _edit_outside(self, field: Prompt) -> None:
         edited = await edit_outside(self.app, field.text)
@@ -195,7 +198,7 @@ class SubmitScreen(LookingForm):
     def _send_once(self) -> None:
         if not self._sending:
             self._sending = True
-            self.run_worker(self._send(), name="submit")
+            self.start(self._send, name="submit")
 
     async def _send(self) -> None:
         draft = self.written()
@@ -224,7 +227,7 @@ class SubmitScreen(LookingForm):
 
     def _planned(self, plan: Plan | None) -> None:
         if plan is not None:
-            self.run_worker(self._leave_with(plan, plan.draft), name="submit")
+            self.start(partial(self._leave_with, plan, plan.draft), name="submit")
 
     async def _leave_with(self, answer: str | Plan, draft: Draft) -> None:
         await self._remember(draft)

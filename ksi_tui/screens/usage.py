@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -129,7 +130,7 @@ class UsageScreen(WindowedScreen, SubScreen):
             self._charts = self.chart_series(max(points), self._split)
         wanted = self._sums.wants(self.window, self.host.clock())
         if wanted is not None:
-            self.run_worker(self._sums.read(self.host, wanted), name="usage", group="read")
+            self.start(partial(self._sums.read, self.host, wanted), name="usage", group="read")
 
     # --- the picture -----------------------------------------------------------------
 

@@ -172,9 +172,10 @@ class WhyScreen(Frees):
 
     def action_step_pane(self, step: int) -> None:
         """Go to the next pane or the one before."""
-        names = [
-            n for n in ("remedies", "same", "chain", "moves") if self.query_one(f"#{n}").display
-        ]
+        panes = ("remedies", "same", "chain", "moves")
+        names = [name for name in panes if self.query_one(f"#{name}").display]
+        if not names:  # no room for any
+            return
         here = self.focused.id if self.focused is not None else None
         place = names.index(here) if here in names else -step
         self.query_one(f"#{names[(place + step) % len(names)]}").focus()

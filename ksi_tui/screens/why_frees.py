@@ -5,6 +5,7 @@ How the rows look is `why`'s; the dialogs before a deed are those of every scree
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -197,7 +198,7 @@ class Frees(SubScreen):
             self.say(f"a again sends {what}; {remedy.also_hits}", Tone.WARN)
         else:
             self._armed_until = 0.0
-            self.run_worker(self._send_all(remedy, heads), name="elsewhere", group="deeds")
+            self.start(partial(self._send_all, remedy, heads), name="elsewhere", group="deeds")
 
     async def _send_all(self, remedy: Remedy, heads: tuple[str, ...]) -> None:
         how = {"model": remedy.model} if remedy.model else {}

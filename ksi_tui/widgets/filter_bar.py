@@ -24,7 +24,7 @@ from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone, line
-from ksi_tui.widgets.working import Working
+from ksi_tui.widgets.standing import Working
 
 MAX_LENGTH = 1000
 _MOST_LINES = 3
@@ -156,7 +156,7 @@ class FilterBar(Working, Vertical):
     @property
     def has_keys(self) -> bool:
         """Whether what is typed goes here."""
-        return self._input.has_focus
+        return any(field.has_focus for field in self.query(FilterInput))
 
     def take_key(self, key: events.Key) -> None:
         """Take a key that was pressed before the keys went here."""
@@ -273,7 +273,7 @@ class FilterBar(Working, Vertical):
         self._asked = asked.field, asked.prefix
         if asked.field.partition(".")[0] in _ASKED and not self._asking:
             self._asking = True
-            self.run_worker(self._learn_names(), name="filter-names", group="filter-names")
+            self.start(self._learn_names, name="filter-names", group="filter-names")
 
     async def _learn_names(self) -> None:
         try:
@@ -367,7 +367,11 @@ class FilterBar(Working, Vertical):
         self._input.cursor_position = len(text)
         self._look()
         if said:
-            self.call_after_refresh(self._say, line(Span(f"   √ {said}", Tone.OK)))
+            self.call_after_refresh(self._tell, said)
+
+    def _tell(self, said: str) -> None:
+        if self.stands:
+            self._say(line(Span(f"   √ {said}", Tone.OK)))
 
     def _relabel(self, sign: str) -> None:
         self.query_one("#sign", Static).update(Content(sign))

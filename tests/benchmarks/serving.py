@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -25,10 +23,8 @@ import aiohttp
 
 from tests.benchmarks import proxy_place
 from tests.benchmarks.screen import environ
+from tests.servers.program import STARTED_WITHIN_S, running, url_of
 
-STARTED_WITHIN_S: Final = 120.0
-_ENDED_WITHIN_S: Final = 20.0
-_URL: Final = re.compile(r"http://127\.0\.0\.1:[0-9]+")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -51,7 +47,7 @@ async def upstream(folder: Path) -> AsyncIterator[Served]:
     """The OpenAI-shaped server of the tests; `/ok/v1` behaves."""
     command = [sys.executable, "-u", "-m", "tests.servers.misbehaving", "--port", "0"]
     async with _running("upstream", command, folder) as (process, log):
-        yield Served(url=await _told(process, log), key="none", process=process)
+        yield Served(url=await url_of(process, log), key="none", process=process)
 
 
 @asynccontextmanager
@@ -71,7 +67,7 @@ async def our_gateway(folder: Path, providers: Sequence[str]) -> AsyncIterator[S
     )
     where = ["serve", "--listen", "127.0.0.1:0", "--tokens", tokens]
     async with _running("ours", [*command, *where], folder) as (process, log):
-        yield Served(url=await _told(process, log), key=key.strip(), process=process)
+        yield Served(url=await url_of(process, log), key=key.strip(), process=process)
 
 
 @asynccontextmanager
@@ -104,42 +100,15 @@ async def litellm_proxy(folder: Path, api_base: str) -> AsyncIterator[Served]:
 async def _running(
     name: str, command: Sequence[str], folder: Path
 ) -> AsyncIterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Run a program with what it says in a file, and end it."""
+    """Run a program with what it says in a file of the folder."""
     log = folder / f"{name}.log"
-    with log.open("wb") as out:
-        process = await asyncio.to_thread(
-            subprocess.Popen,
-            command,
-            env=_offline(environ(folder)),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
-    try:
+    async with running(command, log, _offline(environ(folder))) as process:
         yield process, log
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.to_thread(process.wait, _ENDED_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            await asyncio.to_thread(process.wait)
 
 
 def _offline(environment: Mapping[str, str]) -> dict[str, str]:
     """Both sides take litellm's own list of prices; neither fetches a newer one."""
     return {**environment, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "127.0.0.1"}
-
-
-async def _told(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Return the address that a program says it listens on."""
-    end, said = time.monotonic() + STARTED_WITHIN_S, ""
-    while process.poll() is None and time.monotonic() < end:
-        said = await asyncio.to_thread(log.read_text, errors="replace")
-        if found := _URL.search(said):
-            return found[0]
-        await asyncio.sleep(0.02)
-    raise RuntimeError(f"{log.stem} never said where it listens: {said[-2000:]}")
 
 
 async def _answering(served: Served) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,10 +14,8 @@ from typing import Any, Final
 import aiohttp
 
 from tests.benchmarks.screen import environ
+from tests.servers.program import running, url_of
 
-_URL: Final = re.compile(r"http://127\.0\.0\.1:[0-9]+")
-_STARTED_WITHIN_S: Final = 60.0
-_ENDED_WITHIN_S: Final = 30.0
 _ANSWERED_WITHIN_S: Final = 30.0
 _SETTINGS: Final = """[engine]
 database = "{folder}/ksi.db"
@@ -54,35 +49,9 @@ async def serving(folder: Path) -> AsyncIterator[Service]:
     settings, log = folder / "ksi-tui.toml", folder / "serve.log"
     settings.write_text(_SETTINGS.format(folder=folder), encoding="utf-8")
     command = [sys.executable, "-m", "ksi_tui", "--config", str(settings), "serve"]
-    with log.open("wb") as out:
-        process = await asyncio.to_thread(
-            subprocess.Popen,
-            [*command, "--listen", "127.0.0.1:0"],
-            env=environ(folder),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        url = await _told(process, log)
-        yield Service(url=url, process=process, log=log)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.to_thread(process.wait, _ENDED_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            await asyncio.to_thread(process.wait)
-
-
-async def _told(process: subprocess.Popen[bytes], log: Path) -> str:
-    end, said = time.monotonic() + _STARTED_WITHIN_S, ""
-    while process.poll() is None and time.monotonic() < end:
-        said = await asyncio.to_thread(log.read_text, errors="replace")
-        if found := _URL.search(said):
-            return found[0]
-        await asyncio.sleep(0.02)
-    raise RuntimeError(f"serve never said where it listens: {said[-2000:]}")
+    where = ["--listen", "127.0.0.1:0"]
+    async with running([*command, *where], log, environ(folder)) as process:
+        yield Service(url=await url_of(process, log), process=process, log=log)
 
 
 async def asked(

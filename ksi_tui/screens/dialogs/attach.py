@@ -50,14 +50,14 @@ class AttachOffer(Dialog[bool]):
         self._show()
 
     def _look_again(self) -> None:
-        self.run_worker(self._look(), name="door", group="door", exclusive=True)
+        self.start(self._look, name="door", group="door", exclusive=True)
 
     async def _look(self) -> None:
         try:
             self._answers, self._no_door = await self._elsewhere.look(), None
         except KsiError as error:
             self._answers, self._no_door = None, str(error)
-        if self.is_mounted and self.is_attached:
+        if self.stands:
             self._show()
 
     def _show(self) -> None:

@@ -50,7 +50,7 @@ class CircuitDialog(Confirm[str]):
         self.query_one("#state", Choice).offer(STATES, 0)
         self.query_one("#time", Choice).offer([label for label, _ in TIMES], 1)
         self.label_act("reading…")
-        self.run_worker(self._open(), name="read-circuit")
+        self.start(self._open, name="read-circuit")
 
     async def _open(self) -> None:
         if await self._read():

@@ -236,7 +236,7 @@ class Confirm(Page[Answer], Generic[Answer]):
             self.action_keep()
         elif not self._acting:
             self._acting = True
-            self.run_worker(self._act(), name="act")
+            self.start(self._act, name="act")
 
     async def _act(self) -> None:
         try:

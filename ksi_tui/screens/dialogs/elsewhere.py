@@ -97,7 +97,7 @@ class ElsewhereDialog(Confirm[str]):
         super().on_mount()
         self.set_heading(f"Send {named(self._request_id)} elsewhere: reading…")
         self.label_act("reading…")
-        self.run_worker(self._open(), name="read-candidates")
+        self.start(self._open, name="read-candidates")
 
     @property
     def subject(self) -> str:

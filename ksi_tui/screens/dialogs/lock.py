@@ -32,7 +32,7 @@ class LockDialog(Confirm[str]):
         super().on_mount()
         self.set_heading(f"Lock of {named(self._session_id)}: reading…")
         self.label_act("reading…")
-        self.run_worker(self._open(), name="read-lock")
+        self.start(self._open, name="read-lock")
 
     @property
     def subject(self) -> str:

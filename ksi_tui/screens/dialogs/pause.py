@@ -76,7 +76,7 @@ class PauseDialog(Confirm[str]):
         paused = [i for i, held in enumerate(self._scopes) if self._pause_of(held)]
         self.query_one(Choice).offer([s.name for s in self._scopes], paused[0] if paused else 0)
         self._show()
-        self.run_worker(self._count(), name="count-queued")
+        self.start(self._count, name="count-queued")
 
     async def _count(self) -> None:
         """Read how many of the session wait."""

@@ -58,7 +58,7 @@ class ReceiptPage(Page[str]):
     # --- the picture -----------------------------------------------------------------
 
     def _show(self) -> None:
-        if not (self.is_mounted and self.is_attached):
+        if not self.stands:
             return
         receipt = self._receipt
         took = f"took {receipt.took_s:.2f} s"
@@ -126,7 +126,7 @@ class ReceiptPage(Page[str]):
 
     def action_copy(self) -> None:
         """Copy it as plain sentences."""
-        self.run_worker(self._copy(), name="copy", group="copy", exclusive=True)
+        self.start(self._copy, name="copy", group="copy", exclusive=True)
 
     async def _copy(self) -> None:
         self._note = f"as plain sentences: {await self.host.copy(self._receipt.ticket())}"

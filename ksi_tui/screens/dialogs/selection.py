@@ -16,7 +16,6 @@ from ksi_tui.screens.dialog import Answer, Choice, Sheet
 from ksi_tui.screens.dialogs import stakes
 from ksi_tui.screens.dialogs.confirm import Confirm
 from ksi_tui.screens.dialogs.hits import Hits, Reach, Scope, read_hits
-from ksi_tui.screens.host import Work
 from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
@@ -49,7 +48,7 @@ class SelectionDialog(Confirm[Answer], Generic[Answer]):
         self.set_heading(f"{self.VERB}: reading what it would hit…")
         self.query_one(Choice).offer(self._options(), self._reach.scopes.index(self._reach.first))
         self.label_act("reading…")
-        self.run_worker(self._open(), name="read-hits")
+        self.start(self._open, name="read-hits")
 
     async def _open(self) -> None:
         session = Scope.SESSION in self._reach.scopes and self._reach.first is not Scope.SESSION
@@ -105,8 +104,7 @@ class SelectionDialog(Confirm[Answer], Generic[Answer]):
 
     def on_choice_chosen(self) -> None:
         self.ask_again()
-        work: Work = self._chosen
-        self.run_worker(work, name="read-hits", group="read", exclusive=True)
+        self.start(self._chosen, name="read-hits", group="read", exclusive=True)
 
     async def _chosen(self) -> None:
         if await self.read():
