@@ -64,7 +64,9 @@ def warm() -> Iterator[Sequence[str]]:
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            assert process.stdout.readline()  # else no wait of a test would be long enough on a busy machine
+            assert (
+                process.stdout.readline()
+            )  # else no wait of a test would be long enough on a busy machine
             yield (sys.executable, "-I", "-S", "-c", _RELAY, place)
             process.stdin.close()
             assert process.wait(_BOUND_S) == 0
