@@ -1,10 +1,11 @@
 """What all tests share: quick files and databases, untimed property tests, nobody's own files."""
 
+import gc
 import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ksi_tui.engine.store import migrations
-from tests.servers import forked
+from tests.servers import forked, warm
 from tests.servers.forked import AVAILABLE, Template
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,6 +41,19 @@ def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run half as many tests again as there are cores: a third of a test is waiting."""
+    return len(os.sched_getaffinity(0)) * 3 // 2 if AVAILABLE else os.cpu_count() or 1
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the whole run needs out of collections, and have those less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
 @pytest.fixture(scope="session")
 def template() -> Iterator[Template | None]:
     """What commands are forked from; None where each has to start from nothing."""
@@ -48,6 +62,25 @@ def template() -> Iterator[Template | None]:
         return
     with forked.template() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def warm_worker() -> Iterator[Sequence[str] | None]:
+    """What forks a provider worker; None where each has to start from nothing."""
+    if not AVAILABLE:
+        yield None
+        return
+    with warm.warm() as command:
+        yield command
+
+
+@pytest.fixture(scope="module")
+def warm_workers(warm_worker: Sequence[str] | None) -> Iterator[None]:
+    """Have the pools of a module's tests fork their workers."""
+    with pytest.MonkeyPatch.context() as patch:
+        if warm_worker is not None:
+            warm.used(warm_worker, patch)
+        yield
 
 
 _migrate = migrations.migrate

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from textual.events import Event, Mount
 from textual.messages import Prune
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class Working(_Node):
     ) -> None:
         """Do something in the background; `exclusive`: in place of what the group does."""
         self.run_worker(work, name=name, group=group, exclusive=exclusive)
+
+    async def on_event(self, event: Event) -> None:
+        """Put nothing up where all was left before its widgets came: it is told to all the same."""
+        if self.children or not isinstance(event, Mount):
+            await super().on_event(event)
 
     async def on_prune(self, event: Prune) -> None:  # noqa: ARG002
         """Cancel the workers; Textual's own handler comes after this and takes the node away."""

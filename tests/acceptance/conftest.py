@@ -119,6 +119,15 @@ def lines_of(stream: IO[str], count: int) -> list[str]:
 
 
 @pytest.fixture
+def warm_workers(template: Template | None, warm_worker: Sequence[str] | None) -> Iterator[None]:
+    """Have the commands of a test fork their provider workers."""
+    with pytest.MonkeyPatch.context() as patch:
+        if template is not None:
+            patch.setattr(template, "worker", warm_worker)
+        yield
+
+
+@pytest.fixture
 def machine(
     tmp_path_factory: pytest.TempPathFactory, template: Template | None
 ) -> Iterator[Machine]:

@@ -16,11 +16,12 @@ from tests.acceptance.conftest import Machine
 _IMPORTED = re.compile(r"^import time:.*\| +(\S+)$", re.MULTILINE)
 
 
-@pytest.fixture(autouse=True)
-def _from_nothing(machine: Machine) -> None:
+@pytest.fixture
+def from_nothing(machine: Machine) -> None:
     machine.template = None
 
 
+@pytest.mark.usefixtures("from_nothing")
 def test_two_prompts_are_answered_without_a_key(machine: Machine) -> None:
     ended = machine.run("run", "-", "--json", given="hello\nworld\n")
     assert ended.code == 0
@@ -45,6 +46,7 @@ def test_plain_lines_are_readable(machine: Machine) -> None:
     assert re.fullmatch(r"√ \S+  hello\n", ended.out)
 
 
+@pytest.mark.usefixtures("from_nothing")
 def test_a_run_loads_no_screen_and_no_provider_library(machine: Machine) -> None:
     machine.environ["PYTHONPROFILEIMPORTTIME"] = "1"
     ended = machine.run("run", "-", "--json", given="hello\n")
@@ -103,6 +105,7 @@ def test_settings_from_writing_to_showing(machine: Machine) -> None:
     assert machine.run("config", "init", "-").out == file.read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("from_nothing")
 def test_a_provider_without_its_key_is_said(machine: Machine) -> None:
     machine.configure(more='[[providers]]\nname = "acme"\napi_key_env = "ACME_KEY"\n')
     checked = machine.run("config", "check")
@@ -123,6 +126,7 @@ def test_wrong_settings_end_with_the_place_and_code_2(machine: Machine) -> None:
     "arguments",
     [["nonsense"], ["run", "--nonsense"], ["usage", "--by", "planet"], ["--demo", "run"]],
 )
+@pytest.mark.usefixtures("from_nothing")
 def test_bad_usage_is_code_2(machine: Machine, arguments: list[str]) -> None:
     ended = machine.run(*arguments)
     assert ended.code == 2
@@ -130,12 +134,14 @@ def test_bad_usage_is_code_2(machine: Machine, arguments: list[str]) -> None:
     assert ended.out == ""
 
 
+@pytest.mark.usefixtures("from_nothing")
 def test_the_dashboard_asks_for_a_terminal(machine: Machine) -> None:
     ended = machine.run()
     assert ended.code == 2
     assert "needs a terminal" in ended.err
 
 
+@pytest.mark.usefixtures("from_nothing")
 def test_help_and_version_need_nothing(machine: Machine) -> None:
     machine.configure(more="nonsense")
     assert machine.run("--version").out.startswith("ksi-tui ")

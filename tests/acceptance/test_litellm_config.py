@@ -68,6 +68,7 @@ def file(machine: Machine) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("warm_workers")
 async def test_a_litellm_file_drives_the_engine_unchanged(machine: Machine, file: Path) -> None:
     async with MisbehavingServer() as server:
         machine.environ |= {

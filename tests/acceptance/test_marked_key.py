@@ -80,6 +80,7 @@ def _titles() -> str:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc (Linux)")
+@pytest.mark.usefixtures("warm_workers")
 def test_a_marked_key_is_in_no_file_log_reply_event_metric_or_title(
     machine: Machine, server: str
 ) -> None:

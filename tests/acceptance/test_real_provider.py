@@ -69,6 +69,7 @@ def _gone(pid: int) -> bool:
         os.close(watch)
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_streamed_and_whole_answers_with_usage_and_cost(machine: Machine, server: str) -> None:
     machine.configure(more=SETTINGS.format(base=f"{server}/ok/v1"))
     machine.environ["LOCAL_KEY"] = KEY
@@ -90,6 +91,7 @@ def test_streamed_and_whole_answers_with_usage_and_cost(machine: Machine, server
     assert KEY not in ended.out + ended.err + machine.run("config", "show").out
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_key_that_is_not_set_fails_at_once_and_names_its_variable(
     machine: Machine, server: str
 ) -> None:

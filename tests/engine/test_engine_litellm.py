@@ -19,7 +19,10 @@ from tests.servers.calling import BOUND_S
 from tests.servers.misbehaving import MisbehavingServer
 from tests.servers.modes import USAGE
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("warm_workers"),
+]
 
 FIRST_TOKEN_S = 1.0
 FINAL = ("completion:result", "completion:error", "completion:cancelled")

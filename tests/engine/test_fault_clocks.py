@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,15 +10,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ksi_tui.engine.errors import ProviderFault
-from ksi_tui.engine.providers.litellm import LitellmProvider
 from ksi_tui.engine.providers.pool import WorkerPool
 from tests.faults.stage import GOOD, Stage, settings, staged, warm_up, worker
-from tests.servers import calling
 from tests.servers.misbehaving import MisbehavingServer
 from tests.servers.modes import WORDS
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("warm_workers"),
+]
 
 ANSWER = " ".join(WORDS)
 SHORT_S = 1.5
@@ -164,36 +163,3 @@ async def test_a_stream_begins_again_from_the_beginning_and_the_broken_part_is_w
         assert usage["waste"]["tokens"] == sum(
             value for name, value in broken["usage"].items() if name != "estimated"
         )
-
-
-# --- what is left behind ---------------------------------------------------------------------
-
-
-def sockets(pool: WorkerPool) -> int:
-    """Return how many sockets the worker's process has open."""
-    folder = Path(f"/proc/{pool.workers[0].pid}/fd")
-    found = 0
-    for each in folder.iterdir():
-        try:
-            found += os.readlink(each).startswith("socket:")
-        except FileNotFoundError:  # closed meanwhile
-            continue
-    return found
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system has no /proc")
-async def test_broken_streams_leave_no_socket_in_the_worker(
-    server: MisbehavingServer, pool: WorkerPool
-) -> None:
-    async def round_of_faults() -> int:
-        for mode in ("cut", "error_frame", "bad_json", "truncated", "html", "empty", "500"):
-            for stream in (False, True):
-                provider = LitellmProvider(calling.settings(server.base(mode)), pool)
-                with pytest.raises(ProviderFault):
-                    await provider.call(calling.spec(stream=stream), calling.Observer())
-        return sockets(pool)
-
-    first = await round_of_faults()
-    for _ in range(5):
-        last = await round_of_faults()
-    assert last <= first + 1

@@ -26,7 +26,10 @@ from tests.faults.stage import GOOD, Seen, play_all, worker
 from tests.servers.misbehaving import MisbehavingServer
 from tests.servers.modes import MODES, WORDS
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("warm_workers"),
+]
 
 CASES = [*cases(hanging=False), *cases(hanging=True)]
 FAILED = [case for case in CASES if case.ends.kind is not None]

@@ -17,7 +17,10 @@ from tests.servers.calling import BOUND_S, Events, Observer, settings, spec
 from tests.servers.misbehaving import MisbehavingServer
 from tests.servers.modes import SENTENCE
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("warm_workers"),
+]
 both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 

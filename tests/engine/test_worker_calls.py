@@ -19,7 +19,10 @@ from tests.servers.misbehaving import MisbehavingServer, Seen
 from tests.servers.modes import SENTENCE, USAGE
 from tests.servers.modes_answers import ACCENTED
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("warm_workers"),
+]
 
 both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 

@@ -14,7 +14,10 @@ from ksi_tui.engine.providers.pool import WorkerPool
 from tests.servers.calling import Events, Observer, settings, spec
 from tests.servers.misbehaving import MisbehavingServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("warm_workers"),
+]
 
 KEY = "sk-test-3f9a77c1b2d84e55"
 LOST, RATE, QUOTA = ErrorKind.NETWORK_ERROR, ErrorKind.API_RATE_LIMIT, ErrorKind.QUOTA_EXCEEDED

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -240,6 +241,38 @@ async def test_a_worker_is_out_of_reach_of_the_terminals_signals(
     result = await LitellmProvider(settings(server.base("ok")), pool).call(spec(), Observer())
     assert result.text
     assert pool.workers[0].pid == pid
+
+
+def sockets(pool: WorkerPool) -> int:
+    """Return how many sockets the worker's process has open."""
+    folder = Path(f"/proc/{pool.workers[0].pid}/fd")
+    found = 0
+    for each in folder.iterdir():
+        try:
+            found += os.readlink(each).startswith("socket:")
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system has no /proc")
+async def test_broken_streams_leave_no_socket_in_the_worker(
+    real: tuple[WorkerPool, MisbehavingServer, Events],
+) -> None:
+    pool, server, _ = real
+
+    async def round_of_faults() -> int:
+        for mode in ("cut", "error_frame", "bad_json", "truncated", "html", "empty", "500"):
+            for stream in (False, True):
+                provider = LitellmProvider(settings(server.base(mode)), pool)
+                with pytest.raises(ProviderFault):
+                    await provider.call(spec(stream=stream), Observer())
+        return sockets(pool)
+
+    first = await round_of_faults()
+    for _ in range(5):
+        last = await round_of_faults()
+    assert 0 < last <= first + 1
 
 
 async def test_a_worker_killed_in_mid_stream_ends_its_calls_and_is_replaced(

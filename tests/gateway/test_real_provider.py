@@ -17,7 +17,10 @@ from tests.engine.engine_fixtures import until
 from tests.gateway.fixtures import Door, ask, content_of, door_to
 from tests.servers.misbehaving import MisbehavingServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("warm_workers"),
+]
 
 MODES = ("ok", "ok@50", "tools", "two", "refusal", "reasoning", "hang", "429", "401", "400")
 

@@ -26,14 +26,18 @@ _BOUND_S = 60
 
 
 class Template:
-    """A template that runs; `start` takes what Popen takes, and the command's words alone."""
+    """A template that runs; `start` takes what Popen takes, and the command's words alone.
+
+    `worker` is what the commands run as their provider workers; None: what they do run.
+    """
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
+        self.worker: Sequence[str] | None = None
 
     def start(self, words: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start `ksi_tui` with these words."""
-        return _Forked(words, self._control, **options)
+        return _Forked(words, self._control, self.worker, **options)
 
 
 @contextmanager
@@ -58,8 +62,15 @@ class _Forked(subprocess.Popen[Any]):
 
     _told: socket.socket
 
-    def __init__(self, words: Sequence[str], control: socket.socket, **options: Any) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        control: socket.socket,
+        worker: Sequence[str] | None,
+        **options: Any,
+    ) -> None:
         self._control = control
+        self._worker = worker
         super().__init__(words, **options)
 
     def _execute_child(self, args: Sequence[str], *given: Any) -> None:
@@ -73,6 +84,7 @@ class _Forked(subprocess.Popen[Any]):
             "folder": str(folder or Path.cwd()),
             "environ": dict(os.environ if environ is None else environ),
             "new_session": given[20],
+            "worker": self._worker,
         }
         self._told, theirs = socket.socketpair()
         standard = [own if own != -1 else at for at, own in enumerate((read, written, erred))]

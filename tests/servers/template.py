@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -102,6 +103,8 @@ def become(asked: dict[str, Any], handed: list[int]) -> None:
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         stream = _stream(getattr(sys, name), number, mode)
         vars(sys).update({name: stream, f"__{name}__": stream})
+    if asked["worker"] is not None:
+        _have_workers(asked["worker"])
     sys.argv = ["ksi_tui", *asked["words"]]
     with warnings.catch_warnings():
         # It is loaded, as the rest is; `-m` says so.
@@ -112,6 +115,13 @@ def become(asked: dict[str, Any], handed: list[int]) -> None:
             if isinstance(end.code, int):
                 _leave(end.code)
             raise
+
+
+def _have_workers(command: Sequence[str]) -> None:
+    """Run a command where a provider worker would be started."""
+    process: Any = importlib.import_module("ksi_tui.engine.providers.process").WorkerProcess
+    spawn = process.spawn
+    process.spawn = lambda _: spawn(command)
 
 
 def _leave(code: int) -> None:

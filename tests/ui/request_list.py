@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from ksi_tui.engine.filter import Facts, FilterError, matches, parse
+from ksi_tui.engine.filter import Facts, Filter, FilterError, matches, parse
 from ksi_tui.engine.models import State
 from ksi_tui.engine.views import Phase, Snapshot
 from tests.ui.scripted import AT, ScriptedClient, busy
@@ -114,6 +115,7 @@ class ListClient(ScriptedClient):
         self.refusal: str | None = None
         self.open_questions = 0
         self.most_open = 0
+        self._facts: list[Facts] = []
         self._known: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
         self._known_of: list[dict[str, Any]] = []
 
@@ -161,19 +163,25 @@ class ListClient(ScriptedClient):
     def _found(self, text: str, key: str, descending: bool) -> list[dict[str, Any]]:
         """Find and order, once as long as the rows are the same: there may be 100,000."""
         if self.rows != self._known_of:
-            self._known, self._known_of = {}, list(self.rows)
+            self._known, self._known_of, self._facts = {}, list(self.rows), []
         asked = (text, key, descending)
         if asked not in self._known:
             wanted = parse(text)
-            rows = [row for row in self.rows if wanted.empty or matches(wanted, facts(row))]
+            rows = self.rows if wanted.empty else self._fitting(wanted)
             known = [row for row in rows if row[key] is not None]
             unknown = [row for row in rows if row[key] is None]
             known.sort(key=lambda row: row[key], reverse=descending)
             self._known[asked] = [*known, *unknown]
         return self._known[asked]
 
+    def _fitting(self, wanted: Filter) -> list[dict[str, Any]]:
+        self._facts = self._facts or [facts(row) for row in self.rows]
+        each = zip(self.rows, self._facts, strict=True)
+        return [row for row, known in each if matches(wanted, known)]
 
-def many(count: int) -> list[dict[str, Any]]:
+
+@cache
+def many(count: int) -> tuple[dict[str, Any], ...]:
     """So many rows, the last one queued last; every tenth failed, every hundredth waits."""
     rows = []
     for number in range(count):
@@ -187,4 +195,4 @@ def many(count: int) -> list[dict[str, Any]]:
                 tokens=number + 1,
             )
         )
-    return rows
+    return tuple(rows)

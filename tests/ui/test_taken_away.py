@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 from textual.screen import Screen
 from textual.widget import Widget
 
+from ksi_tui.actions import Where
+from ksi_tui.screens import later
 from ksi_tui.screens.base import Target
 from ksi_tui.screens.dialogs.circuit import CircuitDialog
 from ksi_tui.screens.dialogs.elsewhere import ElsewhereDialog
@@ -96,3 +98,30 @@ async def test_what_a_dialog_asked_for_before_it_was_left(
         await hand.press("escape")
         await still_works(hand, client)
     assert "could not show" not in caplog.text
+
+
+OPENED: dict[str, Callable[[], Screen[Any]]] = {
+    "requests": later.requests_screen,
+    "failed": later.failed_screen,
+    "request": lambda: later.request_screen("r-1042"),
+    "why": lambda: later.why_screen("r-1042"),
+    "session": lambda: later.session_screen("acme-17"),
+    "provider": lambda: later.provider_screen("anthropic"),
+    "usage": later.usage_screen,
+    "events": later.events_screen,
+    "submit": later.submit_form,
+    "order": later.request_orders,
+    "bundle": later.save_bundle,
+    "help": lambda: later.help_screen(Where.OVERVIEW),
+    "pause": lambda: later.pause_dialog(ANTHROPIC),
+    "elsewhere": lambda: later.elsewhere_dialog(ANTHROPIC),
+    "cancel": lambda: later.cancel_dialog(ANTHROPIC, (), None),
+}
+
+
+@pytest.mark.parametrize("name", OPENED)
+async def test_what_is_left_before_it_was_put_up_puts_nothing_up(name: str) -> None:
+    async with dashboard(ScriptedClient(busy(), REPLIES), SMALL) as hand:
+        hand.app.push_screen(OPENED[name]())
+        hand.app.exit(0)
+    assert hand.app.return_code == 0

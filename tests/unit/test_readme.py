@@ -16,6 +16,7 @@ import pytest
 from ksi_tui.actions import Where, actions_of, shown_key
 from ksi_tui.config import Config, PriceSettings, ProviderSettings, validated
 from ksi_tui.engine import CompletionEngine
+from tests.servers.forked import Template
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,7 +65,20 @@ def run(words: list[str], given: str | None = None) -> subprocess.CompletedProce
     )
 
 
-def test_every_command_works_in_the_order_in_which_it_stands(home: Path) -> None:
+def command_run(
+    words: list[str], given: str, template: Template | None
+) -> subprocess.CompletedProcess[str]:
+    if template is None:
+        return run([sys.executable, "-m", "ksi_tui", *words], given)
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with template.start(words, text=True, **streams) as process:
+        out, err = process.communicate(given, timeout=60)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def test_every_command_works_in_the_order_in_which_it_stands(
+    home: Path, template: Template | None
+) -> None:
     (home / "prompts.txt").write_text("one\ntwo\n", encoding="utf-8")
     ran = 0
     for command in commands():
@@ -74,7 +88,7 @@ def test_every_command_works_in_the_order_in_which_it_stands(home: Path) -> None
         words = shlex.split(ours)
         assert words[0] == "ksi-tui"
         text = given.removeprefix("printf '").removesuffix("'").encode().decode("unicode_escape")
-        done = run([sys.executable, "-m", "ksi_tui", *words[1:]], text)
+        done = command_run(words[1:], text, template)
         assert done.returncode == 0, (command, done.stderr)
         ran += 1
     assert ran >= 10
