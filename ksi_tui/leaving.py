@@ -31,8 +31,7 @@ class LeavingApp(DrivingApp):
         """Quit; with work in flight ask first what becomes of it."""
         from ksi_tui.screens.ending import in_flight  # noqa: PLC0415 - after the first frame
 
-        own = self.recording is None and not self.attached
-        work = in_flight(self.client) if own else None
+        work = in_flight(self.client) if self.own_engine else None
         if work is None:
             self.leave()
         elif not self._asked_to_quit:
