@@ -64,10 +64,13 @@ class LeavingApp(DrivingApp):
     def _handle_exception(self, error: Exception) -> None:
         """Record a fault of our own and end with one line; a traceback belongs in the log.
 
-        What was left while it still read something has nobody to show it to: it ends nothing.
+        What was left while it still read something has nobody to show it to: it ends nothing. Nor
+        does what was being built as somebody left: half of it is never there.
         """
-        if of_a_screen_left(self):
+        if self._exit or of_a_screen_left(self):
             log.warning("a screen that was left could not show what it had asked for: %r", error)
+            if self._exit:
+                self._close_messages_no_wait()
             return
         log.error("unhandled exception in the dashboard", exc_info=error)
         self._return_code = exits.SOME_FAILED
