@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ksi_tui import __version__, collector, logs, streams
+from ksi_tui import __version__, collector, core_dumps, logs, streams
 from ksi_tui.engine.errors import DatabaseOwned, KsiError
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, OWNED, UNEXPECTED
 from ksi_tui.starting import as_python_has_them, end_by_signals
@@ -318,6 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
+    core_dumps.leave_none()
     streams.keep_standard_places()
     given = sys.argv[1:] if arguments is None else arguments
     top = parser(commands=any(word in _HELP or not word.startswith("-") for word in given))
