@@ -94,6 +94,38 @@ def test_an_odd_file_is_refused_in_one_line(
         assert use == "new token" or not made, "not even that beside a device"
 
 
+@pytest.mark.parametrize("odd", [odd for odd in ODD if odd != "folder"])
+def test_what_is_no_folder_takes_no_responses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: str
+) -> None:
+    """Else every answer would wait in the database for its file, and nobody would be told."""
+    ODD[odd](tmp_path / "odd")
+    (tmp_path / "ksi-tui.toml").write_text(f'[engine]\nresponses_dir = "{tmp_path}/odd"\n')
+    line = refusal(capsys, ["--db", "ksi.db", "run", "requests"])
+    assert f"{tmp_path}/odd is no folder; move it away" in line
+    assert not (tmp_path / "ksi.db").exists()
+
+
+@pytest.mark.parametrize("odd", [odd for odd in ODD if odd not in ("pipe", "nothing")])
+def test_an_odd_file_holds_no_requests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: str
+) -> None:
+    """A pipe may: whoever names one writes to it."""
+    ODD[odd](tmp_path / "odd")
+    assert "odd" in refusal(capsys, ["--db", "ksi.db", "run", "odd"])
+    assert not (tmp_path / "ksi.db").exists()
+
+
+@pytest.mark.parametrize("command", ["attach", "web"])
+@pytest.mark.parametrize("odd", ODD)
+def test_where_an_odd_file_stands_no_engine_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: str, command: str
+) -> None:
+    ODD[odd](tmp_path / "odd.sock")
+    assert "no engine answers at" in refusal(capsys, [command, "odd"])
+    assert "no engine answers at" in refusal(capsys, [command, "odd.sock"])
+
+
 @pytest.mark.parametrize("use", [use for use in USES if use != "tokens"])
 def test_a_name_that_is_too_long_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str], use: str
