@@ -14,7 +14,10 @@ from ksi_tui import cli, logs, paths
 from ksi_tui.access.tokens import TokenFault, Tokens
 from ksi_tui.config import load_config
 from ksi_tui.engine.errors import ConfigError
+from ksi_tui.engine.store.ownership import owner_of
 from ksi_tui.named_file import MOST_BYTES, read_text
+from ksi_tui.past_prompts import PastPrompt, PastPrompts
+from ksi_tui.saved_filters import FilterBook
 
 LONG = "x" * 300
 Make = Callable[[Path], object]
@@ -124,6 +127,34 @@ def test_where_an_odd_file_stands_no_engine_answers(
     ODD[odd](tmp_path / "odd.sock")
     assert "no engine answers at" in refusal(capsys, [command, "odd"])
     assert "no engine answers at" in refusal(capsys, [command, "odd.sock"])
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_the_dashboard_keeps_is_not_waited_for(tmp_path: Path, odd: str) -> None:
+    for name in ("prompts.jsonl", "filters.json", "filters.new"):
+        ODD[odd](tmp_path / name)
+    past = PastPrompts(tmp_path / "prompts.jsonl")
+    past.load()
+    assert past.kept == ()
+    if odd not in ("bytes", "gigabyte"):
+        with pytest.raises(OSError, match="prompts"):
+            past.add(PastPrompt(prompt="x"))
+    filters = FilterBook(tmp_path / "filters.json")
+    assert filters.saved == {}
+    told = filters.save("mine", "status:failed")
+    if odd != "bytes":  # what is a plain file is replaced
+        assert told is None or told.startswith("not kept for next time: ")
+
+
+def test_a_kept_filter_that_is_nested_without_end_is_none(tmp_path: Path) -> None:
+    (tmp_path / "filters.json").write_text("[" * 200_000)
+    assert FilterBook(tmp_path / "filters.json").saved == {}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_note_beside_a_database_names_no_owner(tmp_path: Path, odd: str) -> None:
+    ODD[odd](tmp_path / "ksi.db.lock")
+    assert owner_of(tmp_path / "ksi.db") is None
 
 
 @pytest.mark.parametrize("use", [use for use in USES if use != "tokens"])
