@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ksi_tui import __version__, collector, logs, streams
+from ksi_tui import __version__, collector, core_dumps, logs, streams
 from ksi_tui.engine.errors import DatabaseOwned, KsiError
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, OWNED, UNEXPECTED
-from ksi_tui.starting import ended_by_signals
+from ksi_tui.starting import as_python_has_them, end_by_signals
 
 _log = logging.getLogger(__name__)
 
@@ -310,6 +310,15 @@ def _add_listening(to: argparse.ArgumentParser, *, default: object = None) -> No
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. No traceback reaches the user."""
+    end_by_signals()
+    try:
+        return _main(arguments)
+    finally:
+        as_python_has_them()
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    core_dumps.leave_none()
     streams.keep_standard_places()
     given = sys.argv[1:] if arguments is None else arguments
     top = parser(commands=any(word in _HELP or not word.startswith("-") for word in given))
@@ -363,8 +372,8 @@ def _say(message: object) -> None:
 def _execute(options: argparse.Namespace) -> int:
     _calm_the_collector(before_a_screen=options.command in (None, *_SCREENS))
     name = getattr(options, "module", None) or options.command or "dashboard"
-    with ended_by_signals():
-        module = importlib.import_module(f"ksi_tui.commands.{name}")
+    module = importlib.import_module(f"ksi_tui.commands.{name}")
+    as_python_has_them()
     code = int(module.execute(options))
     try:
         streams.flush_stdout()

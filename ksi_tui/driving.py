@@ -78,6 +78,12 @@ class DrivingApp(KeepingApp):
         self._pace = Pace()
         self._leaving = asyncio.Event()
         self._engine_task: asyncio.Task[None] | None = None
+        self._hurried: asyncio.Task[dict[str, Any]] | None = None
+
+    @property
+    def own_engine(self) -> bool:
+        """Whether an engine runs in this process and ends with it."""
+        return self.recording is None and not self.attached
 
     def leave(self) -> None:
         """End the dashboard now; the engine closes behind it."""
@@ -145,6 +151,20 @@ class DrivingApp(KeepingApp):
         self._leaving.set()
         if self._engine_task is not None:
             await self._engine_task
+        if self._hurried is not None:
+            await self._hurried
+
+    def runs_on(self) -> bool:
+        """Return whether requests run that the end of an engine of our own would wait for."""
+        if self._watched is None or self._watched.last is None or not self.own_engine:
+            return False
+        return self._watched.snapshot().totals.active > 0
+
+    def hurry(self) -> None:
+        """Let the engine that is being closed interrupt what still runs."""
+        if self._watched is not None and self.own_engine:
+            ending = self._watched.emit("system:shutdown", {"grace_s": 0})
+            self._hurried = asyncio.create_task(ending, name="hurried-end")
 
     async def toggle_demo(self) -> str:
         """Start or stop the demo load and return what happened in words."""

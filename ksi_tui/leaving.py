@@ -31,8 +31,7 @@ class LeavingApp(DrivingApp):
         """Quit; with work in flight ask first what becomes of it."""
         from ksi_tui.screens.ending import in_flight  # noqa: PLC0415 - after the first frame
 
-        own = self.recording is None and not self.attached
-        work = in_flight(self.client) if own else None
+        work = in_flight(self.client) if self.own_engine else None
         if work is None:
             self.leave()
         elif not self._asked_to_quit:
@@ -65,10 +64,13 @@ class LeavingApp(DrivingApp):
     def _handle_exception(self, error: Exception) -> None:
         """Record a fault of our own and end with one line; a traceback belongs in the log.
 
-        What was left while it still read something has nobody to show it to: it ends nothing.
+        What was left while it still read something has nobody to show it to: it ends nothing. Nor
+        does what was being built as somebody left: half of it is never there.
         """
-        if of_what_was_left(self):
+        if self._exit or of_what_was_left(self):
             log.warning("what was left could not show what it had asked for: %r", error)
+            if self._exit:
+                self._close_messages_no_wait()
             return
         log.error("unhandled exception in the dashboard", exc_info=error)
         self._return_code = exits.SOME_FAILED

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from ksi_tui.engine.errors import ConfigError
 
@@ -31,6 +33,22 @@ def read_text(file: Path, most_bytes: int = MOST_BYTES) -> str:
 
 def read_bytes(file: Path, most_bytes: int = MOST_BYTES) -> bytes:
     """Return the bytes of a plain file; raises as `read_text` does."""
+    with _opened(file) as opened:
+        data = opened.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise ConfigError(f"{file}: holds more than {most_bytes:,} bytes")
+    return data
+
+
+def read_end(file: Path, most_bytes: int) -> bytes:
+    """Return the last bytes of a plain file, however long it is; raises as `read_text` does."""
+    with _opened(file) as opened:
+        opened.seek(max(0, os.fstat(opened.fileno()).st_size - most_bytes))
+        return opened.read(most_bytes)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -42,14 +60,11 @@ def read_bytes(file: Path, most_bytes: int = MOST_BYTES) -> bytes:
     try:
         _check_plain(file, os.fstat(handle).st_mode)
         with open(handle, "rb", closefd=False) as opened:
-            data = opened.read(most_bytes + 1)
+            yield opened
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     finally:
         os.close(handle)
-    if len(data) > most_bytes:
-        raise ConfigError(f"{file}: holds more than {most_bytes:,} bytes")
-    return data
 
 
 def _check_plain(file: Path, mode: int) -> None:

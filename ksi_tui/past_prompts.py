@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ksi_tui.engine.errors import ConfigError
+from ksi_tui.named_file import read_end
 from ksi_tui.paths import private_dir
 
 MOST = 200
@@ -47,10 +48,8 @@ class PastPrompts:
         if self._file is None:
             return
         try:
-            with self._file.open("rb") as file:
-                file.seek(max(0, self._file.stat().st_size - 2 * MAX_BYTES))
-                lines = file.read().decode("utf-8", "replace").splitlines()
-        except OSError:
+            lines = read_end(self._file, 2 * MAX_BYTES).decode("utf-8", "replace").splitlines()
+        except (FileNotFoundError, ConfigError):
             return
         self._kept = _newest([*map(_prompt, lines), *self._kept])
 
@@ -71,7 +70,7 @@ class PastPrompts:
 
     def _append(self, text: str) -> None:
         assert self._file is not None
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
         with os.fdopen(os.open(self._file, flags, 0o600), "wb") as file:
             os.fchmod(file.fileno(), 0o600)
             file.write(text.encode())

@@ -17,6 +17,7 @@ from typing import Final
 
 from ksi_tui.engine.errors import ConfigError, FilterError
 from ksi_tui.engine.filter import parse
+from ksi_tui.named_file import read_text
 from ksi_tui.paths import private_dir
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -108,9 +109,9 @@ class FilterBook:
         if self._file is None or self._saved is None:
             return
         try:
-            found = json.loads(self._file.read_text(encoding="utf-8"))
+            found = json.loads(read_text(self._file))
             saved, history = dict(found["saved"]), list(found["history"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ConfigError, ValueError, RecursionError, KeyError, TypeError):
             return  # none yet, or not ours: the next one saved replaces it
         self._saved |= {
             name: text
@@ -126,7 +127,8 @@ class FilterBook:
         beside = self._file.with_suffix(".new")
         try:
             private_dir(self._file.parent)
-            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+            handle = os.open(beside, flags, 0o600)
             with open(handle, "w", encoding="utf-8") as file:
                 file.write(text)
             beside.replace(self._file)

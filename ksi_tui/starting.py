@@ -1,36 +1,52 @@
-"""Signals while a command's code is still being loaded: they end the program at once.
+"""Signals before a command runs, and after it: they end the program at once, without a word.
 
-Python would raise KeyboardInterrupt wherever it is just then. Within the callbacks that imports
-run by the hundred that is dropped with a note on stderr, and the program goes on as if nobody
-had said anything. What a signal means to a command that runs is the command's own business.
+Python would raise KeyboardInterrupt wherever it is just then. While code is being loaded that is a
+traceback, and within the callbacks that imports run by the hundred it is dropped with a note on
+stderr, and the program goes on as if nobody had said anything. What a signal means to a command
+that runs is the command's own business.
+
+Nothing may be imported here that the interpreter has not loaded by itself: a signal that comes
+before `end_by_signals` is Python's, and that is as short as can be.
 """
 
-from __future__ import annotations
-
+import _signal  # type: ignore[import-not-found]  # built in; `signal` takes 2 ms to name what is here
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
 
 from ksi_tui.exits import INTERRUPTED
 
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+_PYTHONS_OWN = (
+    (_signal.SIGINT, _signal.default_int_handler),
+    (_signal.SIGTERM, _signal.SIG_DFL),
+)
 
 
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Let a signal end the process here and now: nothing has begun that would have to be ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = [(number, signal.signal(number, _end)) for number in _ENDING]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+def end_by_signals() -> None:
+    """Let a signal end the process here and now: nothing has begun that would have to be ended.
+
+    One that is ignored, or that somebody else takes, is left alone.
+    """
+    for number, own in _PYTHONS_OWN:
+        _exchange(number, own, _end)
+
+
+def as_python_has_them() -> None:
+    """Undo `end_by_signals`."""
+    for number, own in _PYTHONS_OWN:
+        _exchange(number, _end, own)
+
+
+def end_with(code: int) -> None:
+    """Let a signal end the process with its own code, now that nothing is left to be done."""
+    for number, own in _PYTHONS_OWN:
+        _exchange(number, own, lambda *_: os._exit(code))
+
+
+def _exchange(number: int, expected: object, handler: object) -> None:
+    if _signal.getsignal(number) == expected:
+        try:
+            _signal.signal(number, handler)
+        except ValueError:  # a thread has no say over signals
+            return
 
 
 def _end(*_: object) -> None:

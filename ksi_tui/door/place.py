@@ -6,6 +6,7 @@ speaks HTTP.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -26,6 +27,10 @@ LEAVING_S: Final = 2.0
 _LOOK_AGAIN_S: Final = 0.02
 _BACKLOG: Final = 128
 _ANSWERS_WITHIN_S: Final = 2.0
+_NOBODY: Final = frozenset(
+    {errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR, errno.ELOOP, errno.EPROTOTYPE}
+)
+"""What connecting fails with where no engine listens."""
 
 
 def socket_of(database: Path) -> Path:
@@ -69,10 +74,8 @@ def answers(place: Path) -> bool:
         asking.settimeout(_ANSWERS_WITHIN_S)
         try:
             asking.connect(os.fspath(place))
-        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-            return False
-        except OSError:
-            return True
+        except OSError as error:
+            return error.errno not in _NOBODY
     return True
 
 

@@ -146,7 +146,11 @@ async def assemble(
     build: Callable[[ProviderSettings], Provider] | None,
     resume: bool,
 ) -> Parts:
-    """Open the store, build every part, take back what was left; work begins at once."""
+    """Open the store, build every part, take back what was left; work begins at once.
+
+    Raises StoreError and ConfigError.
+    """
+    ResponseFolder(config.engine.responses_path).check()
     store = await (open_store() if open_store else open_sqlite(config.engine.database_path))
     try:
         recovery = await store.load()

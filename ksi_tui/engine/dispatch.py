@@ -290,11 +290,13 @@ class Dispatcher:
         core = self.core
         core.draining = True
         self._grace = asyncio.timeout(grace_s)
-        with suppress(TimeoutError):
-            async with self._grace:
-                if self._tasks:
-                    await asyncio.wait(set(self._tasks))
-        self._grace = None
+        try:
+            with suppress(TimeoutError):
+                async with self._grace:
+                    if self._tasks:
+                        await asyncio.wait(set(self._tasks))
+        finally:
+            self._grace = None
         interrupted = 0
         for lane in list(core.queue.lanes()):
             ticket = lane.running

@@ -5,17 +5,21 @@ On a real pseudo-terminal over the real program, in the overview and inside a di
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import termios
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from ksi_tui.door.place import answers, socket_of
 from tests.acceptance.conftest import BOUND_S, Machine
 from tests.acceptance.test_dashboard import Terminal, start
 
@@ -42,6 +46,12 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
+def states(machine: Machine) -> dict[str, int]:
+    """Return how many requests there are in each state."""
+    with closing(sqlite3.connect(machine.database)) as connection:
+        return dict(connection.execute("SELECT state, COUNT(*) FROM requests GROUP BY state"))
+
+
 def state_of(process: subprocess.Popen[str]) -> str:
     """Return the process's state letter: T is stopped."""
     stat = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8")
@@ -63,8 +73,17 @@ def opened(machine: Machine, where: str) -> tuple[subprocess.Popen[str], Termina
     return process, terminal, before
 
 
-@pytest.mark.parametrize("where", ["overview", "quit", "submit"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("where", "number"),
+    [
+        ("overview", signal.SIGINT),
+        ("overview", signal.SIGQUIT),
+        ("overview", signal.SIGHUP),
+        ("quit", signal.SIGTERM),
+        ("quit", signal.SIGINT),
+        ("submit", signal.SIGHUP),
+    ],
+)
 def test_a_signal_leaves_the_terminal_as_it_was(
     machine: Machine, where: str, number: signal.Signals
 ) -> None:
@@ -75,6 +94,22 @@ def test_a_signal_leaves_the_terminal_as_it_was(
     seen = terminal.everything()
     assert left_on(seen) == set()
     assert b"Traceback" not in seen
+
+
+def test_another_signal_ends_the_drain_and_nothing_is_lost(machine: Machine) -> None:
+    machine.configure(grace_s=300)
+    terminal = Terminal(80, 24)
+    process = start(machine, terminal)
+    until(lambda: answers(socket_of(machine.database)), "it never opened its door")
+    machine.run("submit", "never", "--model", "sim/hang")
+    until(lambda: states(machine) == {"processing": 1}, "it never ran")
+    process.send_signal(signal.SIGINT)
+    terminal.wait_for(b"what runs is given its time to end; ctrl+c interrupts it")
+    assert left_on(terminal.seen) == set()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(BOUND_S) == 0
+    assert b"Traceback" not in terminal.everything()
+    assert json.loads(machine.run("status", "--json").out)["unfinished"] == 1
 
 
 @pytest.mark.parametrize("where", ["overview", "quit"])

@@ -119,3 +119,46 @@ def test_kill_9_leaves_no_worker_behind(machine: Machine, server: str) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait(BOUND_S)
     assert all(_gone(worker) for worker in workers)
+
+
+def _streaming(machine: Machine, request_id: str) -> tuple[subprocess.Popen[str], list[int]]:
+    """Start a service; return it in the midst of a stream, with its workers."""
+    process = machine.start("serve")
+    assert process.stderr is not None
+    assert "listening on" in process.stderr.readline()
+    reader = machine.start("submit", "x", "--model", "gpt-4o", "--stream", "--id", request_id)
+    assert reader.stdout is not None
+    assert reader.stdout.read(1)
+    workers = _workers_of(process.pid)
+    assert workers
+    return process, workers
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs pidfd_open (Linux)")
+def test_an_end_in_mid_stream_leaves_no_worker_no_key_and_nothing_lost(
+    machine: Machine, server: str
+) -> None:
+    """Ended by two signals in a row, and by a crash: what that tells is looked through too."""
+    machine.configure(grace_s=300, more=SETTINGS.format(base=f"{server}/ok@1000/v1"))
+    machine.environ["LOCAL_KEY"] = KEY
+    told = []
+    for number, (signals, code) in enumerate(
+        [([signal.SIGINT, signal.SIGTERM], 130), ([signal.SIGABRT], -signal.SIGABRT)], start=1
+    ):
+        process, workers = _streaming(machine, f"r-{number}")
+        assert process.stderr is not None
+        for each in signals:
+            process.send_signal(each)
+            if each is signal.SIGINT:
+                assert process.stdout is not None
+                while '"draining"' not in (line := process.stdout.readline()):
+                    assert line
+                    told.append(line)
+        told += process.communicate(timeout=BOUND_S)
+        assert process.returncode == code
+        assert all(_gone(worker) for worker in workers)
+        assert json.loads(machine.run("status", "--json").out)["unfinished"] == number
+    everything = [path for path in machine.home.rglob("*") if path.is_file()]
+    assert [path.name for path in everything if KEY.encode() in path.read_bytes()] == []
+    assert [path.name for path in everything if path.name.startswith("core")] == []
+    assert KEY not in "".join(told)

@@ -5,25 +5,18 @@ from __future__ import annotations
 import os
 import pty
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ksi_tui.door.place import answers, socket_of
 from tests.acceptance.conftest import BOUND_S, Machine
-from tests.acceptance.test_lifetime import until
+from tests.acceptance.test_lifetime import states, until
 
 FULL = Path("/dev/full")
 HANG = '{"prompt": "x", "request_id": "r-hang", "model": "sim/hang"}\n'
-
-
-def states(machine: Machine) -> dict[str, int]:
-    with closing(sqlite3.connect(machine.database)) as connection:
-        return dict(connection.execute("SELECT state, COUNT(*) FROM requests GROUP BY state"))
 
 
 def test_streams_that_were_closed_take_nothing_and_stand_in_nobodys_way(machine: Machine) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.errors import ConfigError, ErrorKind
 from ksi_tui.engine.store import migrations
 from ksi_tui.engine.store.response_files import file_name
 from ksi_tui.engine.store.sqlite import open_store
@@ -98,8 +98,8 @@ async def test_the_end_of_the_engine_waits_for_the_files(
 
 
 async def test_it_goes_on_where_an_earlier_life_stopped(tmp_path: Path) -> None:
-    (tmp_path / "responses").write_text("in the way")
     async with running(config(tmp_path)) as rig:
+        (tmp_path / "responses").write_text("in the way")
         first = await rig.submit(session_id="s")
         await rig.ended(first)
         await until(lambda: rig.core.upkeep.response_fault)
@@ -157,9 +157,26 @@ async def test_what_stands_in_the_way_is_named_and_waited_for(
         assert ids(tmp_path, "s") == sent
 
 
+@pytest.mark.parametrize("kind", ["file", "pipe", "circle", "dangling"])
+async def test_an_engine_does_not_start_where_no_folder_can_be(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "responses"
+    match kind:
+        case "file":
+            place.touch()
+        case "pipe":
+            os.mkfifo(place)
+        case "circle":
+            place.symlink_to(place)
+        case "dangling":
+            place.symlink_to("nowhere/at/all")
+    with pytest.raises(ConfigError, match="is no folder; move it away"):
+        async with running(config(tmp_path)):
+            pass
+
+
 async def test_a_fault_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    (tmp_path / "responses").write_text("in the way")
     async with running(config(tmp_path)) as rig:
+        (tmp_path / "responses").write_text("in the way")
         await rig.ended(await rig.submit(session_id="s"))
     assert (tmp_path / "responses").read_text() == "in the way"
 

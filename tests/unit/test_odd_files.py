@@ -14,7 +14,10 @@ from ksi_tui import cli, logs, paths
 from ksi_tui.access.tokens import TokenFault, Tokens
 from ksi_tui.config import load_config
 from ksi_tui.engine.errors import ConfigError
+from ksi_tui.engine.store.ownership import owner_of
 from ksi_tui.named_file import MOST_BYTES, read_text
+from ksi_tui.past_prompts import PastPrompt, PastPrompts
+from ksi_tui.saved_filters import FilterBook
 
 LONG = "x" * 300
 Make = Callable[[Path], object]
@@ -92,6 +95,66 @@ def test_an_odd_file_is_refused_in_one_line(
     assert made <= {"odd.lock"}, "and nothing is left beside it but a lock"
     if odd in ("pipe", "zeros", "nothing", "socket", "folder"):
         assert use == "new token" or not made, "not even that beside a device"
+
+
+@pytest.mark.parametrize("odd", [odd for odd in ODD if odd != "folder"])
+def test_what_is_no_folder_takes_no_responses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: str
+) -> None:
+    """Else every answer would wait in the database for its file, and nobody would be told."""
+    ODD[odd](tmp_path / "odd")
+    (tmp_path / "ksi-tui.toml").write_text(f'[engine]\nresponses_dir = "{tmp_path}/odd"\n')
+    line = refusal(capsys, ["--db", "ksi.db", "run", "requests"])
+    assert f"{tmp_path}/odd is no folder; move it away" in line
+    assert not (tmp_path / "ksi.db").exists()
+
+
+@pytest.mark.parametrize("odd", [odd for odd in ODD if odd not in ("pipe", "nothing")])
+def test_an_odd_file_holds_no_requests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: str
+) -> None:
+    """A pipe may: whoever names one writes to it."""
+    ODD[odd](tmp_path / "odd")
+    assert "odd" in refusal(capsys, ["--db", "ksi.db", "run", "odd"])
+    assert not (tmp_path / "ksi.db").exists()
+
+
+@pytest.mark.parametrize("command", ["attach", "web"])
+@pytest.mark.parametrize("odd", ODD)
+def test_where_an_odd_file_stands_no_engine_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: str, command: str
+) -> None:
+    ODD[odd](tmp_path / "odd.sock")
+    assert "no engine answers at" in refusal(capsys, [command, "odd"])
+    assert "no engine answers at" in refusal(capsys, [command, "odd.sock"])
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_the_dashboard_keeps_is_not_waited_for(tmp_path: Path, odd: str) -> None:
+    for name in ("prompts.jsonl", "filters.json", "filters.new"):
+        ODD[odd](tmp_path / name)
+    past = PastPrompts(tmp_path / "prompts.jsonl")
+    past.load()
+    assert past.kept == ()
+    if odd not in ("bytes", "gigabyte"):
+        with pytest.raises(OSError, match="prompts"):
+            past.add(PastPrompt(prompt="x"))
+    filters = FilterBook(tmp_path / "filters.json")
+    assert filters.saved == {}
+    told = filters.save("mine", "status:failed")
+    if odd != "bytes":  # what is a plain file is replaced
+        assert told is None or told.startswith("not kept for next time: ")
+
+
+def test_a_kept_filter_that_is_nested_without_end_is_none(tmp_path: Path) -> None:
+    (tmp_path / "filters.json").write_text("[" * 200_000)
+    assert FilterBook(tmp_path / "filters.json").saved == {}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_note_beside_a_database_names_no_owner(tmp_path: Path, odd: str) -> None:
+    ODD[odd](tmp_path / "ksi.db.lock")
+    assert owner_of(tmp_path / "ksi.db") is None
 
 
 @pytest.mark.parametrize("use", [use for use in USES if use != "tokens"])

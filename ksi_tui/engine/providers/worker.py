@@ -22,6 +22,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
+from ksi_tui import core_dumps
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.providers.connections import note_connections
 from ksi_tui.engine.providers.framing import Decoder, FramingError, Kind, Outbox, encode
@@ -38,6 +39,7 @@ _UNUSABLE = 3
 def main() -> None:
     """Serve until the parent is gone; never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    core_dumps.leave_none()
     source, sink = _private_pipes()
     _watch_parent(source)
     status = _UNUSABLE

@@ -14,7 +14,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ksi_tui.engine.errors import DatabaseOwned, StoreUnavailable
+from ksi_tui.engine.errors import ConfigError, DatabaseOwned, StoreUnavailable
+from ksi_tui.named_file import read_text
+
+_NO_NOTE = (OSError, ConfigError, ValueError, RecursionError, KeyError, TypeError, OverflowError)
+"""What reading an owner's note may raise where it is none."""
 
 
 class Ownership:
@@ -63,12 +67,14 @@ def owner_of(database: Path) -> str | None:
     """
     path = database.with_name(database.name + ".lock")
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
+        owner = json.loads(read_text(path))
         if owner["host"] == socket.gethostname():
             os.kill(int(owner["pid"]), 0)
     except PermissionError:
         return _owner(path)  # it lives, and belongs to somebody else
-    except (OSError, ValueError, KeyError, TypeError):
+    except ConfigError:  # what is there and may not be read is somebody else's too
+        return _owner(path) if path.exists() and not os.access(path, os.R_OK) else None
+    except _NO_NOTE:
         return None
     return _owner(path)
 
@@ -79,7 +85,7 @@ def _now() -> str:
 
 def _owner(path: Path) -> str:
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
+        owner = json.loads(read_text(path))
         return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except _NO_NOTE:
         return "another process"

@@ -53,6 +53,20 @@ class ResponseFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def check(self) -> None:
+        """Raise ConfigError where something stands that is no folder, which no waiting mends."""
+        try:
+            fine = stat.S_ISDIR(self.path.stat().st_mode)
+        except FileNotFoundError:
+            fine = not self.path.is_symlink()
+        except OSError as error:
+            fine = error.errno not in (errno.ELOOP, errno.ENOTDIR)
+        if not fine:
+            raise ConfigError(
+                f"no place for the response files: {self.path} is no folder; "
+                "move it away, or name another one in engine.responses_dir"
+            )
+
     def lengths(self, names: Sequence[str]) -> dict[str, int]:
         """Return how long files are, in bytes; 0 of those that are not there."""
         with self._folder() as folder:

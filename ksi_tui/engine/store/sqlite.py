@@ -11,7 +11,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -182,13 +182,14 @@ class SqliteStore(SqliteUpkeep):
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        try:
-            await self._writer.drain()
+        # Each step whatever became of the one before: where a whole loop is cancelled the writer
+        # is too, and a connection that stays open has a thread that the process would wait for.
+        async with AsyncExitStack() as steps:
+            steps.callback(self._ownership.release)
             # The writer's connection goes last: only that one can empty the log.
-            await super().aclose()
-            await self._writer.aclose()
-        finally:
-            self._ownership.release()
+            steps.push_async_callback(self._writer.aclose)
+            steps.push_async_callback(super().aclose)
+            await self._writer.drain()
 
     async def load(self) -> Recovery:
         """Return what an engine needs to go on. Changes nothing."""
