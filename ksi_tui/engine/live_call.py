@@ -47,12 +47,13 @@ class Watcher(Protocol):
 class LiveCall:
     """One call while it runs. It is the call's observer and moves its clocks.
 
-    `asked_model` is the request's, `model` what answers. `diverted_from` is the provider
-    that would have been called but for its circuit.
+    `entry` is the candidate's provider, `asked_model` the request's, `model` what answers.
+    `diverted_from` is the provider that would have been called but for its circuit.
     """
 
     run: Run
     candidate: Candidate
+    entry: Entry
     permit: Permit
     ordinal: int
     model: str
@@ -76,11 +77,6 @@ class LiveCall:
     pending: CallRecord | None = None
     admission: Admission | None = None
     diverted_from: str | None = None
-
-    @property
-    def entry(self) -> Entry:
-        """The provider that is called."""
-        return self.candidate.entry
 
     @property
     def called_as(self) -> str:
