@@ -199,6 +199,7 @@ class Walker:
         live = LiveCall(
             run=run,
             candidate=candidate,
+            entry=entry,
             permit=permit,
             ordinal=len(run.calls) + 1,
             model=entry.answering_model(candidate.model),

@@ -151,6 +151,7 @@ class Router:
         self._clock = clock
         self._handlers: dict[str, Handler] = {}
         self._subscriptions: list[Subscription] = []
+        self._hearing: dict[str, tuple[Subscription, ...]] = {}
         self._following: dict[str, list[Subscription]] = {}
         self._kept: dict[str, Keep] = {}
         self._seq = 0
@@ -183,7 +184,10 @@ class Router:
         followers = self._following.get(data.get("request_id", "")) if self._following else None
         if not self._subscriptions and not followers:
             return
-        told = [each for each in self._subscriptions if matches(each.pattern, name)]
+        told = self._hearing.get(name)
+        if told is None:
+            told = tuple(each for each in self._subscriptions if matches(each.pattern, name))
+            self._hearing[name] = told
         if told or followers:
             event = Event(self._seq, name, data, self._clock())
             for subscription in (*told, *(followers or ())):
@@ -210,10 +214,15 @@ class Router:
             subscription = Subscription(pattern, capacity, partial(self._leave, request_id))
             self._following.setdefault(request_id, []).append(subscription)
         else:
-            subscription = Subscription(pattern, capacity, self._subscriptions.remove)
+            subscription = Subscription(pattern, capacity, self._deaf)
             self._subscriptions.append(subscription)
+            self._hearing.clear()
         subscription.push(Event(self._seq, SNAPSHOT, snapshot, self._clock()))
         return subscription
+
+    def _deaf(self, subscription: Subscription) -> None:
+        self._subscriptions.remove(subscription)
+        self._hearing.clear()
 
     def _leave(self, request_id: str, subscription: Subscription) -> None:
         followers = self._following[request_id]

@@ -18,7 +18,7 @@ from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import AttemptRecord, CallRecord, Message, Outcome, Verdict
 from ksi_tui.engine.provider_entry import Entry
-from ksi_tui.engine.providers.base import Closed, ClosesAhead, Deltas
+from ksi_tui.engine.providers.base import Closed, Deltas, closes_ahead
 from ksi_tui.engine.rate_limit import Admission
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.token_tracker import TokenTracker
@@ -47,12 +47,13 @@ class Watcher(Protocol):
 class LiveCall:
     """One call while it runs. It is the call's observer and moves its clocks.
 
-    `asked_model` is the request's, `model` what answers. `diverted_from` is the provider
-    that would have been called but for its circuit.
+    `entry` is the candidate's provider, `asked_model` the request's, `model` what answers.
+    `diverted_from` is the provider that would have been called but for its circuit.
     """
 
     run: Run
     candidate: Candidate
+    entry: Entry
     permit: Permit
     ordinal: int
     model: str
@@ -76,11 +77,6 @@ class LiveCall:
     pending: CallRecord | None = None
     admission: Admission | None = None
     diverted_from: str | None = None
-
-    @property
-    def entry(self) -> Entry:
-        """The provider that is called."""
-        return self.candidate.entry
 
     @property
     def called_as(self) -> str:
@@ -141,7 +137,7 @@ class LiveCall:
 
     def close_ahead(self) -> None:
         """Have the upstream closed now: this call's task is cancelled next."""
-        if self.pending is None and isinstance(provider := self.entry.provider, ClosesAhead):
+        if self.pending is None and closes_ahead(provider := self.entry.provider):
             provider.close_ahead(self)
 
     def arm(self, name: str, limit_s: float, now: float) -> None:

@@ -50,11 +50,11 @@ class Entry:
     in_flight: int = 0
     cooldowns: dict[str, float] = field(default_factory=dict)
     dirty: bool = False
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """The provider's name."""
-        return self.settings.name
+    def __post_init__(self) -> None:
+        """Keep the name at hand: it is asked for nine times a completion."""
+        self.name = self.settings.name
 
     @property
     def unused(self) -> bool:

@@ -33,6 +33,7 @@ from tests.benchmarks import (
     screen,
     seeing,
 )
+from tests.benchmarks.null_provider import NullProvider
 
 MODEL = "gpt-4o-mini"
 ANSWER = "A mocked answer of a few words."
@@ -98,14 +99,12 @@ async def durable_null(folder: Path, count: int = 10_000) -> dict[str, Any]:
                 "responses_dir": str(folder / "responses"),
                 "max_concurrency": 256,
             },
-            "providers": [
-                {"name": "null", "kind": "simulated", "models": ["sim/*"], "model": "{model}"}
-            ],
+            "providers": [{"name": "null", "kind": "simulated", "models": ["m"]}],
         }
     )
-    async with CompletionEngine(config) as engine:
+    async with CompletionEngine(config, build=NullProvider) as engine:
         began, began_cpu = time.perf_counter(), cpu_s()
-        await _complete(engine, count, {"model": "sim/echo", "stream": False})
+        await _complete(engine, count, {"model": "m", "stream": False})
         wall_s, spent_s = time.perf_counter() - began, cpu_s() - began_cpu
     rows = _checked_rows(database)
     return {"requests": count, "rows_checked": rows, "wall_s": wall_s, "cpu_s": spent_s}
@@ -119,10 +118,14 @@ def _checked_rows(database: Path) -> int:
             "SELECT count(*) FROM requests WHERE state = 'completed'"
         ).fetchone()
         (calls,) = connection.execute("SELECT count(DISTINCT request_id) FROM calls").fetchone()
+        (own,) = connection.execute(
+            "SELECT count(*) FROM requests JOIN replies USING (row)"
+            " WHERE json_extract(result, '$.response.id') = 'null-' || request_id"
+        ).fetchone()
     finally:
         connection.close()
-    if states != calls:
-        raise RuntimeError(f"{states} requests are completed, {calls} have a call")
+    if not states == calls == own:
+        raise RuntimeError(f"{states} completed, {calls} with a call, {own} with their answer")
     return int(states)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ksi_tui.engine import bulk
-from ksi_tui.engine.providers.base import CallObserver, ClosesAhead
+from ksi_tui.engine.providers.base import CallObserver, closes_ahead
 from tests.engine.engine_fixtures import Rig, ScriptedProvider, config, held, running
 
 COUNT = 30
@@ -32,7 +32,7 @@ async def in_flight(rig: Rig) -> list[str]:
     rig.p.closed_ahead = []  # type: ignore[attr-defined]
     rig.p.closes_at_once = False
     rig.p.script = held
-    assert isinstance(rig.p, ClosesAhead)
+    assert closes_ahead(rig.p)
     ids = [await rig.submit(f"q{number}") for number in range(COUNT)]
     await rig.calls(COUNT)
     return ids

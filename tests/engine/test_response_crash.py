@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.errors import StoreUnavailable
+from ksi_tui.engine.store import response_files
 from ksi_tui.engine.store.response_files import ResponseFolder, file_name
 from ksi_tui.engine.store.upkeep import FilesMarked, Filing, ResultsFiled, Unfiled
 from ksi_tui.engine.upkeep import response_writer
@@ -204,6 +205,60 @@ def test_a_file_made_by_a_try_that_failed_has_its_folder_synced_by_the_next(
         folder.complete({"f.jsonl": 0}, {"f.jsonl": [b"line-01"]})
     folder.complete({"f.jsonl": 0}, {"f.jsonl": [b"line-01"]})
     assert synced == [False, False, True]
+
+
+MANY = {f"{number}.jsonl": [b"line-01", b"line-02"] for number in range(65)}
+
+
+def _synced(patch: pytest.MonkeyPatch, *, able: bool) -> list[str]:
+    """Note how what is synced, and what its folder held by then."""
+    synced: list[str] = []
+
+    def whole(folder: int) -> None:
+        files = [os.stat(name, dir_fd=folder).st_size for name in os.listdir(folder)]
+        synced.append(f"all of {sum(files)} bytes")
+
+    patch.setattr(response_files, "syncs_at_once", lambda _: able)
+    patch.setattr(response_files, "sync_at_once", whole)
+    kinds = {False: "file", True: "folder"}
+    patch.setattr(os, "fsync", lambda file: synced.append(kinds[os.path.isdir(file)]))
+    return synced
+
+
+def test_many_files_are_synced_at_once_after_the_last_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = _synced(monkeypatch, able=True)
+    ResponseFolder(tmp_path).complete({}, MANY)
+    assert synced == [f"all of {65 * 16} bytes"]
+
+
+def test_few_files_do_not_have_all_of_the_disk_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = _synced(monkeypatch, able=True)
+    ResponseFolder(tmp_path).complete({}, {name: MANY[name] for name in list(MANY)[:64]})
+    assert synced == ["file"] * 64 + ["folder"]
+
+
+def test_many_files_are_synced_one_by_one_where_a_whole_disk_promises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = _synced(monkeypatch, able=False)
+    ResponseFolder(tmp_path).complete({}, MANY)
+    assert synced == ["file"] * 65 + ["folder"]
+
+
+def test_many_files_that_do_not_reach_the_disk_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(response_files, "syncs_at_once", lambda _: True)
+    monkeypatch.setattr(response_files, "sync_at_once", full)
+    with pytest.raises(StoreUnavailable, match="the disk is full; free some space"):
+        ResponseFolder(tmp_path).complete({}, MANY)
 
 
 def test_zeros_of_a_lost_power_supply_are_taken_away(tmp_path: Path) -> None:

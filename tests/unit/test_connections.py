@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from ksi_tui.engine.providers.connections import Held, note_connections, refuse
 
@@ -15,6 +19,13 @@ class Transport:
     def __init__(self) -> None:
         self.own, self.other = socket.socketpair()
         self.other.setblocking(False)
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def get_extra_info(self, name: str) -> socket.socket:
         assert name == "socket"
@@ -54,7 +65,7 @@ async def test_each_call_holds_its_own_connection() -> None:
     first, second, nobodys = await asyncio.gather(
         *(asyncio.create_task(opened(held)) for held in (one, other, None))
     )
-    one.cut()
+    assert one.cut()
     assert (first.transport.ended, second.transport.ended) == (True, False)
     assert not nobodys.transport.ended
     one.cut()  # twice is harmless
@@ -68,12 +79,60 @@ async def test_each_call_holds_its_own_connection() -> None:
 
 async def test_what_was_given_back_or_never_opened_is_left_alone() -> None:
     held = Held()
-    held.cut()
+    assert not held.cut()
     connection = await asyncio.create_task(opened(held))
     connection.transport.own.close()
     connection.transport.other.close()
     connection.transport = None  # what aiohttp says of a connection that went back to its pool
-    held.cut()
+    assert not held.cut()
+    held.hear()
+
+
+@pytest.fixture
+async def cut() -> AsyncIterator[tuple[Held, Any]]:
+    """A call's holder, and its connection."""
+    held = Held()
+    connection = await asyncio.create_task(opened(held))
+    transport = connection.transport
+    yield held, connection
+    transport.own.close()
+    transport.other.close()
+
+
+async def test_a_call_does_not_hear_of_the_end_of_its_connection_until_it_is_unwound(
+    cut: tuple[Held, Any],
+) -> None:
+    held, connection = cut
+    assert held.cut()
+    assert not connection.transport.reading
+    held.hear()
+    assert connection.transport.reading
+    held.hear()
+
+
+async def test_of_an_encrypted_connection_the_transport_below_does_not_hear_of_it(
+    cut: tuple[Held, Any],
+) -> None:
+    held, connection = cut
+    below = connection.transport
+    above = SimpleNamespace(
+        _ssl_protocol=SimpleNamespace(_transport=below), get_extra_info=below.get_extra_info
+    )
+    connection.transport = above
+    assert held.cut()
+    assert (below.ended, below.reading) == (True, False)
+    held.hear()
+    assert below.reading
+
+
+async def test_a_call_that_cannot_be_kept_from_hearing_of_it_is_to_be_unwound_at_once(
+    cut: tuple[Held, Any],
+) -> None:
+    held, connection = cut
+    below = connection.transport
+    connection.transport = SimpleNamespace(get_extra_info=below.get_extra_info)
+    assert not held.cut()
+    assert below.ended
 
 
 async def test_a_refusal_is_noted_for_the_call_in_whose_context_it_is() -> None:

@@ -167,3 +167,15 @@ async def test_a_subscriber_may_leave_while_events_are_handed_out() -> None:
     second.end()
     subject.publish("a:c", {})
     assert second.drain() == []
+
+
+def test_who_comes_or_goes_between_two_events_of_a_name_is_noticed() -> None:
+    router = Router(lambda: 0.0)
+    first = router.subscribe("completion:*", {})
+    router.publish("completion:result", {"n": 1})
+    second = router.subscribe("*", {})
+    router.publish("completion:result", {"n": 2})
+    first.end()
+    router.publish("completion:result", {"n": 3})
+    told = [[event.data.get("n") for event in each.drain()] for each in (first, second)]
+    assert told == [[None, 1, 2], [None, 2, 3]]

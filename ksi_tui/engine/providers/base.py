@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from ksi_tui.engine.models import Message, Usage
 
@@ -133,7 +133,6 @@ class Provider(Protocol):
         ...
 
 
-@runtime_checkable
 class ClosesAhead(Protocol):
     """A provider that can begin to close an upstream before the task that awaits it is cancelled.
 
@@ -146,6 +145,11 @@ class ClosesAhead(Protocol):
         Its task has to be cancelled next: no answer comes any more. Harmless when there is none.
         """
         ...
+
+
+def closes_ahead(provider: object) -> TypeGuard[ClosesAhead]:
+    """Return whether a provider is a `ClosesAhead`; an `isinstance` takes fifty times as long."""
+    return hasattr(provider, "close_ahead")
 
 
 @runtime_checkable

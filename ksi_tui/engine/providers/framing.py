@@ -22,7 +22,10 @@ _AT_ONCE = 32
 
 
 class Kind(StrEnum):
-    """What a message is (its field `kind`); all but the first three carry an `id`."""
+    """What a message is (its field `kind`); all but the first three carry an `id`.
+
+    A cancel carries `ids`: those of one moment.
+    """
 
     READY = "ready"  # worker: litellm is imported; `litellm` is its version
     UNUSABLE = "unusable"  # worker: it cannot be; `message` says why

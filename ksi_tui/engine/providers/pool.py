@@ -138,7 +138,7 @@ class WorkerPool:
             return False
         for process in self._processes.values():
             if process.holds(call_id):
-                process.write(encode({"kind": Kind.CANCEL, "id": call_id}))
+                process.cancel(call_id)
         return True
 
     async def ask(self, body: Mapping[str, Any]) -> Any:

@@ -25,6 +25,7 @@ COMMAND = (sys.executable, "-P", "-m", "ksi_tui.engine.providers.worker")
 _LASTS = frozenset({Kind.ANSWER, Kind.FAULT, Kind.CLOSED, Kind.VALUE})
 _PING = encode({"kind": Kind.PING})
 _EXIT_S = 1.0
+_CANCELS_AT_ONCE = 64
 
 
 class Sink(Protocol):
@@ -54,6 +55,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
         self.idle.set()
         self.heard = False
         self._sinks: dict[int, Sink] = {}
+        self._cancels: list[int] = []
         self._decoder = Decoder()
         self._reason: str | None = None
 
@@ -109,6 +111,23 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     def write(self, frame: bytes) -> None:
         """Send an encoded message; one that goes to a dead worker is lost with it."""
         self._outbox.put(frame)
+
+    def cancel(self, call_id: int) -> None:
+        """Ask for a call's end. What is cancelled in one turn of the loop goes out together.
+
+        A turn that cancels many is a long one: the first do not wait for its end.
+        """
+        if not self._cancels:
+            self._loop.call_soon(self._send_cancels)
+        self._cancels.append(call_id)
+        if len(self._cancels) >= _CANCELS_AT_ONCE:
+            self._send_cancels()
+
+    def _send_cancels(self) -> None:
+        if self._cancels:
+            ids, self._cancels = self._cancels, []
+            self.write(encode({"kind": Kind.CANCEL, "ids": ids}))
+            self._outbox.flush()
 
     def ping(self) -> None:
         """Ask for a sign of life."""

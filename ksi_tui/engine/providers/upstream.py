@@ -64,6 +64,7 @@ class Upstream:
         self._secrets = secrets_of(environ)
         self._last_close = 0.0
         self._connections: dict[int, Held] = {}
+        self._cut_at: dict[int, float] = {}
 
     async def call(self, call_id: int, request: Mapping[str, Any]) -> None:
         """Perform one call; its end is an answer, a fault, or, when it is cancelled, a close."""
@@ -78,7 +79,8 @@ class Upstream:
                 end = await self._whole(call)
         except asyncio.CancelledError:
             # The task's only canceller is the message that asks for it, and its end is the reply.
-            end = {"kind": Kind.CLOSED, "closed_at": time.monotonic()}
+            held.hear()
+            end = {"kind": Kind.CLOSED, "closed_at": self._cut_at.pop(call_id, time.monotonic())}
             if call.assembly.everything:
                 await self._others_closed()
             end |= await self._consumed(call)
@@ -88,12 +90,18 @@ class Upstream:
             end = await self._fault(call, fault)
         finally:
             del self._connections[call_id]
+            self._cut_at.pop(call_id, None)
         self._send({**end, "id": call_id})
 
-    def cut(self, call_id: int) -> None:
-        """Close a call's connection: its task is cancelled in this same turn of the loop."""
-        if (held := self._connections.get(call_id)) is not None:
-            held.cut()
+    def cut(self, call_id: int) -> bool:
+        """Close a call's connection; returns whether its task may be cancelled a moment later.
+
+        Else it has to be in this same turn of the loop: its connection is yet to be opened.
+        """
+        if (held := self._connections.get(call_id)) is None or not held.cut():
+            return False
+        self._cut_at[call_id] = time.monotonic()
+        return True
 
     async def _others_closed(self) -> None:
         """Wait until those that are cancelled in the same moment are closed, too.

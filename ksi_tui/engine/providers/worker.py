@@ -30,6 +30,7 @@ from ksi_tui.engine.providers.known_models import KnownModels
 from ksi_tui.engine.providers.left_out import leave_out
 from ksi_tui.engine.providers.reply_limits import bound_replies
 from ksi_tui.engine.providers.tokens import Tokens
+from ksi_tui.engine.providers.unwinding import Unwinding
 from ksi_tui.engine.providers.upstream import Upstream
 
 _PARENT_CHECK_MS = 1000
@@ -140,7 +141,8 @@ class _Server(asyncio.Protocol):
         self._upstream = Upstream(litellm, self._tokens, self.send, os.environ)
         self._decoder = Decoder()
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._cancelled: list[asyncio.Task[None]] = []
+        self._cancelled: set[int] = set()
+        self._unwinding = Unwinding()
         self.ended = asyncio.get_running_loop().create_future()
 
     def send(self, message: dict[str, Any]) -> None:
@@ -166,10 +168,11 @@ class _Server(asyncio.Protocol):
         if kind == Kind.PING:
             self.send({"kind": Kind.PONG})
             return
-        call_id = message["id"]
         if kind == Kind.CANCEL:
-            self._cancel(call_id)
+            for call_id in message["ids"]:
+                self._cancel(call_id)
             return
+        call_id = message["id"]
         work = self._upstream.call if kind == Kind.CALL else self._ask
         task = asyncio.create_task(work(call_id, message), name=f"{kind}-{call_id}")
         self._tasks[call_id] = task
@@ -178,24 +181,21 @@ class _Server(asyncio.Protocol):
     def _cancel(self, call_id: int) -> None:
         """Close a call's connection and end its task; an unknown one's end is on its way already.
 
-        The connections that are to be closed in this turn are, before any task is unwound.
+        The connections that are to be closed in this moment are, before any task is unwound.
         """
-        if (task := self._tasks.get(call_id)) is None or task.cancelling():
+        task = self._tasks.get(call_id)
+        if task is None or call_id in self._cancelled:
             return
-        self._upstream.cut(call_id)
-        if not self._cancelled:
-            asyncio.get_running_loop().call_soon(self._cancel_tasks)
-        self._cancelled.append(task)
-
-    def _cancel_tasks(self) -> None:
-        tasks, self._cancelled = self._cancelled, []
-        for task in tasks:
-            if not task.cancelling():
-                task.cancel()
+        self._cancelled.add(call_id)
+        if self._upstream.cut(call_id):
+            self._unwinding.add(task)
+        else:
+            task.cancel()
 
     def _finished(self, call_id: int, task: asyncio.Task[None]) -> None:
         """Speak for a task that could not: one cancelled before it began, or broken."""
         del self._tasks[call_id]
+        self._cancelled.discard(call_id)
         if task.cancelled():
             self.send({"kind": Kind.CLOSED, "id": call_id, "closed_at": time.monotonic()})
         elif (error := task.exception()) is not None:

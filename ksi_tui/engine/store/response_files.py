@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Final
 
 from ksi_tui.engine.errors import ConfigError, StoreUnavailable
+from ksi_tui.engine.store.syncing import sync_at_once, syncs_at_once
 from ksi_tui.paths import private_dir
 
 _PREFIX_CHARS: Final = 40
 _HASH_CHARS: Final = 16
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _OPEN_AT_ONCE: Final = 64
+"""Over so many, the file system is synced once, in place of each file, where that can be."""
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 """Never through a link; and a pipe with nobody at its other end is an error, not a wait."""
 _REASONS: Final = {
@@ -81,25 +83,31 @@ class ResponseFolder:
         """
         with self._folder() as folder:
             names = iter(lines)
+            at_once = len(lines) > _OPEN_AT_ONCE and syncs_at_once(folder)
             made = False
             while some := list(islice(names, _OPEN_AT_ONCE)):
-                opened: list[tuple[str, int]] = []
+                opened: dict[str, int] = {}
                 try:
                     for name in some:
-                        file = self._open(folder, name)
-                        opened.append((name, file))
+                        opened[name] = file = self._open(folder, name)
                         with self._told(name):
                             made = _complete(file, before.get(name, 0), lines[name]) or made
-                    # All are written before the first is waited for: the disk takes them together.
-                    for name, file in opened:
-                        with self._told(name):
-                            os.fsync(file)
+                    if not at_once:
+                        self._sync(opened)
                 finally:
-                    for _, file in opened:
+                    for file in opened.values():
                         os.close(file)
-            if made:
-                with self._told():
+            with self._told():
+                if at_once:
+                    sync_at_once(folder)
+                elif made:
                     os.fsync(folder)
+
+    def _sync(self, opened: Mapping[str, int]) -> None:
+        """Sync files, all of which are written by now: the disk takes them together."""
+        for name, file in opened.items():
+            with self._told(name):
+                os.fsync(file)
 
     @contextmanager
     def _folder(self) -> Iterator[int]:

@@ -17,7 +17,7 @@ from typing import Final
 ACCEPT: Final = """
 INSERT INTO requests (row, request_id, session_id, agent_id, asked_model, model, state, rank, place,
     queued_at, max_attempts, timeout_s, stream, needs_mcp, lock_timeout_s, lock_fails)
-VALUES (?1, ?2, ?3, ?4, ?5, ?5, 'queued', ?6, ?1, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 ADD_PAYLOAD: Final = "INSERT INTO payloads (row, asked) VALUES (?, ?)"
 ADD_LABEL: Final = "INSERT OR REPLACE INTO labels (row, key, value) VALUES (?, ?, ?)"
@@ -67,16 +67,16 @@ ADD_CALL: Final = f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({', '.join('?' * 
 FORGET_TURNS: Final = "DELETE FROM turns WHERE session_id = ?"
 COUNT_NO_TURNS: Final = "UPDATE sessions SET turn_count = 0 WHERE session_id = ?"
 ADD_TURN: Final = "INSERT INTO turns (session_id, chars, pair) VALUES (?, ?, ?)"
-TOUCH_SESSION: Final = """
+_TO_SESSION: Final = """
 INSERT INTO sessions (session_id, created_at, last_activity, request_count, turn_count, ended_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (session_id) DO UPDATE SET
     created_at = MIN(created_at, excluded.created_at),
     last_activity = MAX(last_activity, excluded.last_activity),
     request_count = request_count + excluded.request_count,
-    turn_count = turn_count + excluded.turn_count,
-    ended_at = CASE WHEN ?7 THEN excluded.ended_at ELSE ended_at END
-"""
+    turn_count = turn_count + excluded.turn_count"""
+TOUCH_SESSION: Final = f"{_TO_SESSION}, ended_at = excluded.ended_at"
+ADD_TO_SESSION: Final = _TO_SESSION
 ADD_AGENT: Final = "INSERT OR IGNORE INTO session_agents (session_id, agent_id) VALUES (?, ?)"
 SAVE_LOCK: Final = """
 INSERT OR REPLACE INTO locks (session_id, holder, granted_at, expires_at, hold_s, extended,

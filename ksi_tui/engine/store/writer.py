@@ -20,6 +20,7 @@ import aiosqlite
 from ksi_tui.engine.errors import StoreError, StoreUnavailable
 from ksi_tui.engine.store import migrations
 from ksi_tui.engine.store.base import Accepted, Write
+from ksi_tui.engine.store.wide import flat, runs
 from ksi_tui.engine.store.writes import Batch, request_of
 
 FIRST_DELAY_S: Final = 0.2
@@ -59,8 +60,11 @@ class GroupConnection(sqlite3.Connection):
         try:
             self.execute("BEGIN IMMEDIATE")
             for statement, rows in batch.steps():
-                if rows:
-                    self.executemany(statement, rows)
+                for text, some in runs(statement, rows):
+                    if text is statement:
+                        self.executemany(text, some)
+                    else:
+                        self.execute(text, flat(some))
             self.execute("COMMIT")
         finally:
             if self.in_transaction:

@@ -145,7 +145,10 @@ class Batch:
         yield from self._gathered()
 
     def _gathered(self) -> Iterator[tuple[str, Rows]]:
-        yield statements.TOUCH_SESSION, [_session_row(*item) for item in self._sessions.items()]
+        sessions = self._sessions.items()
+        yield statements.TOUCH_SESSION, [_session_row(*each) for each in sessions if each[1].used]
+        unused = [_session_row(*each) for each in sessions if not each[1].used]
+        yield statements.ADD_TO_SESSION, unused
         yield statements.ADD_AGENT, list(self._agents)
         held = [lock for lock in self._locks.values() if lock is not None]
         gone: Rows = [(session_id,) for session_id, lock in self._locks.items() if lock is None]
@@ -360,7 +363,6 @@ def _session_row(session_id: str, delta: _SessionDelta) -> tuple[object, ...]:
         delta.requests,
         delta.turns,
         delta.ended_at,
-        delta.used,
     )
 
 
