@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from contextvars import ContextVar
+import threading
+from contextvars import ContextVar, copy_context
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -63,3 +66,26 @@ async def test_a_cost_is_not_broken_down_for_a_log_that_nobody_keeps(
     assert context.is_internal_call.get()
     told = costs.get_token_type_cost_breakdown(model="m", usage=None)
     assert (told.reasoning_cost, told.cache_read_cost, told.rates) == (None, None, None)
+
+
+def _asked(model: str, name: str = "acompletion") -> partial[Any]:
+    """Return work as litellm hands it to a thread; it tells the thread that it ran in."""
+    completion = partial(lambda **_: threading.current_thread(), model=model, **{name: True})
+    return partial(copy_context().run, completion)
+
+
+async def test_a_call_to_an_openai_server_is_put_together_where_it_is() -> None:
+    loop, here = asyncio.get_running_loop(), threading.current_thread()
+    left_out._hop_to_a_thread(loop)
+    assert await loop.run_in_executor(None, _asked("openai/gpt-4o")) is here
+    for work in (_asked("bedrock/claude"), _asked("openai/gpt-4o", "aembedding")):
+        assert await loop.run_in_executor(None, work) is not here
+    assert await asyncio.to_thread(threading.current_thread) is not here
+    assert await loop.run_in_executor(None, str, 1) == "1"
+
+    def refuse(**_: Any) -> None:
+        raise ValueError("no such parameter")
+
+    refused = partial(copy_context().run, partial(refuse, model="openai/m", acompletion=True))
+    with pytest.raises(ValueError, match="no such parameter"):
+        await loop.run_in_executor(None, refused)

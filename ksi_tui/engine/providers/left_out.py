@@ -6,9 +6,11 @@ where a later version has no such name it does it again, and nothing else change
 
 from __future__ import annotations
 
+import asyncio
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -18,10 +20,42 @@ _NOT_BROKEN_DOWN: Final = SimpleNamespace(
 
 
 def leave_out() -> None:
-    """Leave all of it out."""
+    """Leave all of it out, in the running loop where it is about that."""
+    _hop_to_a_thread(asyncio.get_running_loop())
     _success_log()
     _search_of_bodies()
     _idle_cookies()
+
+
+def _hop_to_a_thread(loop: asyncio.AbstractEventLoop) -> None:
+    """Have litellm put a call to an OpenAI server together where it is, not in a thread.
+
+    That looks at arguments and waits for nothing, 0.5 ms, and to have it back from a thread the
+    loop is woken anew, while both want the interpreter. What else goes to a thread still does:
+    other routes look up credentials there.
+    """
+    in_executor: Any = loop.run_in_executor
+
+    def run(executor: Any, work: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        if executor is not None or args or not _puts_together(work):
+            done: asyncio.Future[Any] = in_executor(executor, work, *args)
+            return done
+        done = loop.create_future()
+        try:
+            done.set_result(work())
+        except Exception as error:  # as a thread does: it is for who awaits this
+            done.set_exception(error)
+        return done
+
+    setattr(loop, "run_in_executor", run)  # noqa: B010 - a method, in its type's eyes
+
+
+def _puts_together(work: object) -> bool:
+    """Whether this is litellm's `completion`, asked for the coroutine that makes an OpenAI call."""
+    if not isinstance(work, partial) or len(work.args) != 1 or work.keywords:
+        return False
+    asked = work.args[0].keywords if isinstance(work.args[0], partial) else {}
+    return asked.get("acompletion") is True and str(asked.get("model")).startswith("openai/")
 
 
 def _success_log() -> None:
