@@ -6,8 +6,10 @@ where it came from. Nothing of a body but the ids that it names is written down.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -39,7 +41,8 @@ async def audited(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         who = request[WHO]
         asked = await request.read() if event_of(request) and request.body_exists else b""
-        log.info(
+        noted = partial(
+            log.info,
             ACTED,
             extra={
                 "who": who.name or None,
@@ -51,6 +54,8 @@ async def audited(request: web.Request, handler: Handler) -> web.StreamResponse:
                 "status": response.status if response is not None else None,
             },
         )
+        # Whoever waits for the answer does not wait for the log's file.
+        asyncio.get_running_loop().call_soon(noted)
     return response
 
 

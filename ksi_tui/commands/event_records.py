@@ -6,6 +6,7 @@ is logged. How a record is written is the log's.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
@@ -14,6 +15,8 @@ from ksi_tui.client import Event, Subscription
 from ksi_tui.engine.events import PROGRESS, RESULT, SNAPSHOT
 
 LOGGER: Final = "ksi_tui.events"
+GATHER_S: Final = 0.05
+"""So long what is notified gathers: to log each one as it comes holds up whom it is about."""
 
 log = logging.getLogger(LOGGER)
 
@@ -24,11 +27,21 @@ _OF_RESULT: Final = ("provider", "model", "attempt", "duration_ms", "ttft_ms", "
 
 
 async def recorded(subscription: Subscription) -> None:
-    """Log every event until the engine ends."""
+    """Log every event, as of when it was told, until the engine ends."""
     async for event in subscription:
-        level = logging.DEBUG if event.name in _SMALL else logging.INFO
-        if log.isEnabledFor(level):
-            log.log(level, event.name, extra={"seq": event.seq, "data": _told(event)})
+        _record(event)
+        await asyncio.sleep(GATHER_S)
+        for later in subscription.drain():
+            _record(later)
+
+
+def _record(event: Event) -> None:
+    level = logging.DEBUG if event.name in _SMALL else logging.INFO
+    if log.isEnabledFor(level):
+        extra = {"seq": event.seq, "data": _told(event)}
+        record = log.makeRecord(log.name, level, "", 0, event.name, (), None, extra=extra)
+        record.created = event.at
+        log.handle(record)
 
 
 def _told(event: Event) -> Mapping[str, Any]:

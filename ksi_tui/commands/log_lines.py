@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -20,6 +21,9 @@ from ksi_tui.streams import flush_stdout
 
 MOST_WAITING: Final = 10_000
 _WAIT_AT_END_S: Final = 2.0
+_GATHER_S: Final = 0.05
+"""So long lines gather for one write: to wake a thread for each one holds up the engine's."""
+_MOST_AT_ONCE: Final = 256
 
 
 @contextmanager
@@ -77,11 +81,24 @@ class _ByThread(logging.Handler):
 
     def _write(self) -> None:
         while (record := self._waiting.get()) is not None:
-            lines = [self.format(record)]
-            lost, self._lost = self._lost, 0
-            if lost:
-                lines.append(self.format(_told_lost(lost)))
-            self._send("".join(f"{line}\n" for line in lines).encode())
+            time.sleep(_GATHER_S)
+            lines = self._lines_of(record)
+            ended = False
+            while not ended and len(lines) < _MOST_AT_ONCE and not self._waiting.empty():
+                more = self._waiting.get()
+                ended = more is None
+                lines += self._lines_of(more) if more is not None else ()
+            self._send("".join(lines).encode())
+            if ended:
+                return
+
+    def _lines_of(self, record: logging.LogRecord) -> list[str]:
+        """Return a record as a line, and what found no room before it was taken out as another."""
+        records, lost = [record], self._lost
+        if lost:
+            self._lost = 0
+            records.append(_told_lost(lost))
+        return [f"{self.format(each)}\n" for each in records]
 
     def _send(self, data: bytes) -> None:
         try:

@@ -25,6 +25,7 @@ from ksi_tui.engine.controls import Controls
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
 from ksi_tui.engine.endings import Endings
+from ksi_tui.engine.entrance import Entrance
 from ksi_tui.engine.events import Router
 from ksi_tui.engine.finding.requests import Requests
 from ksi_tui.engine.injection.checkpoint import InjectionCheckpoint
@@ -293,7 +294,7 @@ def _build(
     wires.core, wires.dispatcher = core, dispatcher
     core.poke = dispatcher.poke
     causes = Causes(core, dispatcher.hold)
-    intake = Intake(core, conclusions)
+    intake = Intake(core, conclusions, Entrance(core, endings))
     interventions = Interventions(core, conclusions, endings, locks)
     controls = Controls(core, dispatcher)
     replies = Replies(core, causes, books.closing)

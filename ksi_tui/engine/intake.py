@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from ksi_tui.engine import events
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.entrance import Entering, Entrance, Replies
 from ksi_tui.engine.errors import (
     EventError,
     FilterError,
@@ -20,8 +17,6 @@ from ksi_tui.engine.errors import (
     NotFound,
     NotReady,
     QueueFull,
-    StoreError,
-    StoreUnavailable,
 )
 from ksi_tui.engine.models import RequestSpec, State
 from ksi_tui.engine.payloads import MAX_ID_CHARS, Completion, parse
@@ -37,16 +32,6 @@ def refusal(error: KsiError) -> dict[str, Any]:
     return {"error": str(error), "code": code, **where}
 
 
-@dataclass(slots=True, eq=False)
-class _Entering:
-    """A request on its way to disk."""
-
-    ticket: Ticket
-    spec: RequestSpec
-    writes: tuple[Write, ...]
-    new_session: bool
-
-
 _Identified = tuple[Collection[str], Mapping[str, State], frozenset[str]]
 _ALL_NEW: Final[_Identified] = ((), {}, frozenset())
 
@@ -54,11 +39,11 @@ _ALL_NEW: Final[_Identified] = ((), {}, frozenset())
 class Intake:
     """Accepts requests: each enters the queue once it is on disk."""
 
-    def __init__(self, core: Core, conclusions: Conclusions) -> None:
+    def __init__(self, core: Core, conclusions: Conclusions, entrance: Entrance) -> None:
         self._core = core
         self._conclusions = conclusions
+        self._entrance = entrance
         self._default_model = core.config.default_model
-        self._entering_of: Counter[str] = Counter()
         self._reserved = Reservations()
 
     async def reserve(self) -> dict[str, Any]:
@@ -90,7 +75,7 @@ class Intake:
         self, items: Sequence[Mapping[str, Any]], *, event: str, inject: bool
     ) -> list[dict[str, Any] | KsiError]:
         """Accept what can be accepted; the answers are in the order of the items."""
-        replies: list[dict[str, Any] | KsiError | None] = [None] * len(items)
+        replies: Replies = [None] * len(items)
         parsed: dict[int, Completion] = {}
         for index, data in enumerate(items):
             try:
@@ -102,7 +87,7 @@ class Intake:
         named = [item for item in parsed.values() if item.request_id is not None]
         new, known, taken = await self._identified(named) if named else _ALL_NEW
         parents = await self._parents(parsed.values())
-        entering: dict[int, _Entering] = {}
+        entering: dict[int, Entering] = {}
         twins: list[int] = []
         for index, item in parsed.items():
             try:
@@ -117,7 +102,7 @@ class Intake:
             except EventError as error:
                 replies[index] = error
         if entering:
-            await self._commit(entering, replies)
+            await self._entrance.commit(entering, replies)
         for index in twins:
             replies[index] = await self._twin(parsed[index])
         if named:
@@ -155,8 +140,8 @@ class Intake:
             self._number_beyond(spec)
         entering = {i: self._prepared(spec, new_session=False) for i, spec in enumerate(specs)}
         entering[0].writes += tuple(writes)
-        replies: list[dict[str, Any] | KsiError | None] = [None] * len(specs)
-        await self._commit(entering, replies)
+        replies: Replies = [None] * len(specs)
+        await self._entrance.commit(entering, replies)
         if isinstance(replies[0], KsiError):
             raise replies[0]
 
@@ -248,12 +233,12 @@ class Intake:
             "queued": state is State.QUEUED,
             "queue_depth": self._core.queue.depth(session_id),
             "position": self._core.queue.position(ticket) if ticket else 0,
-            "session_active": self._active(session_id),
+            "session_active": self._core.queue.active(session_id),
         }
 
     # --- entering ----------------------------------------------------------------------------
 
-    def _enter(self, item: Completion, inject: bool, taken: frozenset[str]) -> _Entering:
+    def _enter(self, item: Completion, inject: bool, taken: frozenset[str]) -> Entering:
         core, settings = self._core, self._core.config.engine
         if core.draining:
             raise NotReady("the engine is ending and takes no more requests")
@@ -279,7 +264,8 @@ class Intake:
     def _own_session(self, request_id: str, taken: frozenset[str]) -> str:
         """Return the name of a new session: the request's id, or a longer one if that is taken."""
         core = self._core
-        known = request_id in self._entering_of or core.sessions.get(request_id) is not None
+        entering = self._entrance.waiting_of(request_id) > 0
+        known = entering or core.sessions.get(request_id) is not None
         if not known and request_id not in taken:
             return request_id
         return f"{request_id[: MAX_ID_CHARS - 20]}~{core.next_place}"
@@ -287,11 +273,11 @@ class Intake:
     def full(self, session_id: str | None) -> tuple[str, int, int] | None:
         """Return the limit that one more request would be over: its name, itself, who waits."""
         core, settings = self._core, self._core.config.engine
-        waiting = core.queue.waiting_count + len(core.entering)
+        waiting = core.queue.waiting_count + self._entrance.waiting
         if waiting >= settings.max_queue_depth:
             return "max_queue_depth", settings.max_queue_depth, waiting
         if session_id is not None:
-            depth = core.queue.depth(session_id) + self._entering_of[session_id]
+            depth = core.queue.depth(session_id) + self._entrance.waiting_of(session_id)
             if depth >= settings.max_session_depth:
                 return "max_session_depth", settings.max_session_depth, depth
         return None
@@ -301,7 +287,7 @@ class Intake:
         self._core.next_number += 1
         return f"r-{number}"
 
-    def _prepared(self, spec: RequestSpec, *, new_session: bool) -> _Entering:
+    def _prepared(self, spec: RequestSpec, *, new_session: bool) -> Entering:
         core, now = self._core, self._core.clock()
         ticket = ticket_of(spec, place=core.take_place(), now=now)
         writes: tuple[Write, ...] = (
@@ -313,91 +299,10 @@ class Intake:
             )
             writes += (seen,)
         self._reserved.use(spec.request_id)
-        core.entering[spec.request_id] = asyncio.get_running_loop().create_future()
-        self._entering_of[spec.session_id] += 1
-        return _Entering(ticket, spec, writes, new_session)
+        self._entrance.add(ticket)
+        return Entering(ticket, spec, writes, new_session)
 
     def _number_beyond(self, spec: RequestSpec) -> None:
         """Let no id that is generated later be this request's, nor that of its session."""
         for taken in (spec.request_id, spec.session_id):
             self._core.next_number = max(self._core.next_number, number_of(taken) + 1)
-
-    async def _commit(
-        self, entering: Mapping[int, _Entering], replies: list[dict[str, Any] | KsiError | None]
-    ) -> None:
-        """Write down what enters, in one transaction; then let it queue and answer."""
-        answered = asyncio.get_running_loop().create_future()
-
-        def written(future: asyncio.Future[None]) -> None:
-            # Here and not below: whoever waits for the answer may be gone by then.
-            error = future.exception()
-            try:
-                for index, each in entering.items():
-                    if error is None:
-                        self._admit(each)
-                        replies[index] = self._reply(each.ticket)
-                    else:
-                        self._entered(each.ticket)
-                        replies[index] = _not_written(error)
-            finally:
-                if not answered.done():
-                    answered.set_result(None)
-
-        writes = [write for each in entering.values() for write in each.writes]
-        self._core.store.write(*writes).add_done_callback(written)
-        await answered
-
-    def _entered(self, ticket: Ticket) -> None:
-        waiter = self._core.entering.pop(ticket.request_id)
-        if not waiter.done():
-            waiter.set_result(None)
-        self._entering_of[ticket.session_id] -= 1
-        if not self._entering_of[ticket.session_id]:
-            del self._entering_of[ticket.session_id]
-
-    def _admit(self, entering: _Entering) -> None:
-        core, ticket = self._core, entering.ticket
-        core.payloads.keep(ticket, entering.spec)
-        self._entered(ticket)
-        now = core.clock()
-        core.tickets[ticket.request_id] = ticket
-        core.counts[State.QUEUED] += 1
-        session = core.sessions.seen(ticket.session_id, ticket.agent_id, now)
-        session.request_count += 1
-        if entering.new_session:
-            session.turn_count = 0
-        core.queue.add(ticket, now)
-        core.publish(
-            events.QUEUED,
-            {
-                "request_id": ticket.request_id,
-                "session_id": ticket.session_id,
-                "agent_id": ticket.agent_id,
-                "model": ticket.route.model,
-                "position": core.queue.position(ticket),
-            },
-        )
-        core.poke()
-
-    def _active(self, session_id: str) -> bool:
-        lane = self._core.queue.lane(session_id)
-        return lane is not None and lane.running is not None
-
-    def _reply(self, ticket: Ticket) -> dict[str, Any]:
-        position = self._core.queue.position(ticket)
-        return {
-            "request_id": ticket.request_id,
-            "session_id": ticket.session_id,
-            "status": "queued",
-            "message": f"on disk, position {position} in its session",
-            "queued": True,
-            "queue_depth": self._core.queue.depth(ticket.session_id),
-            "position": position,
-            "session_active": self._active(ticket.session_id),
-        }
-
-
-def _not_written(error: BaseException) -> KsiError:
-    if isinstance(error, StoreError) and not isinstance(error, StoreUnavailable):
-        return InvalidRequest(f"nothing was accepted: {error}")
-    return NotReady(f"nothing was accepted: {error}")

@@ -34,6 +34,10 @@ class PayloadCache:
             self._left -= weight
             ticket.spec = spec
 
+    def has_room(self, spec: RequestSpec) -> bool:
+        """Whether a payload would be kept."""
+        return _weight(spec) <= self._left
+
     def forget(self, ticket: Ticket) -> None:
         """Give a payload's room back."""
         if ticket.spec is not None:

@@ -225,6 +225,11 @@ class QueueManager:
         lane = self._lanes.get(session_id)
         return len(lane.waiting) if lane else 0
 
+    def active(self, session_id: str) -> bool:
+        """Whether a request of a session runs."""
+        lane = self.lane(session_id)
+        return lane is not None and lane.running is not None
+
     def position(self, ticket: Ticket) -> int:
         """Return the place of a waiting request in its session, from 1; 0 when it runs."""
         lane = self._lanes.get(ticket.session_id)

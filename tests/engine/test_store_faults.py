@@ -332,3 +332,25 @@ asyncio.run(main())
     assert refused == during
     assert "disk" in refused
     assert (afterwards, count) == (None, 2)
+
+
+async def test_what_follows_a_request_that_no_database_can_hold_is_refused_with_it(
+    store: SqliteStore,
+) -> None:
+    await store.write(accepted(1))
+    refused = store.write(accepted(2, max_attempts=2**70))
+    followed, barrier = store.write(started(2)), store.write()
+    mixed = store.write(started(1), CallBooked(call=call(2)))
+    with pytest.raises(StoreError, match="cannot store this"):
+        await refused
+    assert isinstance(followed.exception(), StoreUnavailable)
+    await asyncio.gather(barrier, mixed)
+    later = store.write(finished(2, 1))
+    assert isinstance(later.exception(), StoreUnavailable)
+    with pytest.raises(StoreError, match="cannot store this"):
+        await store.write(accepted(1))
+    await store.write(finished(1, 1))
+    recovery = await store.load()
+    assert recovery.counts == {**dict.fromkeys(State, 0), State.COMPLETED: 1}
+    await store.write(accepted(2))
+    assert (await store.counts())[State.QUEUED] == 1

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import sys
-from contextvars import ContextVar
+import threading
+from contextvars import ContextVar, copy_context
+from enum import Enum
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
-from openai import NotGiven
+from openai import AsyncOpenAI, NotGiven
 
 from ksi_tui.engine.providers import left_out
 
@@ -63,3 +68,99 @@ async def test_a_cost_is_not_broken_down_for_a_log_that_nobody_keeps(
     assert context.is_internal_call.get()
     told = costs.get_token_type_cost_breakdown(model="m", usage=None)
     assert (told.reasoning_cost, told.cache_read_cost, told.rates) == (None, None, None)
+
+
+def _asked(model: str, name: str = "acompletion") -> partial[Any]:
+    """Return work as litellm hands it to a thread; it tells the thread that it ran in."""
+    completion = partial(lambda **_: threading.current_thread(), model=model, **{name: True})
+    return partial(copy_context().run, completion)
+
+
+async def test_a_call_to_an_openai_server_is_put_together_where_it_is() -> None:
+    loop, here = asyncio.get_running_loop(), threading.current_thread()
+    left_out._hop_to_a_thread(loop)
+    assert await loop.run_in_executor(None, _asked("openai/gpt-4o")) is here
+    for work in (_asked("bedrock/claude"), _asked("openai/gpt-4o", "aembedding")):
+        assert await loop.run_in_executor(None, work) is not here
+    assert await asyncio.to_thread(threading.current_thread) is not here
+    assert await loop.run_in_executor(None, str, 1) == "1"
+
+    def refuse(**_: Any) -> None:
+        raise ValueError("no such parameter")
+
+    refused = partial(copy_context().run, partial(refuse, model="openai/m", acompletion=True))
+    with pytest.raises(ValueError, match="no such parameter"):
+        await loop.run_in_executor(None, refused)
+
+
+def _answer(**message: Any) -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "a", **message}}
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [{**choice, "finish_reason": "stop"}],
+    }
+
+
+ANSWERS: list[dict[str, Any]] = [
+    _answer(),
+    {**_answer(), "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}},
+    {**_answer(), "usage": {"cost": 0.1, "prompt_tokens_details": {"x": 1}}, "service_tier": "odd"},
+    _answer(content=None, refusal="no", reasoning_content="r"),
+    _answer(tool_calls=[{"id": "t", "type": "function", "function": {"name": "f"}}]),
+    _answer(tool_calls=[{"id": "t", "type": "custom", "custom": {"name": "f", "input": "x"}}]),
+    _answer(annotations=[{"type": "url_citation", "more": True}], role="model"),
+    {**_answer(), "created": "1", "choices": None, "more": [1.0]},
+    {"error": "x"},
+]
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_answer_is_the_same_whoever_puts_it_together(
+    answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind: Any = import_module("openai.types.chat").ChatCompletion
+    by_hand = kind.construct(**answer)
+    monkeypatch.setattr(kind, "construct", kind.construct)
+    left_out._assembly_by_hand()
+    assert json.dumps(kind.construct(**answer).model_dump()) == json.dumps(by_hand.model_dump())
+
+
+def test_an_address_is_put_together_once_for_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients: Any = import_module("openai._base_client").BaseClient
+    for name in ("litellm.main", "litellm.utils", "litellm.types.utils"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(clients, "_prepare_url", clients._prepare_url)
+    left_out._searches_of_lists()
+    for base in ("https://one.invalid/v1", "https://other.invalid"):
+        client = AsyncOpenAI(api_key="none", base_url=base)
+        found = [client._prepare_url("/chat/completions") for _ in range(2)]
+        assert str(found[0]) == f"{base}/chat/completions"
+        assert found[0] is found[1]
+    assert str(client._prepare_url("https://elsewhere.invalid/x")) == "https://elsewhere.invalid/x"
+
+
+def test_facts_of_a_model_are_looked_up_once_and_written_into_by_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main, utils, types = (
+        ModuleType(f"litellm.{name}") for name in ("main", "utils", "types.utils")
+    )
+    facts = {"mode": "chat"}
+    main.__dict__["get_model_info_helper"] = lambda **_: pytest.fail("it was looked up anew")
+    utils.__dict__["cached_get_model_info_helper"] = lambda **_: facts
+    providers: Any = Enum("providers", {"OPENAI": "openai", "XAI": "xai"})
+    types.__dict__["LlmProviders"] = providers
+    for module in (main, utils, types):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    clients: Any = import_module("openai._base_client").BaseClient
+    monkeypatch.setattr(clients, "_prepare_url", clients._prepare_url)
+    left_out._searches_of_lists()
+    main.__dict__["get_model_info_helper"](model="m", custom_llm_provider="p")["mode"] = "other"
+    assert main.__dict__["get_model_info_helper"](model="m", custom_llm_provider="p") == facts
+    assert facts == {"mode": "chat"}
+    assert [each.value for each in providers] == ["openai", "xai"]
+    assert providers("xai") is providers.XAI

@@ -185,6 +185,9 @@ class GroupWriter:
             except _REFUSED as error:
                 _log.error("a write to %s was refused: %r", self._path, error)
                 handover.fail(StoreError(f"cannot store this in {self._path}: {error}"))
+                if not isinstance(error, sqlite3.IntegrityError):
+                    # Else another one of that id is on disk, and what is written is its.
+                    self._drop_rest(handover)
                 await self._done([handover])
             except sqlite3.Error as error:
                 await self._failed(error)
@@ -236,21 +239,35 @@ class GroupWriter:
         """Refuse new requests, with what was handed over beside them; keep everything else."""
         waiting, self._pending = self._pending, []
         for handover in waiting:
-            accepted = [write for write in handover.writes if isinstance(write, Accepted)]
-            if accepted:
-                self._dropped.update(write.spec.request_id for write in accepted)
+            if accepted := _accepted(handover):
+                self._dropped.update(accepted)
                 handover.fail(unavailable)
             else:
                 self._keep(handover)
 
+    def _drop_rest(self, refused: _Handover) -> None:
+        """Leave out what was handed over since of requests that are refused for what they hold."""
+        if accepted := _accepted(refused):
+            self._dropped.update(accepted)
+            for handover in self._pending:
+                if handover.writes:  # its place stays: those that are written are counted
+                    self._leave_out(handover)
+
     def _keep(self, handover: _Handover) -> None:
         """Let a hand-over wait for the disk, without what concerns requests that were refused."""
         if self._dropped and handover.writes:
-            for write in handover.writes:
-                if isinstance(write, Accepted):
-                    self._dropped.discard(write.spec.request_id)
-            handover.writes = [w for w in handover.writes if request_of(w) not in self._dropped]
+            self._dropped.difference_update(_accepted(handover))
+            self._leave_out(handover)
             if not handover.writes:
-                handover.fail(StoreUnavailable("its request was refused, since the disk failed"))
                 return
         self._pending.append(handover)
+
+    def _leave_out(self, handover: _Handover) -> None:
+        handover.writes = [w for w in handover.writes if request_of(w) not in self._dropped]
+        if not handover.writes:
+            handover.fail(StoreUnavailable("its request was refused"))
+
+
+def _accepted(handover: _Handover) -> set[str]:
+    """Return the ids of the new requests in a hand-over."""
+    return {write.spec.request_id for write in handover.writes if isinstance(write, Accepted)}
