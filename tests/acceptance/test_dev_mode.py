@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from tests.acceptance.conftest import BOUND_S, Machine
-from tests.acceptance.test_listen import ask, url_told
+from tests.acceptance.conftest import BOUND_S, Machine, lines_of
+from tests.acceptance.test_listen import URL, ask
 
 DEV = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "default"}
 
@@ -18,7 +18,11 @@ def test_from_start_to_end_nothing_is_warned_of(machine: Machine) -> None:
     process = machine.start(
         *("serve", "--listen", "127.0.0.1:0", "--tokens", tokens), env={**machine.environ, **DEV}
     )
-    url = url_told(process)
+    assert process.stderr is not None
+    said = lines_of(process.stderr, 2)
+    found = URL.search(said[-1])
+    assert found, said
+    url = found[0]
     asked = {"model": "sim/echo", "messages": [{"role": "user", "content": "hi"}], "stream": True}
     assert ask(f"{url}/v1/chat/completions", asked, token)[0] == 200
     assert ask(f"{url}/metrics", token=token)[0] == 200
@@ -29,7 +33,7 @@ def test_from_start_to_end_nothing_is_warned_of(machine: Machine) -> None:
     out, err = process.communicate(timeout=BOUND_S)
     assert process.returncode in (0, 130)
     log = (machine.home / "state" / "ksi-tui" / "logs" / "ksi-tui.log").read_text()
-    for told in (out, err, log):
+    for told in (*said, out, err, log):
         assert "Warning" not in told
         assert "never retrieved" not in told
         assert "was destroyed but it is pending" not in told

@@ -99,8 +99,15 @@ def _pressed(terminal: Terminal, keys: str, there: str) -> None:
     def painted() -> str:
         return COLOURS.sub("", terminal.seen[so_far:].decode(errors="replace"))
 
-    terminal.press(keys)
-    until(lambda: there in painted(), f"{keys!r} did not lead to {there!r}")
+    def arrived() -> bool:
+        if keys == "\r":  # of no avail as long as there is no row
+            terminal.press(keys)
+            time.sleep(GUARD_S)
+        return there in painted()
+
+    if keys != "\r":
+        terminal.press(keys)
+    until(arrived, f"{keys!r} did not lead to {there!r}")
 
 
 def _saved(terminal: Terminal, incidents: Path, wanted: int) -> bool:
