@@ -78,8 +78,8 @@ class PayloadCache:
 
 def _weight(spec: RequestSpec) -> int:
     """Return about how many characters a payload holds."""
-    texts = [spec.prompt or "", spec.system or ""]
+    chars = len(spec.prompt or "") + len(spec.system or "")
     for message in spec.messages or ():
         content = message.get("content")
-        texts.append(content if isinstance(content, str) else str(content))
-    return _OVERHEAD_CHARS + sum(map(len, texts))
+        chars += len(content if isinstance(content, str) else str(content))
+    return _OVERHEAD_CHARS + chars

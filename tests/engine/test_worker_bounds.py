@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
+from ksi_tui.engine.providers import unwinding
 from ksi_tui.engine.providers.litellm import LitellmProvider
 from ksi_tui.engine.providers.pool import WorkerPool
+from ksi_tui.engine.providers.unwinding import Unwinding
 from ksi_tui.engine.providers.worker import _Server, lift_connection_limits
 from tests.servers.calling import BOUND_S, Events, Observer, settings, spec
 from tests.servers.misbehaving import MisbehavingServer
@@ -102,8 +105,9 @@ async def test_connections_are_closed_before_any_of_their_tasks_is_unwound() -> 
     happened: list[Any] = []
 
     class Upstream:
-        def cut(self, call_id: int) -> None:
+        def cut(self, call_id: int) -> bool:
             happened.append(("cut", call_id))
+            return True
 
     async def call(call_id: int) -> None:
         try:
@@ -113,14 +117,31 @@ async def test_connections_are_closed_before_any_of_their_tasks_is_unwound() -> 
             raise
 
     server = object.__new__(_Server)
-    server._upstream, server._cancelled = Upstream(), []  # type: ignore[assignment]
+    server._upstream = Upstream()  # type: ignore[assignment]
+    server._cancelled, server._unwinding = set(), Unwinding()
     server._tasks = {number: asyncio.create_task(call(number)) for number in range(3)}
     await asyncio.sleep(0)
     for number in (0, 1, 2, 7, 0):  # nobody knows 7, and 0 is told twice
         server._cancel(number)
+        await asyncio.sleep(0)  # their messages need not come in one turn of the loop
     await asyncio.wait(server._tasks.values())
-    assert sorted(happened[:4]) == [("cut", 0), ("cut", 0), ("cut", 1), ("cut", 2)]
-    assert happened[4:] == [("unwound", 0), ("unwound", 1), ("unwound", 2)]
+    cut = [("cut", number) for number in range(3)]
+    assert happened == [*cut, ("unwound", 0), ("unwound", 1), ("unwound", 2)]
+
+
+async def test_a_call_without_a_connection_to_close_is_unwound_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be about to open one: nothing else would keep it from being sent."""
+    monkeypatch.setattr(unwinding, "QUIET_S", 60.0)
+    server = object.__new__(_Server)
+    server._upstream = SimpleNamespace(cut=lambda _: False)  # type: ignore[assignment]
+    server._cancelled, server._unwinding = set(), Unwinding()
+    server._tasks = {1: asyncio.create_task(asyncio.sleep(60), name="call-1")}
+    await asyncio.sleep(0)
+    server._cancel(1)
+    await asyncio.wait(server._tasks.values())
+    assert server._tasks[1].cancelled()
 
 
 async def test_a_worker_holds_as_many_connections_as_it_has_calls() -> None:

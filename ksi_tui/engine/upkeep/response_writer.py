@@ -25,7 +25,7 @@ from ksi_tui.engine.store.upkeep import FilesMarked, Filing, ResultsFiled, Unfil
 LOOK_EVERY_S: Final = 0.25
 BATCH_LINES: Final = 2000
 BATCH_CHARS: Final = 8_000_000
-REST_FACTOR: Final = 3.0
+REST_FACTOR: Final = 6.0
 """After each batch it rests so many times as long as that took: it never takes what requests need.
 """
 FIRST_DELAY_S: Final = 1.0
