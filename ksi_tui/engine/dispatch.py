@@ -18,6 +18,7 @@ from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.continuity import history_for
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.endings import Endings
+from ksi_tui.engine.entrance import UNHURRIED_S
 from ksi_tui.engine.errors import ErrorKind, StoreUnavailable
 from ksi_tui.engine.injection.keeper import InjectionKeeper
 from ksi_tui.engine.live_call import Run
@@ -218,7 +219,10 @@ class Dispatcher:
         ticket.retry_at = None
         ticket.run_clock(now)
         writes.append(self.conclusions.moved(ticket, State.PROCESSING, now))
-        core.store.write(*writes)
+        if ticket.request_id in core.entering:
+            core.store.write_within(UNHURRIED_S, *writes)
+        else:
+            core.store.write(*writes)
         run = ticket.laid_by or Run(ticket=ticket, attempt=ticket.walks + 1, started_at=now)
         ticket.run, ticket.laid_by = run, None
         self.walker.admit(run)

@@ -1,9 +1,10 @@
 """Puts accepted requests on disk and lets them queue: the last step of taking them in.
 
 A request that somebody follows already queues at once, and its call no longer waits for the
-disk: its end is written after it, so that neither is told before both are there. All others queue
-once they are on disk, so that who submits one and then subscribes misses nothing of it. What is
-accepted is decided before, in `intake`.
+disk: its end is written after it, so that neither is told before both are there. Where nothing of
+its answer is told before the end, it may share the end's transaction. All others queue once they
+are on disk, so that who submits one and then subscribes misses nothing of it. What is accepted is
+decided before, in `intake`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from ksi_tui.engine.models import RequestSpec, State
 from ksi_tui.engine.store.base import Write
 from ksi_tui.engine.ticket import Ticket
 
+UNHURRIED_S: Final = 0.02
+"""So long the beginning of a request that has begun may wait for somebody's transaction."""
 _NOT_WRITTEN: Final = "it could not be written down"
 
 Replies = list[dict[str, Any] | KsiError | None]
@@ -84,7 +87,10 @@ class Entrance:
                     answered.set_result(None)
 
         writes = [write for each in entering.values() for write in each.writes]
-        self._core.store.write(*writes).add_done_callback(written)
+        store = self._core.store
+        unhurried = early and each.spec.stream is False
+        future = store.write_within(UNHURRIED_S, *writes) if unhurried else store.write(*writes)
+        future.add_done_callback(written)
         if early:
             self._early += 1
             self._queue(each)

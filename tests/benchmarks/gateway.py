@@ -27,6 +27,8 @@ from tests.benchmarks.gateway_work import Work, expected
 AT_ONCE: Final = 32
 BLOCKS: Final = 5
 WARM_CALLS: Final = 64
+_KEPT_S: Final = 2.0
+"""Shorter than the proxy keeps a connection: it closes one after 5 s, also just as it is used."""
 OURS, PROXY, BARE = "ours", "proxy", "bare"
 
 
@@ -100,7 +102,7 @@ def _streamed(answer: bytes) -> str:
 
 @asynccontextmanager
 async def _sides(folder: Path) -> AsyncIterator[Mapping[str, Side]]:
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_S)
     async with (
         serving.upstream(folder) as upstream,
         serving.litellm_proxy(folder, f"{upstream.url}/ok/v1") as proxy,

@@ -61,8 +61,8 @@ def _torn(nth: int, dice: random.Random) -> Trap:
 
 MID_STREAM: Final = _call("mid-stream", "live_call:LiveCall.on_text", 60)
 SERVED: Final = (
-    _call("after accept, before the reply", "intake:Intake._admit"),
-    _call("after the reply was made", "intake:Intake._reply", after=True),
+    _call("after accept, before the reply", "entrance:Entrance._queue"),
+    _call("after the reply was made", "entrance:Entrance._reply", after=True),
     _call("before dispatch", "dispatch:Dispatcher._begin"),
     _call("after dispatch, before the call", "attempt:Walker.walk"),
     MID_STREAM,
@@ -142,7 +142,7 @@ RESTORING: Final = (
 """While `checkpoint:collect` and `checkpoint:restore` are answered."""
 
 GATEWAY: Final = (
-    _call("accepted, not followed", "intake:Intake._admit", 12),
+    _call("begun, not on disk", "entrance:Entrance._queue", 12),
     MID_STREAM,
     _call("answered, not told", "endings:Endings._on_disk", 12),
 )
@@ -150,7 +150,7 @@ GATEWAY: Final = (
 
 RUN: Final = (
     _sql("an input half on disk", "INSERT INTO requests", 30),
-    _call("an input on disk, nothing dispatched", "intake:Intake._admit", 1),
+    _call("an input on disk, nothing dispatched", "entrance:Entrance._queue", 1),
     MID_STREAM,
     _call("between a final state and its line", "endings:Endings._on_disk", 25),
     _sql("between a line and its mark", "SELECT r.finish_seq, r.request_id", 6),

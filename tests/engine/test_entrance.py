@@ -101,6 +101,31 @@ async def test_it_is_written_down_with_its_beginning_in_one_transaction(
         await rig.ended("mine")
 
 
+async def test_one_that_is_answered_soon_and_whole_takes_one_transaction(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ksi_tui.engine.entrance.UNHURRIED_S", 3600.0)
+    monkeypatch.setattr("ksi_tui.engine.dispatch.UNHURRIED_S", 3600.0)
+    async with running(config(tmp_path)) as rig, rig.engine.subscribe("request:mine"):
+        before = disk.commits
+        await _submitted(rig, stream=False)
+        await rig.ended("mine")
+        assert disk.commits == before + 1
+        assert _on_disk(tmp_path) == [("mine", "completed")]
+        await rig.settled()
+
+
+async def test_one_that_is_not_is_on_disk_all_the_same(tmp_path: Path, disk: Disk) -> None:
+    async with (
+        running(config(tmp_path), scripts={"p": held}) as rig,
+        rig.engine.subscribe("request:mine"),
+    ):
+        assert (await _submitted(rig, stream=False))["queued"]
+        assert _on_disk(tmp_path) == [("mine", "processing")]
+        rig.p.of("x").go.set()
+        await rig.ended("mine")
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -354,3 +354,27 @@ async def test_what_follows_a_request_that_no_database_can_hold_is_refused_with_
     assert recovery.counts == {**dict.fromkeys(State, 0), State.COMPLETED: 1}
     await store.write(accepted(2))
     assert (await store.counts())[State.QUEUED] == 1
+
+
+async def test_what_is_in_no_hurry_goes_with_what_is_and_is_kept_by_the_end(tmp_path: Path) -> None:
+    store = await open_store(tmp_path / "ksi.db")
+    later = store.write_within(3600, accepted(1))
+    await asyncio.sleep(0.01)
+    assert await store.states(["r-1"]) == {}
+    await store.write(started(1))
+    assert later.done()
+    last = store.write_within(3600, finished(1, 1))
+    await store.aclose()
+    assert last.exception() is None
+    reader = await open_reader(tmp_path / "ksi.db")
+    assert [found["request_id"] for _, found in await reader.results()] == ["r-1"]
+    await reader.aclose()
+
+
+async def test_what_is_in_no_hurry_is_written_in_time_by_itself(store: SqliteStore) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(
+            store.write_within(0.001, accepted(1)), store.write_within(3600, accepted(2))
+        )
+        await store.write_within(0.001, accepted(3))
+    assert len(await store.states(["r-1", "r-2", "r-3"])) == 3

@@ -383,6 +383,9 @@ class Store(Reader, Upkeep, Protocol):
         tried again, so the future of such writes only waits longer.
         """
 
+    def write_within(self, within_s: float, *writes: Write) -> asyncio.Future[None]:
+        """As `write`, of what may wait so long for a transaction that somebody else needs."""
+
     async def specs(self, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
         """Return the payloads of the given requests."""
 

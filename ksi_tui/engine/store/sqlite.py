@@ -171,6 +171,10 @@ class SqliteStore(SqliteUpkeep):
         """Hand over writes that belong together; the future is done when they are on disk."""
         return self._writer.write(writes)
 
+    def write_within(self, within_s: float, *writes: Write) -> asyncio.Future[None]:
+        """As `write`, of what may wait so long for a transaction that somebody else needs."""
+        return self._writer.write(writes, within_s)
+
     async def aclose(self) -> None:
         """Write all that is pending, tidy up, close, and give up the ownership.
 

@@ -107,21 +107,24 @@ class GroupWriter:
         self._loop = asyncio.get_running_loop()
         self._pending: list[_Handover] = []
         self._wake = asyncio.Event()
+        self._latest: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
         self._closed: StoreUnavailable | None = None
         self._delay_s = FIRST_DELAY_S
         self._dropped: set[str] = set()
         self._task = asyncio.create_task(self._run(), name="store-writer")
 
-    def write(self, writes: Sequence[Write]) -> asyncio.Future[None]:
-        """Hand over writes; see `Store.write`."""
+    def write(self, writes: Sequence[Write], within_s: float = 0.0) -> asyncio.Future[None]:
+        """Hand over writes; see `Store.write` and `Store.write_within`."""
         handover = _Handover(writes, self._loop.create_future())
         if self._closed is not None:
             handover.fail(self._closed)
-        else:
-            if not self._pending:  # else the task is at it, or awake already
-                self._wake.set()
-            self._keep(handover)
+            return handover.done
+        if within_s <= 0:
+            self._wake.set()
+        elif self._latest is None:
+            self._latest = self._loop.call_later(within_s, self._wake.set)
+        self._keep(handover)
         return handover.done
 
     async def drain(self) -> None:
@@ -150,7 +153,7 @@ class GroupWriter:
             while self._pending or not self._stopping.is_set():
                 await self._wake.wait()
                 self._wake.clear()
-                while self._pending:
+                if self._pending:
                     await self._write_pending()
             self._end("the database is closed")
         except Exception as error:
@@ -160,6 +163,7 @@ class GroupWriter:
 
     def _end(self, why: str) -> None:
         self._closed = StoreUnavailable(why)
+        self._nothing_waits()
         for handover in self._pending:
             handover.fail(self._closed)
         self._pending.clear()
@@ -167,6 +171,7 @@ class GroupWriter:
     async def _write_pending(self) -> None:
         # What the others do in this turn of the loop comes along: often it ends what has begun.
         await asyncio.sleep(0)
+        self._nothing_waits()
         taken = self._pending[:]
         try:
             await self._commit(taken)
@@ -176,6 +181,12 @@ class GroupWriter:
             await self._failed(error)
         else:
             await self._done(taken)
+
+    def _nothing_waits(self) -> None:
+        """Take note that all that is pending is written now."""
+        if self._latest is not None:
+            self._latest.cancel()
+            self._latest = None
 
     async def _write_singly(self, taken: Sequence[_Handover]) -> None:
         """Find out which hand-over is refused, so that it does not hold up the others."""
@@ -234,6 +245,7 @@ class GroupWriter:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), self._delay_s)
         self._delay_s = min(self._delay_s * 2, LAST_DELAY_S)
+        self._wake.set()
 
     def _drop_accepted(self, unavailable: StoreUnavailable) -> None:
         """Refuse new requests, with what was handed over beside them; keep everything else."""
