@@ -139,7 +139,7 @@ def test_an_end_in_mid_stream_leaves_no_worker_no_key_and_nothing_lost(
     machine: Machine, server: str
 ) -> None:
     """Ended by two signals in a row, and by a crash: what that tells is looked through too."""
-    machine.configure(grace_s=300, more=SETTINGS.format(base=f"{server}/ok@1000/v1"))
+    machine.configure(grace_s=300, more=SETTINGS.format(base=f"{server}/ok@1/v1"))
     machine.environ["LOCAL_KEY"] = KEY
     told = []
     for number, (signals, code) in enumerate(

@@ -150,9 +150,9 @@ async def test_nothing_unfinished_nor_its_session_goes(tmp_path: Path) -> None:
 
 
 async def test_a_result_that_is_in_no_file_yet_stays(tmp_path: Path) -> None:
-    (tmp_path / "responses").write_text("in the way")
     clock = HandClock()
     async with running(config(tmp_path), clock=clock, scripts={"p": in_turn(*EACH)}) as rig:
+        (tmp_path / "responses").write_text("in the way")
         done = await rig.submit(session_id="done")
         await rig.ended(done)
         await rig.ended(await rig.submit(session_id="bad", max_attempts=1))
