@@ -179,23 +179,21 @@ class Bookkeeper:
             self._count(live, record)
             self._write(record)
             return
+        self.closing.add(live)
         if live.closed is not None:
             self.close(live)
-        else:
-            self.closing.add(live)
 
     def close(self, live: LiveCall) -> None:
         """Book a cancelled call: its upstream is closed, or nobody could confirm it."""
         record, closed = live.pending, live.closed
         if record is None or closed is None:
             return
-        self.closing.discard(live)
         usage = closed.usage
         if usage is None and live.text:
             usage = estimate(
                 messages=[*live.history, *live.messages], text=live.text, tools=live.tools
             )
-        record = replace(
+        record = live.pending = replace(
             record,
             upstream_closed_ms=closed.after_ms if closed.confirmed else None,
             **self._spent(live, usage, closed),
@@ -209,7 +207,12 @@ class Bookkeeper:
             "after_ms": round(closed.after_ms, 1),
             "confirmed": closed.confirmed,
         }
-        self._write(record).add_done_callback(lambda _: self._publish(events.UPSTREAM_CLOSED, told))
+
+        def written(_: asyncio.Future[None]) -> None:
+            self.closing.discard(live)
+            self._publish(events.UPSTREAM_CLOSED, told)
+
+        self._write(record).add_done_callback(written)
 
     def close_unconfirmed(self) -> None:
         """Book the calls whose upstreams nobody has told to be closed: the engine ends."""

@@ -42,7 +42,7 @@ STATUS_SESSIONS = 100
 
 
 class Replies:
-    """Answers the status events. `closing`: the stopped calls whose upstream is still open."""
+    """Answers the status events. `closing`: the stopped calls that are not on disk yet."""
 
     def __init__(self, core: Core, causes: Causes, closing: Iterable[LiveCall]) -> None:
         self._core = core
@@ -152,10 +152,9 @@ class Replies:
     async def request(self, data: RequestStatus) -> dict[str, Any]:
         """Answer `completion:request_status`."""
         core, request_id = self._core, data.request_id
-        stored, ticket = await self._both(request_id)
+        stored, ticket, closing = await self._known(request_id)
         if stored is None:
             raise NotFound(f"no request {request_id!r}")
-        closing = [call for call in self._closing if call.run.ticket.request_id == request_id]
         report = request_report(stored, ticket, closing)
         model = ticket.route.model if ticket is not None else stored.model
         report["not_serving"] = not_serving(model, core.providers)
@@ -187,17 +186,21 @@ class Replies:
             "of": queue.depth(ticket.session_id) + running,
         }
 
-    async def _both(self, request_id: str) -> tuple[StoredRequest | None, Ticket | None]:
-        """Return what the store and the queue know of a request, of one and the same moment."""
+    async def _known(
+        self, request_id: str
+    ) -> tuple[StoredRequest | None, Ticket | None, list[LiveCall]]:
+        """Return what store, queue and books know of a request, of one and the same moment."""
         tickets, waited = self._core.tickets, False
         while True:
             ticket = tickets.get(request_id)
+            # Before the disk is read: a call that is written meanwhile would be in neither.
+            closing = [call for call in self._closing if call.run.ticket.request_id == request_id]
             stored = await self._core.store.request(request_id)
             if tickets.get(request_id) is not ticket:
                 continue
             finishing = self._core.finishing.get(request_id)
             if finishing is None or waited:
-                return stored, ticket
+                return stored, ticket, closing
             waited = True
             await asyncio.wait([finishing], timeout=END_AWAITED_S)
 

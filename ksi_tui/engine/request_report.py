@@ -33,8 +33,8 @@ def request_report(
 ) -> dict[str, Any]:
     """Return the reply of `completion:request_status` but for what only the queue knows.
 
-    `closing` are its calls that were stopped and whose upstream is not known to be closed yet;
-    they are booked only then.
+    `closing` are its calls that were stopped and are not on disk yet: they are booked once their
+    upstream is known to be closed.
     """
     live = ticket.run.call if ticket is not None and ticket.run is not None else None
     attempts = _attempts(stored, ticket, closing)
@@ -108,7 +108,7 @@ def _attempts(
     calls: dict[int, list[dict[str, Any]]] = defaultdict(list)
     booked = {(call.attempt, call.ordinal) for call in stored.calls}
     unbooked = [
-        (each.pending, True)
+        (each.pending, each.closed is None)
         for each in closing
         if each.pending is not None and (each.run.attempt, each.ordinal) not in booked
     ]

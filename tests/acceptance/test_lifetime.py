@@ -103,6 +103,7 @@ def test_another_signal_ends_the_drain_and_nothing_is_lost(machine: Machine) -> 
     until(lambda: answers(socket_of(machine.database)), "it never opened its door")
     machine.run("submit", "never", "--model", "sim/hang")
     until(lambda: states(machine) == {"processing": 1}, "it never ran")
+    terminal.wait_for(b"sim/hang")  # it knows that something runs
     process.send_signal(signal.SIGINT)
     terminal.wait_for(b"what runs is given its time to end; ctrl+c interrupts it")
     assert left_on(terminal.seen) == set()

@@ -6,8 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import State
+from ksi_tui.engine.store.records import StoredRequest
 from tests.engine.engine_fixtures import (
     Rig,
     config,
@@ -191,6 +194,30 @@ async def test_the_reply_does_not_wait_for_the_upstream_but_the_slot_does(tmp_pa
         entry = rig.core.providers.get("p")
         assert entry is not None
         assert entry.in_flight == 1
+
+
+async def test_a_call_whose_upstream_closes_while_it_is_asked_for_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(config(tmp_path), scripts={"p": held}) as rig:
+        rig.p.closes_at_once = False
+        request_id = await rig.submit()
+        (up,) = await rig.calls(1)
+        await cancel(rig, request_id)
+        await until(lambda: up.cancelled)
+        await rig.ended(request_id)
+        read = rig.core.store.request
+
+        async def read_before_the_close(request_id: str) -> StoredRequest | None:
+            stored = await read(request_id)
+            up.close(after_ms=42.0)
+            await rig.event("completion:upstream_closed", request_id)
+            return stored
+
+        monkeypatch.setattr(rig.core.store, "request", read_before_the_close)
+        for _ in range(2):
+            (call,) = (await rig.status(request_id))["attempts"][0]["calls"]
+            assert (call["upstream_closed_ms"], call["closing"]) == (42.0, False)
 
 
 async def test_a_close_that_nobody_confirmed_is_told_as_such(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,12 @@ async def told(engine: CompletionEngine) -> None:
         "type": "function",
         "function": {"name": "ToolCanary_find", "description": TEXTS["tools"], "parameters": {}},
     }
-    send = engine.emit
+
+    async def send(event: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        if event == "completion:async":
+            await asyncio.sleep(0.002)  # lists are ordered by the millisecond
+        return await engine.emit(event, data)
+
     common = {"model": "sim/echo", "session_id": "acme-42", "agent_id": "a1"}
     about = {"metadata": {"customer": "globex"}}
     first = {**common, **about, "request_id": "r-1", "system": TEXTS["system"], "tools": [tool]}
@@ -102,7 +107,6 @@ async def told(engine: CompletionEngine) -> None:
     hang = {"model": "sim/hang", "session_id": "globex-7", "prompt": TEXTS["hang"]}
     await send("completion:async", {**hang, "request_id": "r-5", "max_attempts": 1})
     await send("completion:async", {**hang, "request_id": "r-6"})
-    await asyncio.sleep(0.002)  # lists are ordered by the millisecond
     slow = {"model": "sim/slow", "session_id": "stark-1", "prompt": TEXTS["prompt"]}
     await send("completion:async", {**slow, "request_id": "r-7"})
 
