@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,7 +39,7 @@ _PARTS: Final = (
 def main() -> int:
     """Fuzz and look after it; 0 where nothing was found, 1 where something was."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz_http")
-    parser.add_argument("--schemathesis", default="schemathesis", help="its command")
+    parser.add_argument("--schemathesis", type=_command, default="schemathesis", help="its command")
     parser.add_argument("--seconds", type=int, default=60, help="for each of the two parts (60)")
     parser.add_argument("--examples", type=int, default=40, help="most of an operation (40)")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
@@ -46,6 +47,14 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         return asyncio.run(_fuzzed(options, Path(folder)))
+
+
+def _command(named: str) -> str:
+    """Return the place of a command: it runs in a folder of its own."""
+    found = shutil.which(named)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"there is no {named}")
+    return str(Path(found).absolute())
 
 
 async def _fuzzed(options: argparse.Namespace, folder: Path) -> int:
