@@ -135,7 +135,7 @@ PRUNING: Final = (
 
 RESTORING: Final = (
     _call("checkpoint: collecting", "checkpoint:Checkpoints._queues", 1),
-    _sql("checkpoint: restoring", "INSERT INTO payloads", 20),
+    _sql("checkpoint: restoring", "INSERT INTO payloads", 2),
     _call("checkpoint: on disk, not in", "provider_manager:ProviderManager.restore", 2, least=2),
     _call("checkpoint: restored, not answered", "checkpoint:Checkpoints._commit", 1, after=True),
 )
