@@ -99,7 +99,10 @@ async def main() -> int:
         print("skipped: no Chromium is here (apt-get install chromium)")
         return 0
     PICTURES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ksi-tui-browser-") as folder:
+    # Chromium's own children may write into its profile for a moment after it has ended.
+    with tempfile.TemporaryDirectory(
+        prefix="ksi-tui-browser-", ignore_cleanup_errors=True
+    ) as folder:
         stage = Stage(Path(folder))
         try:
             async with browsing(program, Path(folder) / "profile") as browser:
