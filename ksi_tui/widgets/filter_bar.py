@@ -128,6 +128,7 @@ class FilterBar(Working, Vertical):
         self._back = 0
         self._draft = ""
         self._saving: str | None = None
+        self._saved: tuple[str, str] | None = None
         self._asked: tuple[str, str] | None = None
         self._asking = False
 
@@ -181,6 +182,8 @@ class FilterBar(Working, Vertical):
         event.stop()
         if self._completed != event.value:
             self._completed, self._chosen = None, -1
+        if self._saved is not None and self._saved[0] != self._input.value:
+            self._saved = None
         self._look()
 
     def on_resize(self, _event: events.Resize) -> None:
@@ -207,6 +210,9 @@ class FilterBar(Working, Vertical):
             return error
 
     def _show(self) -> None:
+        if self._saved is not None:
+            self._say(line(Span(f"   √ {self._saved[1]}", Tone.OK)))
+            return
         found = self._written_out(self._input.value)
         if isinstance(found, FilterError) and not self._offers:
             self._say(*self._error(found))
@@ -342,7 +348,7 @@ class FilterBar(Working, Vertical):
         if isinstance(written_out, FilterError):
             self._say(*self._error(written_out))
             return
-        self._saving = text
+        self._saving, self._saved = text, None
         self._relabel(_NAME_SIGN if text else _REMOVE_SIGN)
         self._input.value = ""
         self._look()
@@ -362,16 +368,11 @@ class FilterBar(Working, Vertical):
 
     def _end_saving(self, said: str = "") -> None:
         text, self._saving = self._saving or "", None
+        self._saved = (text, said) if said else None
         self._relabel(_FILTER_SIGN)
         self._input.value = text
         self._input.cursor_position = len(text)
         self._look()
-        if said:
-            self.call_after_refresh(self._tell, said)
-
-    def _tell(self, said: str) -> None:
-        if self.stands:
-            self._say(line(Span(f"   √ {said}", Tone.OK)))
 
     def _relabel(self, sign: str) -> None:
         self.query_one("#sign", Static).update(Content(sign))

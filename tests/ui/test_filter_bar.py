@@ -194,6 +194,12 @@ async def test_a_saved_filter_is_removed_by_saving_nothing() -> None:
         await hand.sees("√ @stuck is removed")
         assert dict(hand.app.filters.saved) == {}
 
+        await hand.pilot.resize_terminal(90, 24)
+        await hand.until(lambda: hand.app.screen.size.width == 90)
+        assert "√ @stuck is removed" in hand.screen, "what was done is told until the next key"
+        await hand.type("a")
+        await hand.sees_no("√ @stuck is removed")
+
 
 async def test_names_that_carry_escapes_reach_the_screen_without_them() -> None:
     rows = [found("r-1", session_id="evil\x1b]52;c;aGk=\x07[@click=app.quit]x\u202e")]
