@@ -1,7 +1,8 @@
 """Group commit: what is handed over in one moment shares one transaction.
 
 One task writes; nothing else does. It knows batches and failures, not what the writes
-mean. While a transaction is on its way to the disk the next one gathers.
+mean. While a transaction is on its way to the disk the next one gathers, and they who
+waited for the one before are told in the meantime.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,10 @@ from ksi_tui.engine.store.writes import Batch, request_of
 FIRST_DELAY_S: Final = 0.2
 LAST_DELAY_S: Final = 2.0
 _YIELD_EVERY: Final = 256
-_SETTLED_AT_ONCE: Final = 256
+_SETTLED_AT_ONCE: Final = 64
+"""So many learn in one turn of the loop that they are on disk: what follows from each runs in the
+next one. Thousands in one turn would be felt by everybody; and with fewer than wait, the next
+transaction is on its way with what the first ones wrote while the last ones are told."""
 
 _REFUSED: Final = (
     sqlite3.IntegrityError,
@@ -106,6 +111,9 @@ class GroupWriter:
         self._group = group
         self._loop = asyncio.get_running_loop()
         self._pending: list[_Handover] = []
+        self._batch: Batch | None = Batch()
+        self._taken: deque[_Handover] = deque()
+        self._written: deque[_Handover] = deque()
         self._wake = asyncio.Event()
         self._latest: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
@@ -155,6 +163,8 @@ class GroupWriter:
                 self._wake.clear()
                 if self._pending:
                     await self._write_pending()
+            while self._written:
+                self._settle()
             self._end("the database is closed")
         except Exception as error:
             _log.exception("the writer of %s ended", self._path)
@@ -164,23 +174,29 @@ class GroupWriter:
     def _end(self, why: str) -> None:
         self._closed = StoreUnavailable(why)
         self._nothing_waits()
-        for handover in self._pending:
-            handover.fail(self._closed)
+        self._give_up(self._closed)
+
+    def _give_up(self, error: StoreUnavailable) -> None:
+        for handover in (*self._taken, *self._pending):
+            handover.fail(error)
+        self._taken.clear()
         self._pending.clear()
 
     async def _write_pending(self) -> None:
         # What the others do in this turn of the loop comes along: often it ends what has begun.
         await asyncio.sleep(0)
         self._nothing_waits()
-        taken = self._pending[:]
+        batch, self._batch = self._batch, Batch()
+        self._taken.extend(self._pending)
+        self._pending.clear()
         try:
-            await self._commit(taken)
+            await self._commit(batch or await _batch_of(self._taken))
         except _REFUSED:
-            await self._write_singly(taken)
+            await self._write_singly()
         except sqlite3.Error as error:
             await self._failed(error)
         else:
-            await self._done(taken)
+            self._done(len(self._taken))
 
     def _nothing_waits(self) -> None:
         """Take note that all that is pending is written now."""
@@ -188,46 +204,42 @@ class GroupWriter:
             self._latest.cancel()
             self._latest = None
 
-    async def _write_singly(self, taken: Sequence[_Handover]) -> None:
+    async def _write_singly(self) -> None:
         """Find out which hand-over is refused, so that it does not hold up the others."""
-        for handover in taken:
+        while self._taken:
+            handover = self._taken[0]
             try:
-                await self._commit([handover])
+                await self._commit(await _batch_of([handover]))
             except _REFUSED as error:
                 _log.error("a write to %s was refused: %r", self._path, error)
                 handover.fail(StoreError(f"cannot store this in {self._path}: {error}"))
                 if not isinstance(error, sqlite3.IntegrityError):
                     # Else another one of that id is on disk, and what is written is its.
                     self._drop_rest(handover)
-                await self._done([handover])
+                self._done(1)
             except sqlite3.Error as error:
                 await self._failed(error)
                 return
             else:
-                await self._done([handover])
+                self._done(1)
 
-    async def _commit(self, taken: Sequence[_Handover]) -> None:
-        batch = Batch()
-        count = 0
-        for handover in taken:
-            for write in handover.writes:
-                batch.add(write)
-                count += 1
-                if count % _YIELD_EVERY == 0:
-                    await asyncio.sleep(0)
+    async def _commit(self, batch: Batch) -> None:
         self._group.batch = batch
         await self._connection.commit()
 
-    async def _done(self, written: Sequence[_Handover]) -> None:
-        del self._pending[: len(written)]
+    def _done(self, count: int) -> None:
+        """Let the first `count` of those that were taken know, soon, that they are on disk."""
         self.fault, self.damaged = None, False
         self._delay_s = FIRST_DELAY_S
-        for count, handover in enumerate(written, start=1):
-            handover.settle()
-            if count % _SETTLED_AT_ONCE == 0:
-                # What follows from each runs in the next turn of the loop; ten thousand ends
-                # of requests in one turn would be felt by everybody.
-                await asyncio.sleep(0)
+        if count and not self._written:
+            self._loop.call_soon(self._settle)
+        self._written.extend(self._taken.popleft() for _ in range(count))
+
+    def _settle(self) -> None:
+        for _ in range(min(_SETTLED_AT_ONCE, len(self._written))):
+            self._written.popleft().settle()
+        if self._written:
+            self._loop.call_soon(self._settle)
 
     # --- failures -------------------------------------------------------------------------
 
@@ -238,9 +250,7 @@ class GroupWriter:
         self.fault, self.damaged = str(unavailable), migrations.damaged(error)
         self._drop_accepted(unavailable)
         if self._stopping.is_set():
-            for handover in self._pending:
-                handover.fail(unavailable)
-            self._pending.clear()
+            self._give_up(unavailable)
             return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), self._delay_s)
@@ -249,7 +259,10 @@ class GroupWriter:
 
     def _drop_accepted(self, unavailable: StoreUnavailable) -> None:
         """Refuse new requests, with what was handed over beside them; keep everything else."""
-        waiting, self._pending = self._pending, []
+        waiting = [*self._taken, *self._pending]
+        self._taken.clear()
+        self._pending.clear()
+        self._batch = None
         for handover in waiting:
             if accepted := _accepted(handover):
                 self._dropped.update(accepted)
@@ -261,8 +274,9 @@ class GroupWriter:
         """Leave out what was handed over since of requests that are refused for what they hold."""
         if accepted := _accepted(refused):
             self._dropped.update(accepted)
-            for handover in self._pending:
-                if handover.writes:  # its place stays: those that are written are counted
+            self._batch = None
+            for handover in (*self._taken, *self._pending):
+                if handover.writes:
                     self._leave_out(handover)
 
     def _keep(self, handover: _Handover) -> None:
@@ -273,11 +287,32 @@ class GroupWriter:
             if not handover.writes:
                 return
         self._pending.append(handover)
+        self._gather(handover)
+
+    def _gather(self, handover: _Handover) -> None:
+        if self._batch is None or len(handover.writes) > _YIELD_EVERY:
+            self._batch = None  # it is put together when it is written, bit by bit
+            return
+        try:
+            for write in handover.writes:
+                self._batch.add(write)
+        except _REFUSED:
+            self._batch = None  # whose fault it is will be found out then
 
     def _leave_out(self, handover: _Handover) -> None:
         handover.writes = [w for w in handover.writes if request_of(w) not in self._dropped]
         if not handover.writes:
             handover.fail(StoreUnavailable("its request was refused"))
+
+
+async def _batch_of(handovers: Iterable[_Handover]) -> Batch:
+    batch = Batch()
+    writes = [write for handover in handovers for write in handover.writes]
+    for count, write in enumerate(writes, start=1):
+        batch.add(write)
+        if count % _YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+    return batch
 
 
 def _accepted(handover: _Handover) -> set[str]:
