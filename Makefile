@@ -1,6 +1,7 @@
 # make run    set up once, then open the dashboard (a demo where no provider is configured)
 # make test   set up once, then run the tests
 # make check  format, lint, types, import rule and tests: exactly what CI runs
+# make explore  search for faults with other examples than those that the tests repeat
 # make bench  measure what README promises; LiteLLM's proxy, its peer, goes into .venv-proxy once
 # make fuzz-http  have schemathesis ask a real serve whatever its description allows
 # make faults play every fault of a provider and write docs/faults.md
@@ -23,7 +24,7 @@ FUZZ_ARGS ?=
 # Hundreds of processes start below: without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test types check bench browser cancel crash fuzz-http faults soak storm shot scenes clean
+.PHONY: run test types check explore bench browser cancel crash fuzz-http faults soak storm shot scenes clean
 
 run: $(VENV)/.run
 	@if $(BIN)/ksi-tui config check | grep -qx 'providers: simulated'; \
@@ -40,6 +41,9 @@ check: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+explore: $(VENV)/.dev
+	$(BIN)/pytest -n $(JOBS) --hypothesis-profile=explore -m hypothesis
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks

@@ -16,8 +16,10 @@ from ksi_tui.engine.store import migrations
 from tests.servers import forked, warm
 from tests.servers.forked import AVAILABLE, Template
 
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", _UNTIMED)  # as `make explore` has it: other examples each time
+settings.register_profile("repeat", _UNTIMED, derandomize=True, database=None)
+settings.load_profile("repeat")
 
 _IN_MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 1 << 30

@@ -234,7 +234,9 @@ class Dispatcher:
 
     def _run_ended(self, run: Run, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self.walker.give_back(run)
+        if run.task is None or run.task is task:
+            # Else it was laid by and goes on already: what is admitted is for that.
+            self.walker.give_back(run)
         if task.cancelled():  # before its first step, so that nothing in it has run
             self.conclusions.stopped(run)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import State
 from tests.engine.engine_fixtures import (
     HandClock,
@@ -355,6 +355,25 @@ async def test_a_busy_neighbour_of_one_that_refused_is_waited_for(tmp_path: Path
         (await rig.calls(2, "q"))[1].go.set()
         await rig.ended(first, second)
         assert len(rig.p.calls) == 2
+
+
+async def test_a_neighbour_that_is_free_again_by_then_is_called_at_once(tmp_path: Path) -> None:
+    settings = config(
+        tmp_path, providers=[provider("p", max_concurrency=1), provider("q", priority=2)]
+    )
+    async with running(settings) as rig:
+        rig.p.script = rig.providers["q"].script = held
+        first = await rig.submit("1")
+        await rig.calls(1)
+        second = await rig.submit("2")
+        (refusing,) = await rig.calls(1, "q")
+        rig.p.calls[0].go.set()
+        await rig.ended(first)
+        refusing.fault = ProviderFault(ErrorKind.MODEL_NOT_FOUND, "not here")
+        refusing.go.set()
+        (await rig.calls(2))[1].go.set()
+        await rig.ended(second)
+        assert await verdicts(rig, second) == [("p", "full"), ("q", "taken"), ("p", "taken")]
 
 
 async def test_a_429_cools_that_model_there_for_every_session(tmp_path: Path) -> None:
