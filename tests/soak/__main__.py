@@ -38,7 +38,10 @@ async def _storm(asked: argparse.Namespace) -> bool:
             for number in range(asked.rounds):
                 rng = random.Random(asked.seed + number)
                 await storm.play(played, each=asked.each, rng=rng)
-                await up.quiet()
+                try:
+                    await up.quiet()
+                except TimeoutError as error:
+                    storm.report.left.append(f"round {number + 1}: {error}")
                 left = storm.report.rounds[-1]
                 told = ", ".join(f"{name} {value:.0f}" for name, value in left.items())
                 print(f"round {number + 1}: {time.monotonic() - began:.0f} s, {told}", flush=True)
