@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from tests.benchmarks import noise, proxy_place
 from tests.benchmarks.lines import LINES, Line, Sample
 
-_LOAD_S = 300.0
+_LOAD_S = 600.0
 
 
 class LoadFailed(Exception):

@@ -73,7 +73,7 @@ _PEERS: Final = (
         target=0.5,
     ),
     _beside("the same for CPU, all processes added", "mocked", ROUTER, target=0.8, of="cpu"),
-    _beside("the same by the wall, streamed", "mocked_streams", ROUTER, target=1),
+    _beside("the same by the wall, 32 streams at once", "mocked_streams", ROUTER, target=1),
     _beside("the same, a server on loopback", "served", ROUTER, target=1),
     _beside("the same, a server on loopback, streamed", "served_streams", ROUTER, target=1),
     _beside("engine wall ms/completion ÷ bare acompletion's, mocked", "mocked", LITELLM, target=1),

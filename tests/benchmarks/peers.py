@@ -1,14 +1,16 @@
 """The durable engine beside those who keep nothing: `litellm.Router` and bare `acompletion`.
 
-The same calls, mocked by litellm and answered by a server on loopback, streamed and whole, 64 at
-once; each side a process, the engine with two workers. What two processes of bare `acompletion`
-take for them is the floor of whoever calls through litellm on two cores. They take turns.
+The same calls, mocked by litellm and answered by a server on loopback, whole, 64 at once, and
+streamed, 32 at once; each side a process, the engine with two workers. What two processes of bare
+`acompletion` take for them is the floor of whoever calls through litellm on two cores. They take
+turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,11 +32,13 @@ OURS: Final = "engine"
 FLOOR: Final = "litellm alone, two processes"
 BLOCKS: Final = 3
 _AT_ONCE: Final = engine_side.IN_FLIGHT
+_STREAMS: Final = 32
+_WARM_CALLS: Final = 16
 WORKS: Final = (
     Work(name="mocked", calls=768, at_once=_AT_ONCE, mocked=True),
-    Work(name="mocked_streams", calls=64, at_once=_AT_ONCE, mocked=True, stream=True),
+    Work(name="mocked_streams", calls=_STREAMS, at_once=_STREAMS, mocked=True, stream=True),
     Work(name="served", calls=256, at_once=_AT_ONCE),
-    Work(name="served_streams", calls=64, at_once=_AT_ONCE, stream=True),
+    Work(name="served_streams", calls=_STREAMS, at_once=_STREAMS, stream=True),
 )
 
 
@@ -56,7 +60,7 @@ async def peers(folder: Path, blocks: int = BLOCKS) -> dict[str, Any]:
     async with _sides(folder) as sides:
         for side in sides.values():
             for work in WORKS:
-                await side.block(work)
+                await side.block(replace(work, calls=_WARM_CALLS))
         taken = await in_turn(sides, WORKS, blocks)
     return {work.name: _summed(work, taken[work.name]) for work in WORKS}
 

@@ -59,19 +59,17 @@ async def _clients(engine: CompletionEngine) -> list[float]:
     async def client(number: int) -> None:
         for nth in range(EACH):
             name = f"r-{number}-{nth}"
-            answered[name] = asyncio.get_running_loop().create_future()
+            answer = answered[name] = asyncio.get_running_loop().create_future()
             asked = {"request_id": name, "prompt": "question", "model": "m", "stream": False}
             began = time.perf_counter()
             reply = await engine.emit("completion:async", asked)
             taken.append(1000 * (time.perf_counter() - began))
             if "error" in reply:
                 raise RuntimeError(reply["error"])
-            await answered.pop(name)
+            await answer
 
     async with engine.subscribe(RESULT) as results:
-        telling = asyncio.create_task(_told(results, answered), name="told")
-        await asyncio.gather(*(client(number) for number in range(CLIENTS)))
-        await telling
+        await asyncio.gather(_told(results, answered), *map(client, range(CLIENTS)))
     return taken
 
 
@@ -79,7 +77,7 @@ async def _told(results: Subscription, answered: dict[str, asyncio.Future[None]]
     left = CLIENTS * EACH
     async for event in results:
         if event.name == RESULT:
-            answered[event.data["request_id"]].set_result(None)
+            answered.pop(event.data["request_id"]).set_result(None)
             left -= 1
             if not left:
                 return
