@@ -130,6 +130,8 @@ _GROWTH: Final = (
     _line(
         "usage report over 1,000,000 records, ms, the slowest of its questions",
         *("usage_million", "slowest_ms"),
+        floor=_of("barely_ms"),
+        floor_of="SQLite alone, the same statements",
         target=50,
     ),
 )

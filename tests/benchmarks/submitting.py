@@ -21,7 +21,7 @@ from tests.benchmarks import floor
 from tests.benchmarks.null_provider import NullProvider
 
 CLIENTS: Final = 64
-EACH: Final = 100
+EACH: Final = 50
 
 
 async def submitting(folder: Path) -> dict[str, Any]:
