@@ -30,7 +30,7 @@ from tests.benchmarks.work import (
 
 OURS: Final = "engine"
 FLOOR: Final = "litellm alone, two processes"
-BLOCKS: Final = 3
+BLOCKS: Final = 2
 _AT_ONCE: Final = engine_side.IN_FLIGHT
 _STREAMS: Final = 32
 _WARM_CALLS: Final = 16

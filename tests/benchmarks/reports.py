@@ -103,7 +103,6 @@ async def _statements(store: SqliteStore, query: UsageQuery) -> list[str]:
     texts: list[str] = []
     await store._reads.set_trace_callback(texts.append)
     await store.usage(query)
-    await store._reads.set_trace_callback(None)
     return texts
 
 
