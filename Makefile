@@ -4,6 +4,7 @@
 # make explore  search for faults with other examples than those that the tests repeat
 # make bench  measure what README promises; LiteLLM's proxy, its peer, goes into .venv-proxy once
 # make fuzz-http  have schemathesis ask a real serve whatever its description allows
+# make fuzz   fuzz EDGE (of tests/fuzz/guided.py) for 10 minutes, guided by what it reaches
 # make faults play every fault of a provider and write docs/faults.md
 # make crash  kill the real command 200 times and look at what it left
 # make storm  play every fault many at a time; make cancel: a thousand calls cancelled at once
@@ -20,11 +21,13 @@ JOBS ?= auto
 # An environment of its own: thirty packages that nothing else here wants.
 FUZZ := .venv-fuzz
 FUZZ_ARGS ?=
+GUIDED := .venv-guided
+EDGE ?= lines
 
 # Hundreds of processes start below: without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test types check explore bench browser cancel crash fuzz-http faults soak storm shot scenes clean
+.PHONY: run test types check explore bench browser cancel crash fuzz fuzz-http faults soak storm shot scenes clean
 
 run: $(VENV)/.run
 	@if $(BIN)/ksi-tui config check | grep -qx 'providers: simulated'; \
@@ -51,6 +54,9 @@ bench: $(VENV)/.dev
 fuzz-http: $(VENV)/.dev $(FUZZ)/bin/schemathesis
 	$(BIN)/python -m tests.fuzz_http --schemathesis $(FUZZ)/bin/schemathesis $(FUZZ_ARGS)
 
+fuzz: $(GUIDED)/.dev
+	$(GUIDED)/bin/python -m tests.fuzz.guided $(EDGE) $(FUZZ_ARGS)
+
 crash: $(VENV)/.dev
 	$(BIN)/python -m tests.crash
 
@@ -70,7 +76,7 @@ shot: $(VENV)/.dev
 	$(BIN)/python -m tests.ui.shots
 
 clean:
-	rm -rf $(VENV) .venv-proxy $(FUZZ) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-proxy $(FUZZ) $(GUIDED) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .
@@ -83,6 +89,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 $(FUZZ)/bin/schemathesis:
 	$(PYTHON) -m venv $(FUZZ)
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(FUZZ)/bin/python -m pip install --quiet schemathesis==4.32.5
+
+$(GUIDED)/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(GUIDED)
+	PIP_CONSTRAINT=constraints.txt $(GUIDED)/bin/python -m pip install --quiet --editable '.[dev]' atheris==3.0.0
+	@touch $@
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here; name a Python 3.11 or later: make PYTHON=..." >&2; exit 1; }

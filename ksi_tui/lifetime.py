@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ksi_tui import exits
+from ksi_tui import exits, starting
 from ksi_tui.hangup import watched_terminal
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ async def run_dashboard(app: KsiApp) -> int:
 
     A signal leaves the terminal as it was found. The engine is closed by its context before this
     returns: while it drains one more signal interrupts what still runs, and another one ends the
-    process as it is. Raises SettingsRefused.
+    process as it is. Once nothing runs signals do nothing. Raises SettingsRefused.
     """
     loop = asyncio.get_running_loop()
     ending = _Ending(app)
@@ -45,6 +45,7 @@ async def run_dashboard(app: KsiApp) -> int:
         await app.close_engine()
         for number in ENDING:
             loop.remove_signal_handler(number)
+        starting.nothing_left()
     if app.refused is not None:
         raise app.refused
     return app.return_code if app.return_code is not None else app.exit_code

@@ -18,6 +18,7 @@ _PYTHONS_OWN = (
     (_signal.SIGINT, _signal.default_int_handler),
     (_signal.SIGTERM, _signal.SIG_DFL),
 )
+_HELD_OFF = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT)
 
 
 def end_by_signals() -> None:
@@ -35,9 +36,15 @@ def as_python_has_them() -> None:
         _exchange(number, _end, own)
 
 
+def nothing_left() -> None:
+    """Let signals do nothing until `end_with`: whom they could end has ended, and tidies up."""
+    for number in _HELD_OFF:
+        _signal.signal(number, _nothing)
+
+
 def end_with(code: int) -> None:
     """Let a signal end the process with its own code, now that nothing is left to be done."""
-    for number, own in _PYTHONS_OWN:
+    for number, own in (*_PYTHONS_OWN, *((number, _nothing) for number in _HELD_OFF)):
         _exchange(number, own, lambda *_: os._exit(code))
 
 
@@ -47,6 +54,10 @@ def _exchange(number: int, expected: object, handler: object) -> None:
             _signal.signal(number, handler)
         except ValueError:  # a thread has no say over signals
             return
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 def _end(*_: object) -> None:

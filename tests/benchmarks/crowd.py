@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 
 from tests.benchmarks.lateness import Lateness
 from tests.benchmarks.screen import environ
+from tests.benchmarks.spent import resident_kb
 from tests.benchmarks.terminal import Terminal
 
 SESSIONS = 10_000
@@ -31,7 +31,6 @@ SETTLED_S = 5.0
 FILLED_S = 15.0
 """By then every bounded buffer is full (the event log holds 10,000)."""
 _BATCH = 1_000
-_PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
 
 
 async def idle(folder: Path) -> dict[str, Any]:
@@ -67,11 +66,6 @@ async def crowd_unseen(folder: Path) -> dict[str, Any]:
 
 
 # --- inside the terminal ----------------------------------------------------------------------
-
-
-def _rss_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * _PAGE_KB / 1024
 
 
 def _cpu_s() -> float:
@@ -127,15 +121,15 @@ async def _load(engine: Any, out: Path) -> None:
     late = Lateness()
     feeding = asyncio.create_task(_feed(engine), name="feed")
     await asyncio.sleep(FILLED_S)
-    cpu_s, rss_mb, began = _cpu_s(), _rss_mb(), time.monotonic()
+    cpu_s, rss_kb, began = _cpu_s(), resident_kb(), time.monotonic()
     await late.watch(WATCHED_S)
     watched_s = time.monotonic() - began
     totals = engine.snapshot().totals
     whole = {
         "queued": totals.queued,
         "cpu_percent": 100 * (_cpu_s() - cpu_s) / watched_s,
-        "rss_mb": _rss_mb(),
-        "grown_mb": _rss_mb() - rss_mb,
+        "rss_mb": resident_kb() / 1024,
+        "grown_mb": (resident_kb() - rss_kb) / 1024,
         **late.report(),
     }
     feeding.cancel()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,9 @@ _TURN = ({"role": "user", "content": "question"}, {"role": "assistant", "content
 
 async def floor(folder: Path, count: int = 10_240) -> dict[str, Any]:
     """Write what `count` completions write, in groups, and wake a task a request twice."""
-    path = folder / "floor.db"
-    migrations.prepare(path)
-    connection = GroupConnection(path, isolation_level=None, check_same_thread=False)
-    connection.executescript("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000;")
+    connection = opened(folder / "floor.db")
     groups = [range(first, first + GROUP) for first in range(1, count, GROUP)]
-    batches = [(_batch(map(_entry, group)), _batch(map(_end, group))) for group in groups]
+    batches = [(batch_of(map(entry, group)), batch_of(map(_end, group))) for group in groups]
     began, began_cpu = time.perf_counter(), time.process_time()
     for group, pair in zip(groups, batches, strict=True):
         await _round(connection, len(group), pair)
@@ -39,7 +36,16 @@ async def floor(folder: Path, count: int = 10_240) -> dict[str, Any]:
     return {"requests": len(groups) * GROUP, "wall_s": wall_s, "cpu_s": cpu_s}
 
 
-def _batch(writes: Any) -> Batch:
+def opened(path: Path) -> GroupConnection:
+    """Make a database and return a connection to it that writes as durably as the engine's."""
+    migrations.prepare(path)
+    connection = GroupConnection(path, isolation_level=None, check_same_thread=False)
+    connection.executescript("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000;")
+    return connection
+
+
+def batch_of(writes: Iterable[Iterable[Write]]) -> Batch:
+    """Return what a transaction writes."""
     batch = Batch()
     for each in writes:
         for write in each:
@@ -47,7 +53,8 @@ def _batch(writes: Any) -> Batch:
     return batch
 
 
-def _entry(number: int) -> Sequence[Write]:
+def entry(number: int) -> Sequence[Write]:
+    """Return what accepting a request writes."""
     return (accepted(number, session_id=f"s-{number}"),)
 
 

@@ -9,20 +9,29 @@ upstream says.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import statistics
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import aiohttp
 
 from tests.benchmarks import serving
-from tests.benchmarks.bare_litellm import LITELLM, bare_litellm
-from tests.benchmarks.gateway_work import Work, expected
+from tests.benchmarks.litellm_side import LITELLM, bare_litellm
+from tests.benchmarks.work import (
+    Side,
+    Taken,
+    Work,
+    cpu_ratio,
+    expected,
+    in_flight,
+    in_turn,
+    median_ms,
+    total,
+    wall_ratio,
+)
 
 AT_ONCE: Final = 32
 BLOCKS: Final = 5
@@ -30,14 +39,6 @@ WARM_CALLS: Final = 64
 _KEPT_S: Final = 2.0
 """Shorter than the proxy keeps a connection: it closes one after 5 s, also just as it is used."""
 OURS, PROXY, BARE = "ours", "proxy", "bare"
-
-
-class Side(Protocol):
-    """Somebody who does the work."""
-
-    async def block(self, work: Work) -> dict[str, float]:
-        """Do some work; returns its wall and CPU seconds, the client's own apart."""
-        ...
 
 
 WORKS: Final = (
@@ -60,13 +61,7 @@ class _Caller:
     async def block(self, work: Work) -> dict[str, float]:
         """Do some work; returns its wall and CPU seconds, the client's own apart."""
         side, own, began = self._served.cpu_s, time.process_time(), time.perf_counter()
-        left = iter(range(work.calls))
-
-        async def next_ones() -> None:
-            for _ in left:
-                await self._one(work)
-
-        await asyncio.gather(*(next_ones() for _ in range(work.at_once)))
+        await in_flight(work.at_once, work.calls, lambda _: self._one(work))
         return {
             "wall_s": time.perf_counter() - began,
             "cpu_s": self._served.cpu_s - side,
@@ -128,40 +123,20 @@ async def gateway(folder: Path, blocks: int = BLOCKS) -> dict[str, Any]:
         for caller in sides.values():
             await caller.block(Work(name="warm", calls=WARM_CALLS, at_once=AT_ONCE))
             await caller.block(Work(name="warm", calls=AT_ONCE, at_once=AT_ONCE, stream=True))
-        taken: dict[str, dict[str, list[dict[str, float]]]] = {
-            work.name: {side: [] for side in sides} for work in WORKS
-        }
-        for number in range(blocks):
-            order = list(sides) if number % 2 else list(sides)[::-1]
-            for work in WORKS:
-                for side in order:
-                    taken[work.name][side].append(await sides[side].block(work))
+        taken = await in_turn(sides, WORKS, blocks)
     return {work.name: _summed(work, taken[work.name]) for work in WORKS} | {"blocks": blocks}
 
 
-def _summed(work: Work, taken: Mapping[str, list[dict[str, float]]]) -> dict[str, Any]:
-    units = work.calls * (work.words if work.stream else 1)
+def _summed(work: Work, taken: Mapping[str, Taken]) -> dict[str, Any]:
     return {
-        "ratio": _ratio(taken[OURS], taken[PROXY]),
-        "floor": _ratio(taken[LITELLM], taken[PROXY]),
-        "cpu_ratio": _sum(taken[OURS], "cpu_s") / _sum(taken[PROXY], "cpu_s"),
-        "ms": {
-            side: 1000 * statistics.median(each["wall_s"] for each in blocks) / units
-            for side, blocks in taken.items()
-        },
+        "ratio": wall_ratio(taken[OURS], taken[PROXY]),
+        "floor": wall_ratio(taken[LITELLM], taken[PROXY]),
+        "cpu_ratio": cpu_ratio(taken[OURS], taken[PROXY]),
+        "ms": median_ms(work, taken),
         "client_busy": {
-            side: _sum(blocks, "client_cpu_s") / _sum(blocks, "wall_s")
+            side: total(blocks, "client_cpu_s") / total(blocks, "wall_s")
             for side, blocks in taken.items()
         },
-        "units_per_block": units,
+        "units_per_block": work.units,
         "taken": taken,
     }
-
-
-def _ratio(some: list[dict[str, float]], others: list[dict[str, float]]) -> float:
-    pairs = zip(some, others, strict=True)
-    return statistics.median(one["wall_s"] / other["wall_s"] for one, other in pairs)
-
-
-def _sum(blocks: list[dict[str, float]], name: str) -> float:
-    return sum(each[name] for each in blocks)

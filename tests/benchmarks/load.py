@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import resource
 import sqlite3
 import sys
 import tempfile
@@ -29,26 +27,14 @@ from tests.benchmarks import (
     gateway,
     growth,
     leaving,
+    peers,
     reports,
     screen,
     seeing,
+    submitting,
 )
 from tests.benchmarks.null_provider import NullProvider
-
-MODEL = "gpt-4o-mini"
-ANSWER = "A mocked answer of a few words."
-IN_FLIGHT = 64
-
-
-def cpu_s() -> float:
-    """Return the CPU seconds of this process and of its children that have ended."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in (
-            resource.getrusage(resource.RUSAGE_SELF),
-            resource.getrusage(resource.RUSAGE_CHILDREN),
-        )
-    )
+from tests.benchmarks.work import in_flight
 
 
 async def _results(results: Subscription, count: int) -> None:
@@ -68,24 +54,13 @@ async def _complete(engine: CompletionEngine, count: int, data: dict[str, Any]) 
         await asyncio.gather(_submit(engine, count, data), _results(results, count))
 
 
-async def _in_flight(limit: int, count: int, one: Callable[[int], Awaitable[None]]) -> None:
-    """Do `one(index)` for every index below `count`, `limit` of them at a time."""
-    indexes = iter(range(count))
-
-    async def next_ones() -> None:
-        for index in indexes:
-            await one(index)
-
-    await asyncio.gather(*(next_ones() for _ in range(limit)))
-
-
 async def _submit(engine: CompletionEngine, count: int, data: dict[str, Any]) -> None:
     async def one(index: int) -> None:
         reply = await engine.emit("completion:async", {**data, "prompt": f"question {index}"})
         if "error" in reply:
             raise RuntimeError(reply["error"])
 
-    await _in_flight(512, count, one)
+    await in_flight(512, count, one)
 
 
 async def durable_null(folder: Path, count: int = 10_000) -> dict[str, Any]:
@@ -103,9 +78,9 @@ async def durable_null(folder: Path, count: int = 10_000) -> dict[str, Any]:
         }
     )
     async with CompletionEngine(config, build=NullProvider) as engine:
-        began, began_cpu = time.perf_counter(), cpu_s()
+        began, began_cpu = time.perf_counter(), time.process_time()
         await _complete(engine, count, {"model": "m", "stream": False})
-        wall_s, spent_s = time.perf_counter() - began, cpu_s() - began_cpu
+        wall_s, spent_s = time.perf_counter() - began, time.process_time() - began_cpu
     rows = _checked_rows(database)
     return {"requests": count, "rows_checked": rows, "wall_s": wall_s, "cpu_s": spent_s}
 
@@ -129,86 +104,6 @@ def _checked_rows(database: Path) -> int:
     return int(states)
 
 
-async def engine_mocked(folder: Path, count: int = 3000) -> dict[str, Any]:
-    """Run `count` mocked litellm completions through the durable engine and two workers."""
-    config = Config.model_validate(
-        {
-            "engine": {
-                "database": str(folder / "mock.db"),
-                "responses_dir": str(folder / "responses"),
-                "max_concurrency": IN_FLIGHT,
-                "workers": 2,
-            },
-            "providers": [
-                {
-                    "name": "mock",
-                    "models": ["gpt-*"],
-                    "model": "openai/{model}",
-                    "params": {"mock_response": ANSWER},
-                }
-            ],
-        }
-    )
-    async with CompletionEngine(config) as engine:
-        await _complete(engine, IN_FLIGHT * 2, {"model": MODEL, "stream": False})
-        began, began_cpu = time.perf_counter(), cpu_s() + _children_cpu_s()
-        await _complete(engine, count, {"model": MODEL, "stream": False})
-        wall_s = time.perf_counter() - began
-        spent_s = cpu_s() + _children_cpu_s() - began_cpu
-    return {"requests": count, "wall_s": wall_s, "cpu_s": spent_s}
-
-
-def _children_cpu_s() -> float:
-    """Return the CPU seconds that the running children of this process have used."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    total = 0.0
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rpartition(") ")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == os.getpid():
-            total += (int(fields[11]) + int(fields[12])) / ticks
-    return total
-
-
-async def router_mocked(_: Path, count: int = 3000) -> dict[str, Any]:
-    """Run the same mocked completions through an in-memory `litellm.Router`."""
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    import litellm
-
-    litellm.suppress_debug_info = True
-    router = litellm.Router(
-        model_list=[
-            {
-                "model_name": MODEL,
-                "litellm_params": {
-                    "model": f"openai/{MODEL}",
-                    "api_key": "none",
-                    "mock_response": ANSWER,
-                },
-            }
-        ],
-        num_retries=0,
-    )
-
-    async def one(index: int) -> None:
-        await router.acompletion(
-            model=MODEL, messages=[{"role": "user", "content": f"question {index}"}]
-        )
-
-    await _in_flight(IN_FLIGHT, IN_FLIGHT * 2, one)
-    began, began_cpu = time.perf_counter(), cpu_s()
-    await _in_flight(IN_FLIGHT, count, one)
-    return {
-        "requests": count,
-        "wall_s": time.perf_counter() - began,
-        "cpu_s": cpu_s() - began_cpu,
-    }
-
-
 LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "first_frame": screen.first_frame,
     "idle": crowd.idle,
@@ -218,8 +113,8 @@ LOADS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "stall_streams": screen.stall_streams,
     "durable_null": durable_null,
     "floor": floor.floor,
-    "engine_mocked": engine_mocked,
-    "router_mocked": router_mocked,
+    "submitting": submitting.submitting,
+    "peers": peers.peers,
     "backlog": growth.backlog,
     "backlog_million": growth.backlog_million,
     "sessions": growth.sessions,

@@ -7,7 +7,6 @@ read from the kernel, with the processes that they started.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import socket
 import subprocess
@@ -17,15 +16,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import aiohttp
 
 from tests.benchmarks import proxy_place
 from tests.benchmarks.screen import environ
+from tests.benchmarks.spent import family_cpu_s
 from tests.servers.program import STARTED_WITHIN_S, running, url_of
-
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +36,7 @@ class Served:
     @property
     def cpu_s(self) -> float:
         """The CPU seconds that it and those below it have used."""
-        return sum(_cpu_s(pid) for pid in _family(self.process.pid))
+        return family_cpu_s(self.process.pid)
 
 
 @asynccontextmanager
@@ -123,28 +120,3 @@ async def _answering(served: Served) -> None:
                 pass
             await asyncio.sleep(0.1)
     raise RuntimeError(f"nothing answers at {served.url}")
-
-
-def _family(pid: int) -> list[int]:
-    """Return a process and all those below it."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (fields := _fields(int(entry.name))):
-            parents[int(entry.name)] = int(fields[1])
-    found = [pid]
-    for each in found:
-        found += [child for child, parent in parents.items() if parent == each]
-    return found
-
-
-def _cpu_s(pid: int) -> float:
-    fields = _fields(pid)
-    return (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0.0
-
-
-def _fields(pid: int) -> list[str]:
-    """Return what the kernel tells of a process after its name; nothing of one that is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
-    except OSError:
-        return []

@@ -36,10 +36,11 @@ def _call(name: str, target: str, most: int = 30, *, least: int = 1, after: bool
     return Point(name=name, trap=trap, most=most, least=least)
 
 
-def _sql(name: str, match: str, most: int = 30) -> Point:
-    return Point(
-        name=name, trap=lambda nth, _: {"on": "sql", "match": match, "nth": nth}, most=most
-    )
+def _sql(name: str, match: str, most: int = 30, *, least: int = 1) -> Point:
+    def trap(nth: int, _: random.Random) -> Trap:
+        return {"on": "sql", "match": match, "nth": nth}
+
+    return Point(name=name, trap=trap, most=most, least=least)
 
 
 def _late_sql(name: str, match: str, most: int, longest_ms: float) -> Point:
@@ -148,8 +149,10 @@ GATEWAY: Final = (
 )
 """While clients are answered at the gateway."""
 
+INPUT_RUNS: Final = 4
+"""In so many runs of a statement, or more, the requests of an input are written."""
 RUN: Final = (
-    _sql("an input half on disk", "INSERT INTO requests", 30),
+    _sql("an input half on disk", "INSERT INTO requests", INPUT_RUNS, least=2),
     _call("an input on disk, nothing dispatched", "entrance:Entrance._queue", 1),
     MID_STREAM,
     _call("between a final state and its line", "endings:Endings._on_disk", 25),

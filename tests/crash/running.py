@@ -56,9 +56,13 @@ async def ran(round_: Round) -> None:
 
 
 def _written(file: Path, dice: random.Random, record: Record) -> set[str]:
-    """Write an input, and what order its sessions must keep; returns its ids."""
+    """Write an input, and what order its sessions must keep; returns its ids.
+
+    Many rows are written in one run of a statement, up to three that are left over in one each:
+    with three of those there are `INPUT_RUNS`.
+    """
     lines: list[dict[str, Any]] = []
-    for number in range(dice.randint(40, 120)):
+    for number in range(4 * dice.randint(10, 30) - 1):
         request_id, session_id = f"line-{number}", f"s{number % 7}"
         record.order.setdefault(session_id, []).append(request_id)
         asked = {

@@ -45,7 +45,7 @@ _SESSIONS = """
 INSERT INTO sessions (session_id, created_at, last_activity, request_count, turn_count)
 SELECT session_id, MIN(queued_at), MAX(queued_at), COUNT(*), 0 FROM requests GROUP BY session_id
 """
-_PAUSE = "INSERT INTO pauses (scope, id, by, reason, since) VALUES ('provider', ?, '', '', ?)"
+_PAUSE = "INSERT INTO pauses (scope, id, since) VALUES ('provider', ?, ?)"
 
 
 def fill(

@@ -132,9 +132,9 @@ class MisbehavingServer:
         )
         self.requests.append(seen)
         self.counts[mode] += 1
-        await self._tell()
         reply = Reply(request, body, option, turn=self.counts[mode], on_sent=_noting(seen))
         try:
+            await self._tell()
             return await MODES[mode](reply)
         except (asyncio.CancelledError, ConnectionResetError):
             seen.closed = True

@@ -210,7 +210,8 @@ class Storm:
         said = f"{case.model}: " + (error["message"] if error else "")
         if came != case.outcome:
             self.report.wrong.append(f"{said}: came to {came}, not to {case.outcome}")
-        limit_s = case.ends.timeout_s or clock_s
+        # What falls silent has had its first token's clock, too: its own begins with the last one.
+        limit_s = case.ends.timeout_s or clock_s * (2 if case.ends.clock == "idle" else 1)
         for call in (call for attempt in status["attempts"] for call in attempt["calls"]):
             own_s = PATIENT_S if call["provider"] == GOOD else limit_s
             late_s = (call["duration_ms"] or 0) / 1000 - own_s

@@ -21,7 +21,7 @@ from tests.soak import gauges
 from tests.soak.cancelling import WAYS, cancelled
 from tests.soak.deeds import Crowd
 from tests.soak.enduring import CYCLES, GAUGES, WARM_CYCLES, Measured
-from tests.soak.storm import Storm, cases
+from tests.soak.storm import SLACK_S, Storm, cases
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PLAYED = ("429", "cut", "rst", "half_open", "disorder@done", "redirect", "slow_accept")
@@ -56,6 +56,23 @@ async def test_a_storm_notices_a_wrong_end(pool: WorkerPool, tmp_path: Path) -> 
             object.__setattr__(case.fault, "mode", "disorder@done")
         assert len(storm.report.wrong) == 1
         assert "came to completed, not to provider_error" in storm.report.wrong[0]
+
+
+@pytest.mark.parametrize(("mode", "clocks"), [("stall", 2), ("stall_first", 1)])
+async def test_a_storm_notices_a_call_that_outlives_its_clocks(
+    tmp_path: Path, mode: str, clocks: int
+) -> None:
+    """What falls silent after a while has two, one after the other."""
+    (case,) = (each for each in cases([mode], providers=[1]) if each.streamed)
+    storm = Storm(tmp_path, None, None, in_flight=1)  # type: ignore[arg-type]
+    for late_s in (-0.1, 0.1):
+        took_ms = 1000 * (clocks * 4.0 + SLACK_S + late_s)
+        call = {"provider": case.model, "duration_ms": took_ms}
+        error = {"kind": case.outcome, "message": "late"}
+        status = {"status": "failed", "error": error, "attempts": [{"calls": [call]}]}
+        storm._judge(case, status, 4.0)
+    (wrong,) = storm.report.wrong
+    assert "a call ended 5.1 s after its clock" in wrong
 
 
 async def test_many_cancelled_at_once_leave_nothing(pool: WorkerPool, tmp_path: Path) -> None:

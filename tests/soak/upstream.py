@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ _LOOK_EVERY_S = 0.02
 class Told:
     """What the server knows: replies being made, connections open, and what ended since last asked.
 
-    `ended` holds `{text, mode, ended_at, closed}` each; `closed`: the client closed it before
-    the reply's end.
+    `open` tells of each reply that is being made, `ended` holds `{text, mode, ended_at,
+    closed}` each; `closed`: the client closed it before the reply's end.
     """
 
-    open: int
+    open: list[str]
     connections: int
     requests: int
     ended: list[dict[str, Any]]
@@ -60,15 +61,18 @@ class Upstream(Child):
         return (await self.told()).connections
 
     async def quiet(self, bound_s: float = 30.0) -> list[dict[str, Any]]:
-        """Wait until no reply is being made; return what ended meanwhile."""
+        """Wait until no reply is being made; return what ended meanwhile.
+
+        Raises TimeoutError, which tells of those that are being made even then.
+        """
         ended: list[dict[str, Any]] = []
-        async with asyncio.timeout(bound_s):
-            while True:
-                told = await self.told()
-                ended += told.ended
-                if not told.open:
-                    return ended
-                await asyncio.sleep(_LOOK_EVERY_S)
+        end = time.monotonic() + bound_s
+        while (told := await self.told()).open and time.monotonic() < end:
+            ended += told.ended
+            await asyncio.sleep(_LOOK_EVERY_S)
+        if told.open:
+            raise TimeoutError(f"replies are still being made: {told.open}")
+        return ended + told.ended
 
 
 def _text(seen: Seen) -> str:
@@ -85,7 +89,7 @@ def _teller(server: MisbehavingServer) -> Callable[[], dict[str, Any]]:
         server.requests[:] = [each for each in server.requests if each.ended_at is None]
         total += len(ended)
         return {
-            "open": len(server.requests),
+            "open": [f"{e.mode}{' streamed' * e.stream}, {e.sent} sent" for e in server.requests],
             "slow_port": server.slow_port,
             "connections": server.connections,
             "requests": total + len(server.requests),

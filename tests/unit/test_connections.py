@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from ksi_tui.engine.providers.connections import Held, note_connections, refuse
+from ksi_tui.engine.providers.upstream import Upstream
+from tests.unit.test_upstream_memory import REQUEST
 
 
 class Transport:
@@ -145,3 +147,23 @@ async def test_a_refusal_is_noted_for_the_call_in_whose_context_it_is() -> None:
 
     await asyncio.gather(*(asyncio.create_task(refused(held)) for held in (one, other)))
     assert (one.refused, other.refused) == ("too large", None)
+
+
+async def test_a_call_that_ends_otherwise_although_it_was_cut_hears_of_it_too() -> None:
+    """Or its connection, dead and silent, would be given to another call."""
+    found: list[Any] = []
+
+    class Ending:
+        async def acompletion(self, **_: Any) -> Any:
+            found.append(await Connector().connect("host", timeout_s=1.0))
+            assert upstream.cut(7)
+            assert not found[0].transport.reading
+            raise ValueError("it broke")
+
+    sent: list[dict[str, Any]] = []
+    upstream = Upstream(Ending(), None, sent.append, {})  # type: ignore[arg-type]
+    await upstream.call(7, REQUEST)
+    assert [each["kind"] for each in sent] == ["fault"]
+    assert found[0].transport.reading
+    found[0].transport.own.close()
+    found[0].transport.other.close()

@@ -79,7 +79,7 @@ class Upstream:
                 end = await self._whole(call)
         except asyncio.CancelledError:
             # The task's only canceller is the message that asks for it, and its end is the reply.
-            held.hear()
+            held.hear()  # before what its end may wait for
             end = {"kind": Kind.CLOSED, "closed_at": self._cut_at.pop(call_id, time.monotonic())}
             if call.assembly.everything:
                 await self._others_closed()
@@ -89,6 +89,7 @@ class Upstream:
             let_go(error)
             end = await self._fault(call, fault)
         finally:
+            held.hear()  # of one that was cut and yet answered, or it would wait for another call
             del self._connections[call_id]
             self._cut_at.pop(call_id, None)
         self._send({**end, "id": call_id})
