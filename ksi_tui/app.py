@@ -114,6 +114,11 @@ class KsiApp(LeavingApp):
                 screen.tick()
         self._keep_signs()
 
+    def picture_came(self) -> None:
+        """Show at once what has just missed a beat."""
+        if self._pace.just_missed(1 / self.ui.refresh_hz):
+            self.call_later(self._tick)
+
     def _keep_signs(self) -> None:
         """Keep title, bell and alert true on the screens that do not show the verdict."""
         base = self.screen_stack[0]

@@ -7,7 +7,7 @@ go through the door are loaded on first use: the first frame has none yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class Distant(Protocol):
     @property
     def name(self) -> str:
         """What the engine calls itself; not clean, empty where it does not say."""
+        ...
+
+    def on_picture(self, came: Callable[[], None]) -> None:
+        """Have `came` called from now on when a newer picture of the engine is there."""
         ...
 
 

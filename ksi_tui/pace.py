@@ -26,7 +26,7 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._awake_until = clock() + AWAKE_S
-        self._composed_at = float("-inf")
+        self._composed_at = self._between_at = float("-inf")
         self._news: Subscription | None = None
 
     def touched(self) -> None:
@@ -46,6 +46,17 @@ class Pace:
         elif now - self._composed_at < SELDOM_S:
             return False
         self._composed_at = now
+        return True
+
+    def just_missed(self, period_s: float) -> bool:
+        """Return whether to compose between two beats: what has come just missed one of them.
+
+        Else it would wait for nearly a whole period. Once in a period is often enough.
+        """
+        now = self._clock()
+        if now - self._composed_at >= period_s / 2 or now - self._between_at < period_s:
+            return False
+        self._between_at = now
         return True
 
     def _heard(self) -> bool:

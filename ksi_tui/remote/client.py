@@ -57,6 +57,7 @@ class RemoteClient:
         self._first = asyncio.Event()
         self._asked = asyncio.Event()
         self._news = False
+        self._came: Callable[[], None] = _nobody_waits
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
@@ -146,6 +147,10 @@ class RemoteClient:
         """What the engine calls itself, as it says; not clean."""
         return str(self.about.get("name") or "")
 
+    def on_picture(self, came: Callable[[], None]) -> None:
+        """Have `came` called from now on when a newer picture is there."""
+        self._came = came
+
     # --- its tasks ---------------------------------------------------------------------
 
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -184,6 +189,7 @@ class RemoteClient:
             self._unread = None
             self._pictures.took(query, picture, began, self._clock())
             self._first.set()
+            self._came()
 
     async def _introduced(self) -> None:
         losses = self._link.losses
@@ -212,6 +218,10 @@ class RemoteClient:
                     await self._asked.wait()
             except TimeoutError:
                 pass
+
+
+def _nobody_waits() -> None:
+    """Do nothing about a picture: whoever looks finds it."""
 
 
 async def _heard(hearing: Hearing) -> None:

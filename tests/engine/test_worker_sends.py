@@ -8,7 +8,7 @@ import sys
 import threading
 from contextvars import ContextVar, copy_context
 from enum import Enum
-from functools import partial
+from functools import partial, wraps
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -164,3 +164,93 @@ def test_facts_of_a_model_are_looked_up_once_and_written_into_by_nobody(
     assert facts == {"mode": "chat"}
     assert [each.value for each in providers] == ["openai", "xai"]
     assert providers("xai") is providers.XAI
+
+
+def _costs(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[Any]]:
+    """Return the module that reckons costs, in litellm's place, and what its rates are asked."""
+    asked: list[Any] = []
+
+    def rates(
+        model_info: Any, usage: Any, service_tier: Any = None, current_time: Any = None
+    ) -> tuple[Any, ...]:
+        asked.append((model_info["key"], usage, service_tier, current_time))
+        return model_info["input_cost_per_token"], service_tier, usage, current_time
+
+    costs: Any = ModuleType("litellm.litellm_core_utils.llm_cost_calc.utils")
+    costs._get_token_base_cost = rates
+    monkeypatch.setitem(sys.modules, costs.__name__, costs)
+    left_out._search_of_tiers()
+    return costs, asked
+
+
+def test_rates_that_are_the_same_for_every_call_are_looked_up_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    costs, asked = _costs(monkeypatch)
+    facts = {"key": "m", "input_cost_per_token": 1, "tiered_pricing": None}
+    facts["input_cost_per_token_above_200k_tokens"] = None
+    found = [
+        costs._get_token_base_cost(model_info=facts, usage=usage, service_tier=tier)[:2]
+        for usage in (1, 2)
+        for tier in (None, "priority")
+    ]
+    assert found == [(1, None), (1, "priority")] * 2
+    assert asked == [("m", 1, None, None), ("m", 1, "priority", None)]
+    dearer = {**facts, "input_cost_per_token": 2}
+    assert costs._get_token_base_cost(dearer, 3)[0] == 2
+    assert costs._get_token_base_cost(facts, 4)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "fact", ["input_cost_per_token_above_200k_tokens", "tiered_pricing", "off_peak_pricing"]
+)
+def test_rates_by_size_or_hour_are_looked_up_for_each_call(
+    fact: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs, asked = _costs(monkeypatch)
+    facts = {"key": "m", "input_cost_per_token": 1, fact: [1]}
+    for number in (1, 2):
+        found = costs._get_token_base_cost(facts, usage=number, current_time=number)
+        assert found == (1, None, number, number)
+    assert len(asked) == 2
+
+
+async def test_a_request_is_made_without_the_clock_of_litellms_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Server:
+        async def make_openai_chat_completion_request(self, text: str) -> str:
+            return text
+
+    made = Server.make_openai_chat_completion_request
+
+    @wraps(made)
+    async def timed(*_: Any) -> str:
+        pytest.fail("it was timed")
+
+    monkeypatch.setattr(Server, made.__name__, timed)
+    openai: Any = ModuleType("litellm.llms.openai.openai")
+    openai.OpenAIChatCompletion = Server
+    monkeypatch.setitem(sys.modules, openai.__name__, openai)
+    left_out._unheard_clock()
+    assert await Server().make_openai_chat_completion_request("made") == "made"
+
+
+def test_whose_an_argument_is_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def owned(name: str) -> bool:
+        asked.append(name)
+        return name == "metadata"
+
+    utils: Any = ModuleType("litellm.utils")
+    utils.is_litellm_owned_kwarg = owned
+    clients: Any = import_module("openai._base_client").BaseClient
+    monkeypatch.setattr(clients, "_prepare_url", clients._prepare_url)
+    for name in ("litellm.main", "litellm.types.utils"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, utils.__name__, utils)
+    left_out._searches_of_lists()
+    found = [utils.is_litellm_owned_kwarg(name) for name in ("metadata", "seed") * 2]
+    assert found == [True, False] * 2
+    assert asked == ["metadata", "seed"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,6 +58,35 @@ async def test_the_same_screens_over_the_line(size: tuple[int, int], tmp_path: P
         await hand.sees("overview > events")
         world.publish("provider:circuit", provider="openai", **{"from": "closed", "to": "open"})
         await hand.sees("provider:circuit")
+
+
+class _Far(ScriptedClient):
+    """The client of an engine elsewhere, whose pictures come when a test says so."""
+
+    lost: str | None = None
+    age_s = 0.0
+    name = "prod"
+    came: Callable[[], None] | None = None
+
+    def on_picture(self, came: Callable[[], None]) -> None:
+        self.came = came
+
+
+async def test_a_picture_that_just_missed_a_beat_does_not_wait_for_the_next() -> None:
+    far = _Far(busy())
+    app = KsiApp(far.connect, ui=FirstUi(operator="op1", refresh_hz=0.5), name="-", attached=True)
+    async with shown(app) as hand:
+        await hand.until(lambda: far.came, "attached")
+        for timer in app._timers:
+            if timer.name == "tick":
+                timer.pause()
+        app._tick()
+        await hand.sees("31 of 32")
+        app._tick()
+        far.now = replace(far.now, totals=replace(far.now.totals, active=17))
+        assert far.came is not None
+        far.came()
+        await hand.sees("17 of 32")
 
 
 async def test_why_says_that_it_reads_and_never_that_it_has_ended(tmp_path: Path) -> None:

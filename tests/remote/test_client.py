@@ -42,6 +42,17 @@ async def test_it_shows_what_the_engine_shows(tmp_path: Path) -> None:
         assert (await client.emit("completion:async", {"prompt": {1}}))["code"] == "invalid_request"
 
 
+async def test_who_waits_for_pictures_is_told_when_one_is_there(tmp_path: Path) -> None:
+    async with (
+        served(tmp_path, scripts={"p": held}) as (rig, door),
+        attached(door.socket) as client,
+    ):
+        seen: list[list[str]] = []
+        client.on_picture(lambda: seen.append([v.request_id for v in client.snapshot().active]))
+        request_id = await rig.submit()
+        await until(lambda: [request_id] in seen)
+
+
 async def test_what_it_tells_is_handed_to_whom_it_fits(tmp_path: Path) -> None:
     async with served(tmp_path) as (rig, door), attached(door.socket) as client:
         everything, results = client.subscribe(), client.subscribe("completion:result")

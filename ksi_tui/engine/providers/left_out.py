@@ -15,19 +15,24 @@ from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, Final
 
+from ksi_tui.engine.providers.tokens import varies
+
 _NOT_BROKEN_DOWN: Final = SimpleNamespace(
     reasoning_cost=None, cache_read_cost=None, cache_creation_cost=None, rates=None
 )
+_MODELS_KEPT: Final = 256
 
 
 def leave_out() -> None:
     """Leave all of it out, in the running loop where it is about that."""
     _hop_to_a_thread(asyncio.get_running_loop())
     _success_log()
+    _unheard_clock()
     _search_of_bodies()
     _idle_cookies()
     _assembly_by_hand()
     _searches_of_lists()
+    _search_of_tiers()
 
 
 def _hop_to_a_thread(loop: asyncio.AbstractEventLoop) -> None:
@@ -72,6 +77,17 @@ def _success_log() -> None:
         costs: Any = importlib.import_module("litellm.cost_calculator")
         if hasattr(costs, "get_token_type_cost_breakdown"):
             costs.get_token_type_cost_breakdown = lambda **_: _NOT_BROKEN_DOWN
+
+
+def _unheard_clock() -> None:
+    """Have the request to an OpenAI server made without litellm's clock around it.
+
+    That makes a task and a record of each for listeners which only its proxy has, 2 % of a call.
+    """
+    with suppress(ImportError, AttributeError):
+        server: Any = importlib.import_module("litellm.llms.openai.openai").OpenAIChatCompletion
+        timed = server.make_openai_chat_completion_request
+        server.make_openai_chat_completion_request = timed.__wrapped__
 
 
 def _search_of_bodies() -> None:
@@ -133,6 +149,10 @@ def _searches_of_lists() -> None:
             # Who asks writes into what it gets.
             main.get_model_info_helper = lambda **asked: dict(known(**asked))
     with suppress(ImportError, AttributeError):
+        arguments: Any = importlib.import_module("litellm.utils")
+        owned = arguments.is_litellm_owned_kwarg
+        arguments.is_litellm_owned_kwarg = lru_cache(maxsize=1024)(owned)
+    with suppress(ImportError, AttributeError):
         clients: Any = importlib.import_module("openai._base_client").BaseClient
         prepare: Any = lru_cache(maxsize=256)(_prepared(clients._prepare_url))
         clients._prepare_url = lambda client, url: prepare(client.base_url, url)
@@ -140,6 +160,37 @@ def _searches_of_lists() -> None:
         # Three times a call all of them are listed, and an enum is slow to say a value.
         providers: Any = importlib.import_module("litellm.types.utils").LlmProviders
         providers.value = property(attrgetter("_value_"))
+
+
+def _search_of_tiers() -> None:
+    """Have a model's rates kept that are the same for every call, as long as its facts are.
+
+    litellm goes through all its facts for tiers, 170 a call and 4 % of it.
+    """
+    with suppress(ImportError, AttributeError):
+        costs: Any = importlib.import_module("litellm.litellm_core_utils.llm_cost_calc.utils")
+        rates_for = costs._get_token_base_cost
+        kept: dict[tuple[Any, str | None], tuple[Any, Any]] = {}
+
+        def rates(
+            model_info: Mapping[str, Any],
+            usage: Any,
+            service_tier: str | None = None,
+            *args: Any,
+            **more: Any,
+        ) -> Any:
+            key = model_info.get("key"), service_tier
+            kept_for, found = kept.get(key, (None, None))
+            if kept_for is model_info:
+                return found
+            found = rates_for(model_info, usage, service_tier, *args, **more)
+            if not any(varies(name) for name, value in model_info.items() if value is not None):
+                if len(kept) >= _MODELS_KEPT:
+                    kept.clear()
+                kept[key] = model_info, found
+            return found
+
+        costs._get_token_base_cost = rates
 
 
 def _prepared(prepare: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:

@@ -168,7 +168,7 @@ class Tokens:
         kept_for, spared = self._spared.get(model, (None, None))
         if kept_for is not info:
             spared = None
-            if not any(_varies(name) for name, value in info.items() if value is not None):
+            if not any(varies(name) for name, value in info.items() if value is not None):
                 usage = Usage(input=0, cache_read=_MANY)
                 details = {"cached_tokens": _MANY}
                 many = {"prompt_tokens": _MANY, "prompt_tokens_details": details}
@@ -212,8 +212,8 @@ def _is_plain(raw: Mapping[str, Any], usage: Usage) -> bool:
     )
 
 
-def _varies(name: str) -> bool:
-    """Whether a fact of a model is a price for large calls or certain hours only."""
+def varies(name: str) -> bool:
+    """Return whether a fact of a model is a price for large calls or certain hours only."""
     large = "_above_" in name and "_tokens" in name
     return large or name in ("tiered_pricing", "off_peak_pricing")
 

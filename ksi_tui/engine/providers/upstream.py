@@ -132,7 +132,7 @@ class Upstream:
         if (empty := empty_reply(response)) is not None:
             return await self._fault(call, empty)
         raw = _raw_usage(answer)
-        usage = await self._usage(call, raw, written(response))
+        usage = await self._usage(call, raw, "" if raw else written(response))
         cost = answer._hidden_params.get("response_cost") if not usage.estimated else None
         return await self._answer(call, response, usage, raw, cost)
 
