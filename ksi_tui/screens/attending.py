@@ -44,7 +44,7 @@ class Attends(ActingScreen):
     def action_attention(self) -> None:
         """Go to what needs somebody."""
         if self.attention_table.display:
-            self.attention_table.focus()
+            self.set_focus(self.attention_table)
         elif self.attention_table.total:
             self.say("one pane has the whole screen: z takes it back")
         else:
@@ -56,7 +56,7 @@ class Attends(ActingScreen):
         most = TABBED_ROWS if self.has_class("tabs") else MOST_ROWS
         fill.attention(table, calm, snapshot, self.host.ui.keymap, most, hidden=hidden)
         if not table.display and self.attends:
-            self.query_one(f"#{otherwise}").focus()
+            self.set_focus(self.query_one(f"#{otherwise}"))
 
     def attention_hidden(self, snapshot: Snapshot) -> str:
         """Return what the hidden columns of the chosen row hold."""

@@ -59,7 +59,7 @@ class CompareScreen(SubScreen):
     def on_mount(self) -> None:
         self.query_one("#models").styles.height = len(self._plan.models) + 3
         super().on_mount()
-        self._pane().focus()
+        self.set_focus(self._pane())
         self.start(self._send, name="send-side-by-side", group="send")
 
     async def _send(self) -> None:
@@ -172,12 +172,12 @@ class CompareScreen(SubScreen):
     def _choose(self, column: int) -> None:
         self._column = column
         self.place()
-        (self.query_one("#difference") if self._differs else self._pane()).focus()
+        self.set_focus(self.query_one("#difference") if self._differs else self._pane())
         self.call_after_refresh(self.show)
 
     @on(events.DescendantFocus)
-    def _focused(self, event: events.DescendantFocus) -> None:
-        name = event.widget.id or ""
+    def _focused(self) -> None:
+        name = (self.focused.id if self.focused is not None else None) or ""
         if name.startswith("answer-"):
             self._column = int(name.removeprefix("answer-"))
 

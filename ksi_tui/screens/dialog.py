@@ -102,6 +102,15 @@ class Act(Widget, can_focus=True):
     def action_press(self) -> None:
         self.post_message(self.Pressed(self))
 
+    def _forward_event(self, event: events.Event) -> None:
+        """Hand a letter on at once: coming up to the dialog, it would be overtaken."""
+        field = self.screen.field_of(event) if isinstance(self.screen, Dialog) else None
+        if field is None:
+            super()._forward_event(event)
+        else:
+            self.screen.set_focus(field)
+            field._forward_event(event)
+
     def on_click(self) -> None:
         self.action_press()
 
@@ -250,6 +259,10 @@ class Dialog(Asking[Answer], Generic[Answer]):
         """Take no press for a moment: what is asked has just changed."""
         if self._guard is not None:
             self._guard.restart()
+
+    def field_of(self, event: events.Event) -> Widget | None:  # noqa: ARG002
+        """Return the field that takes what is typed on a button; None where none does."""
+        return None
 
     def show_error(self, text: str) -> None:
         """Say in place what went wrong; nothing typed is lost."""

@@ -159,9 +159,11 @@ class Picker(Working, Vertical):
             bar.show(line(Span(text, tone)))
 
     def offer(self, offered: Sequence[tuple[str, Line]]) -> None:
-        """Offer values with their lines; a choice among others is forgotten."""
-        if offered != self._offered:
-            self._offered, self._chosen = offered, -1
+        """Offer values with their lines; what was chosen stays so while it is one of them."""
+        chosen = self._offered[self._chosen][0] if self._chosen >= 0 else None
+        values = [value for value, _ in offered]
+        self._offered = offered
+        self._chosen = values.index(chosen) if chosen in values else -1
         self._show()
 
     def _show(self) -> None:
@@ -209,6 +211,7 @@ class Picker(Working, Vertical):
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
         event.stop()
+        self._chosen = -1
         self.typed()
         self.post_message(self.Typed())
 

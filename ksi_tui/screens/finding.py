@@ -133,7 +133,7 @@ class Finding(KsiScreen):
         if bar is not None:
             await bar.remove()
             if self._focused_before is not None and self._focused_before.is_attached:
-                self._focused_before.focus()
+                self.set_focus(self._focused_before)
             self.show_footer()
 
     async def ids_of(self, filter_text: str) -> tuple[str, ...]:

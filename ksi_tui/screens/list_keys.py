@@ -20,6 +20,7 @@ class ListingScreen(Listing):
     """A list of requests with its keys."""
 
     _before = ""
+    _covered = False
 
     # --- the filter ------------------------------------------------------------------
 
@@ -115,6 +116,12 @@ class ListingScreen(Listing):
         if ids:
             self.copy_out("\n".join(ids), "the id" if len(ids) == 1 else f"{len(ids)} ids")
 
+    def on_screen_suspend(self, _event: events.ScreenSuspend) -> None:
+        """Note that another screen came above."""
+        self._covered = True
+
     def on_screen_resume(self, _event: events.ScreenResume) -> None:
         """Read again at once: something may have been done on the screen above."""
-        self._search.again()
+        if self._covered:
+            self._covered = False
+            self._search.again()

@@ -55,7 +55,7 @@ class OrderDialog(Dialog[Chosen]):
         table.styles.height = len(self._names) + _FRAME
         hints = key_hints(("j/k", "choose"), ("enter", "order"), ("esc", "back"))
         self.query_one("#hints", Sheet).show(Line(), Line((Span(" "), *hints.spans)))
-        self.call_after_refresh(self._fill)
+        self._fill()
 
     def _fill(self) -> None:
         table = self.query_one("#orders", LiveTable)

@@ -50,14 +50,19 @@ class OverviewPanes(Attends):
 
     def on_resize(self, _event: events.Resize) -> None:
         self._arrange()
-        if self.focused is None and not self.has_class("small"):
-            self.call_after_refresh(self.query_one(f"#{ORDER[self._chosen - 1]}").focus)
+        self.call_after_refresh(self._give_keys)
         self.call_after_refresh(self.tick)
 
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        if event.widget.id in ORDER:
-            self._chosen = ORDER.index(event.widget.id) + 1
-        if event.widget.id in (ATTENTION, *ORDER):
+    def _give_keys(self) -> None:
+        """Give the keys to the chosen pane where none has them: at first, and after too small."""
+        if self.focused is None and not self.has_class("small"):
+            self.set_focus(self.query_one(f"#{ORDER[self._chosen - 1]}"))
+
+    def on_descendant_focus(self) -> None:
+        now = self.focused.id if self.focused is not None else None  # another has it by now
+        if now in ORDER:
+            self._chosen = ORDER.index(now) + 1
+        if now in (ATTENTION, *ORDER):
             self.show_footer()
 
     # --- keys ------------------------------------------------------------------------
@@ -66,7 +71,7 @@ class OverviewPanes(Attends):
         """Go to a pane by its number."""
         self._chosen = number
         self._arrange()
-        self.query_one(f"#{ORDER[number - 1]}").focus()
+        self.set_focus(self.query_one(f"#{ORDER[number - 1]}"))
         self.call_after_refresh(self.tick)
 
     def action_step_pane(self, step: int) -> None:

@@ -34,6 +34,7 @@ class Reads:
     def __init__(self, screen: SubScreen) -> None:
         self._screen = screen
         self._on_its_way: set[str] = set()
+        self._outdated: set[str] = set()
         self._ended_at: dict[str, float] = {}
 
     def ask(self, event: str, every_s: float, take: Take, **data: Any) -> None:
@@ -45,14 +46,19 @@ class Reads:
             self._screen.start(partial(self._ask, event, take, data), name=event, group="read")
 
     def again(self, event: str) -> None:
-        """Let the next `ask` go out at once."""
+        """Let the next `ask` go out at once, where one is on its way the one after it."""
         self._ended_at.pop(event, None)
+        if event in self._on_its_way:
+            self._outdated.add(event)
 
     async def _ask(self, event: str, take: Take, data: dict[str, Any]) -> None:
         try:
             reply = await ask(self._screen.host, event, **data)
         finally:
             self._on_its_way.discard(event)
-            self._ended_at[event] = self._screen.host.clock()
+            if event in self._outdated:
+                self._outdated.discard(event)
+            else:
+                self._ended_at[event] = self._screen.host.clock()
         take(reply)
         self._screen.show()

@@ -35,6 +35,7 @@ class Runs:
         self.at: float | None = None
         self._turn = 0
         self._reading = False
+        self._outdated = False
         self._read_at = float("-inf")
 
     def of(self, number: int, column: int) -> Run:
@@ -105,7 +106,13 @@ class Runs:
                     self.all[index] = comparison.told_run(run, report)
         finally:
             self._reading = False
-            self._read_at = self._host.clock()
+            self._read_at = float("-inf") if self._outdated else self._host.clock()
+            self._outdated = False
+
+    def _read_soon(self) -> None:
+        """Let the next `look` say that `read` is due; what is being read now may be outdated."""
+        self._outdated = self._reading
+        self._read_at = float("-inf")
 
     async def cancel(self) -> tuple[list[str], str | None]:
         """Stop those that are not over; returns which were stopped, and what went wrong."""
@@ -119,7 +126,7 @@ class Runs:
             reason="comparison stopped",
             by=self._host.ui.operator,
         )
-        self._read_at = float("-inf")
+        self._read_soon()
         if (error := refusal(reply)) is not None:
             return [], error
         found = outcomes(reply.get("cancelled") or ())
@@ -131,7 +138,7 @@ class Runs:
         for index, run in enumerate(self.all):
             if run.phase is Phase.CANCELLED:
                 self.all[index] = replace(run, phase=Phase.QUEUED, said="")
-        self._read_at = float("-inf")
+        self._read_soon()
 
 
 def _accepted(run: Run, entry: Mapping[str, Any]) -> Run:

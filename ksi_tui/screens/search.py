@@ -71,6 +71,7 @@ class Search:
         self._clock = clock
         self._wanted: Query | None = None
         self._running = False
+        self._asked_again = False
         self._read_at = float("-inf")
         self._took_s = 0.0
         self.page: Page | None = None
@@ -89,7 +90,11 @@ class Search:
         return True
 
     def again(self) -> None:
-        """Let the next `want` ask at once: something was done to the requests."""
+        """Let the next `want` ask at once: something was done to the requests.
+
+        What is on its way may have been answered before that, so it is asked once more.
+        """
+        self._asked_again = self._running
         self._read_at = float("-inf")
         self._took_s = 0.0
 
@@ -97,8 +102,8 @@ class Search:
         """Ask until the answer is to what is wanted; what is no longer wanted is dropped."""
         try:
             asked: Query | None = None
-            while self._wanted is not None and asked != self._wanted:
-                asked = self._wanted
+            while self._wanted is not None and (asked != self._wanted or self._asked_again):
+                asked, self._asked_again = self._wanted, False
                 began = self._clock()
                 reply = await self._ask(asked.data)
                 self._took_s = self._clock() - began

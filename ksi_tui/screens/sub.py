@@ -65,7 +65,7 @@ class SubScreen(ActingScreen):
         panes = [pane for pane in self.query(Pane) if pane.focusable and pane.region.height]
         if self.focused is None and panes:
             wanted = (pane for pane in panes if f"#{pane.id}" == self.AUTO_FOCUS)
-            next(wanted, panes[0]).focus()
+            self.set_focus(next(wanted, panes[0]))
 
     def place(self) -> None:
         """Show and hide widgets as `fits` says."""

@@ -176,7 +176,7 @@ class SubmitScreen(LookingForm):
         """Show what would be sent in place of the form, and back; for narrow terminals."""
         self.toggle_class("looking")
         looking = self.has_class("looking")
-        self.query_one("#preview" if looking else "#prompt").focus()
+        self.set_focus(self.query_one("#preview" if looking else "#prompt"))
 
     # --- sending ---------------------------------------------------------------------
 
@@ -203,19 +203,26 @@ class SubmitScreen(LookingForm):
     async def _send(self) -> None:
         draft = self.written()
         try:
-            if draft.blank:
-                self.show_error("the prompt is empty")
-                return
+            answer = await self._sent(draft)
+            if answer is not None:
+                await self._leave_with(answer, draft)
+        finally:
+            self._sending = self not in self.app.screen_stack  # what was left sends no more
+
+    async def _sent(self, draft: Draft) -> str | None:
+        """Send it; returns the request's id, or None where it says what is wrong."""
+        if draft.blank:
+            self.show_error("the prompt is empty")
+            return None
+        try:
             reply = await ask(self.host, "completion:async", **draft.request(self.host.ui.operator))
         except ValueError as wrong:
             self.show_error(str(wrong))
-            return
-        finally:
-            self._sending = False
+            return None
         if (refused := refusal(reply)) is not None:
             self.show_error(refused)
-            return
-        await self._leave_with(str(reply["request_id"]), draft)
+            return None
+        return str(reply["request_id"])
 
     def action_compare(self) -> None:
         """Choose models that get what is written, side by side; the form stays until they do."""
@@ -226,7 +233,8 @@ class SubmitScreen(LookingForm):
             self.app.push_screen(later.compare_setup(draft), self._planned)
 
     def _planned(self, plan: Plan | None) -> None:
-        if plan is not None:
+        if plan is not None and not self._sending:
+            self._sending = True
             self.start(partial(self._leave_with, plan, plan.draft), name="submit")
 
     async def _leave_with(self, answer: str | Plan, draft: Draft) -> None:

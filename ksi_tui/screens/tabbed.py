@@ -38,7 +38,7 @@ class TabbedScreen(SubScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.query_one(f"#{self._chosen if self.one else self.FIRST}").focus()
+        self.set_focus(self.query_one(f"#{self._chosen if self.one else self.FIRST}"))
 
     @property
     def one(self) -> bool:
@@ -73,7 +73,7 @@ class TabbedScreen(SubScreen):
         """Choose a pane."""
         self._chosen = name
         self.place()
-        self.query_one(f"#{name}", Pane).focus()
+        self.set_focus(self.query_one(f"#{name}", Pane))
         self.call_after_refresh(self.show)
 
     def action_pane(self, number: int) -> None:
@@ -89,9 +89,10 @@ class TabbedScreen(SubScreen):
         self._zoomed = not self._zoomed
         self.go_to(self._chosen)
 
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        if event.widget.id in self._names:
-            self._chosen = event.widget.id
+    def on_descendant_focus(self) -> None:
+        now = self.focused.id if self.focused is not None else None  # another has it by now
+        if now in self._names:
+            self._chosen = now
             self.show_footer()
 
     @on(events.Click, "#tabs")

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Grid
 
@@ -96,8 +96,8 @@ class UsageScreen(WindowedScreen, SubScreen):
         """Go to a chart by its number."""
         self._zoomed = self._zoomed and self.fits is Layout.PANES
         self._chosen = number - 1
+        self.set_focus(self.query_one(f"#{CHARTS[number - 1]}"))
         self.place()
-        self.query_one(f"#{CHARTS[number - 1]}").focus()
         self.call_after_refresh(self.show)
 
     def action_step_pane(self, step: int) -> None:
@@ -105,7 +105,7 @@ class UsageScreen(WindowedScreen, SubScreen):
         panes = self._panes
         if panes:
             here = panes.index(self.focused) if self.focused in panes else -1
-            panes[(here + step) % len(panes)].focus()
+            self.set_focus(panes[(here + step) % len(panes)])
 
     def action_zoom(self) -> None:
         """Give the screen to the pane with the focus, or take it back."""
@@ -113,9 +113,10 @@ class UsageScreen(WindowedScreen, SubScreen):
         self.place()
         self.call_after_refresh(self.show)
 
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        if event.widget.id in CHARTS:
-            self._chosen = CHARTS.index(event.widget.id)
+    def on_descendant_focus(self) -> None:
+        now = self.focused.id if self.focused is not None else None
+        if now in CHARTS:
+            self._chosen = CHARTS.index(now)
 
     # --- reading ---------------------------------------------------------------------
 

@@ -178,7 +178,7 @@ class WhyScreen(Frees):
             return
         here = self.focused.id if self.focused is not None else None
         place = names.index(here) if here in names else -step
-        self.query_one(f"#{names[(place + step) % len(names)]}").focus()
+        self.set_focus(self.query_one(f"#{names[(place + step) % len(names)]}"))
 
 
 def _high(pane: Pane, height: int) -> None:

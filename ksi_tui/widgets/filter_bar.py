@@ -128,7 +128,7 @@ class FilterBar(Working, Vertical):
         self._back = 0
         self._draft = ""
         self._saving: str | None = None
-        self._saved: tuple[str, str] | None = None
+        self._told: tuple[str, FilterError | Span] | None = None
         self._asked: tuple[str, str] | None = None
         self._asking = False
 
@@ -182,8 +182,8 @@ class FilterBar(Working, Vertical):
         event.stop()
         if self._completed != event.value:
             self._completed, self._chosen = None, -1
-        if self._saved is not None and self._saved[0] != self._input.value:
-            self._saved = None
+        if self._told is not None and self._told[0] != self._input.value:
+            self._told = None
         self._look()
 
     def on_resize(self, _event: events.Resize) -> None:
@@ -192,7 +192,7 @@ class FilterBar(Working, Vertical):
     def _look(self) -> None:
         """Judge what stands there: offer what could follow, or say what is wrong."""
         if self._saving is not None:
-            self._say(self._about_saving())
+            self._show()
             return
         text = self._input.value
         written_out = self._written_out(text)
@@ -210,8 +210,12 @@ class FilterBar(Working, Vertical):
             return error
 
     def _show(self) -> None:
-        if self._saved is not None:
-            self._say(line(Span(f"   √ {self._saved[1]}", Tone.OK)))
+        if self._told is not None:
+            told = self._told[1]
+            self._say(*(self._error(told) if isinstance(told, FilterError) else [line(told)]))
+            return
+        if self._saving is not None:
+            self._say(self._about_saving())
             return
         found = self._written_out(self._input.value)
         if isinstance(found, FilterError) and not self._offers:
@@ -245,6 +249,11 @@ class FilterBar(Working, Vertical):
         if height is None or height.value != len(lines):
             said.styles.height = len(lines)
         said.show(*lines)
+
+    def _tell(self, what: FilterError | Span) -> None:
+        """Say what a key has come to, whatever else happens, until something else stands there."""
+        self._told = self._input.value, what
+        self._show()
 
     # --- completion ------------------------------------------------------------------
 
@@ -333,7 +342,7 @@ class FilterBar(Working, Vertical):
         text = event.value.strip()
         written_out = self._written_out(text)
         if isinstance(written_out, FilterError):
-            self._say(*self._error(written_out))
+            self._tell(written_out)
             return
         self._book.used(text)
         self.post_message(self.Kept(text, written_out))
@@ -346,9 +355,9 @@ class FilterBar(Working, Vertical):
         text = self._input.value.strip()
         written_out = self._written_out(text)
         if isinstance(written_out, FilterError):
-            self._say(*self._error(written_out))
+            self._tell(written_out)
             return
-        self._saving, self._saved = text, None
+        self._saving, self._told = text, None
         self._relabel(_NAME_SIGN if text else _REMOVE_SIGN)
         self._input.value = ""
         self._look()
@@ -362,15 +371,15 @@ class FilterBar(Working, Vertical):
         text = self._saving or ""
         fault = self._book.save(name.strip(), text)
         if fault is not None:
-            self._say(line(Span(f"   ! {clean(fault, MAX_LENGTH)}", Tone.BAD)))
+            self._tell(Span(f"   ! {clean(fault, MAX_LENGTH)}", Tone.BAD))
             return
         self._end_saving(f"@{name.strip()} {'recalls it' if text else 'is removed'}")
 
     def _end_saving(self, said: str = "") -> None:
         text, self._saving = self._saving or "", None
-        self._saved = (text, said) if said else None
         self._relabel(_FILTER_SIGN)
         self._input.value = text
+        self._told = (text, Span(f"   √ {said}", Tone.OK)) if said else None
         self._input.cursor_position = len(text)
         self._look()
 

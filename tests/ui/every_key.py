@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ from ksi_tui.client import EngineClient
 from ksi_tui.config import Config
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
+from ksi_tui.screens.compare import CompareScreen
 from ksi_tui.screens.comparison import Plan
 from ksi_tui.screens.draft import Draft
 from ksi_tui.widgets.pane import Pane, TextPane
 from ksi_tui.widgets.table import LiveTable
-from tests.ui.harness import Hand
+from tests.ui.harness import BOUND_S, Hand
 from tests.ui.test_engine import over
 
 LONG = "\n".join(f"line {number} of a prompt" for number in range(120))
@@ -97,19 +99,13 @@ async def fill(client: EngineClient) -> None:
 
 async def ends(hand: Hand, request_id: str, *states: str) -> None:
     """Wait until a request is in one of some states."""
-    status = ""
-
-    async def read() -> None:
-        nonlocal status
+    give_up = time.monotonic() + BOUND_S
+    while True:
         reply = await client_of(hand).emit("completion:request_status", {"request_id": request_id})
-        status = str(reply["status"])
-
-    for _ in range(400):
-        await read()
-        if status in states:
+        if reply["status"] in states:
             return
+        assert time.monotonic() < give_up, f"{request_id} is {reply['status']}, not {states}"
         await hand.pilot.pause(0.01)
-    raise AssertionError(f"{request_id} is {status}, not {states}")
 
 
 def client_of(hand: Hand) -> EngineClient:
@@ -177,8 +173,9 @@ class Walk:
 
     @property
     def reads(self) -> bool:
-        """Whether something that a key has asked for is still on its way."""
-        return any(w.group in ("draft", "read") and w.is_running for w in self.hand.app.workers)
+        """Whether something that a key has asked for is still on its way: it may be told of."""
+        groups = ("draft", "read", "deeds", "copy")
+        return any(w.group in groups and w.is_running for w in self.hand.app.workers)
 
     @property
     def actions(self) -> list[Action]:
@@ -204,6 +201,9 @@ class Walk:
         tables = [t for t in self.screen.query(LiveTable) if t.has_focus]
         if self.where in _ROWS_COME:
             await self.hand.until(lambda: all(table.total for table in tables), "rows")
+        if isinstance(self.screen, CompareScreen):
+            echoes = self.screen._runs.of
+            await self.hand.until(lambda: echoes(1, 0).over and echoes(2, 0).over, "answers")
 
     async def again(self) -> None:
         """Open the screen anew: it was left."""
@@ -244,9 +244,13 @@ class Walk:
             texts = [p for p in panes if p.max_scroll_y > 0 and p.region.height]
             return [*tables, *texts]
 
-        await self.hand.until(found, "a pane to move in")
-        found()[0].focus()
-        await self.hand.until(lambda: found()[0].has_focus)
+        def given() -> bool:
+            panes = found()
+            if panes and self.screen.focused not in panes:
+                self.screen.set_focus(panes[0])
+            return any(pane.has_focus for pane in panes)
+
+        await self.hand.until(given, "a pane to move in has the keys")
 
 
 async def until_there(hand: Hand, where: Where) -> KsiScreen:

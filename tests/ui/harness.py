@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
+from unittest import mock
 
 from textual.pilot import Pilot
 
 from ksi_tui.app import KsiApp
 from ksi_tui.config import UiSettings
+from ksi_tui.screens import base, deeds, why_frees
 from tests.ui.painting import paint
 from tests.ui.scripted import ScriptedClient
 
 SMALL, WIDE = (80, 24), (140, 45)
-BOUND_S = 20.0
+BOUND_S = 60.0
 """How long any wait of a test may take before it is a failure."""
 
 
@@ -66,6 +68,19 @@ class Hand:
     async def sees_no(self, *texts: str) -> None:
         """Wait until none of the texts stands on the screen."""
         await self.until(lambda: not any(t in self.screen for t in texts), f"sees no {texts}")
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """For an app with the real clock: what stands for some seconds does so as long as waits take.
+
+    Else a machine that is busy for so long never shows it, or takes a second key for a first.
+    """
+    with ExitStack() as patches:
+        for held in (base, deeds, why_frees):
+            name = "AGAIN_S" if held is why_frees else "SAY_S"
+            patches.enter_context(mock.patch.object(held, name, BOUND_S))
+        yield
 
 
 class Clock:

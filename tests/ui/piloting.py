@@ -20,6 +20,8 @@ from tests.ui.stylesheets import parsed_once
 def quick_pilot() -> Iterator[None]:
     """Have the pilot wait for the loop and for who is busy, and paint and parse no more than once.
 
+    Two clicks on one place are a double click, however long the machine takes between them.
+
     For the conftest of a folder; in a process where another folder's has done it, it stays at that.
     """
     if vars(app)["wait_for_idle"] is at_rest:
@@ -31,5 +33,6 @@ def quick_pilot() -> Iterator[None]:
         patch.setattr(Pilot, "_wait_for_screen", waiting_for_the_busy(Pilot._wait_for_screen))
         patch.setattr(Pilot, "pause", painting_at_rest(Pilot.pause))
         patch.setattr(Screen, "_compositor_refresh", refresh_later)
+        patch.setattr(app.App, "CLICK_CHAIN_TIME_THRESHOLD", float("inf"))
         patch.setattr(Stylesheet, "_parse_rules", parsed_once(Stylesheet._parse_rules))
         yield

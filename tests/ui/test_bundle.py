@@ -22,7 +22,7 @@ from ksi_tui.incident.client import BundleClient
 from ksi_tui.screens import later
 from ksi_tui.screens.save_bundle import SaveBundle
 from tests.incident.story import ended, incident, saved
-from tests.ui.harness import SMALL, WIDE, Clock, Hand
+from tests.ui.harness import SMALL, WIDE, Clock, Hand, unhurried
 from tests.ui.scripted import AT, busy
 
 BOTH = pytest.mark.parametrize("size", [SMALL, WIDE], ids=["80x24", "140x45"])
@@ -78,13 +78,14 @@ async def over_engine(engine: CompletionEngine, size: tuple[int, int]) -> AsyncI
 
     ui = UiSettings(operator="op1", refresh_hz=30)
     app = KsiApp(connect, ui=ui, name="ksi-tui prod-eu")
-    async with app.run_test(size=size) as pilot:
-        hand = Hand(pilot, None, app.clock)  # type: ignore[arg-type]
-        try:
-            await hand.until(lambda: app.client is not None, "the engine is up")
-            yield hand
-        finally:
-            await app.close_engine()
+    with unhurried():
+        async with app.run_test(size=size) as pilot:
+            hand = Hand(pilot, None, app.clock)  # type: ignore[arg-type]
+            try:
+                await hand.until(lambda: app.client is not None, "the engine is up")
+                yield hand
+            finally:
+                await app.close_engine()
 
 
 async def pressed_save(hand: Hand) -> SaveBundle:

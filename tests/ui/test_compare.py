@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,28 @@ async def test_one_key_stops_all_that_still_runs(size: tuple[int, int]) -> None:
         assert stopped["request_ids"] == ["r-2", "r-3", "r-4", "r-5", "r-6"]
         assert stopped["by"] == "op1"
         await later(hand)
+        await hand.sees("6 of 6 over")
+
+
+async def test_what_is_stopped_while_records_are_read_is_read_at_once() -> None:
+    client = Engine()
+    gate, emit = asyncio.Event(), client.emit
+
+    async def slow(name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        reply = await emit(name, data)
+        if name == "completion:request_status":
+            await gate.wait()
+        return reply
+
+    async with dashboard(client, WIDE) as hand:
+        await sent(hand)
+        client.emit = slow  # type: ignore[method-assign]
+        asked = len(client.sent("completion:request_status"))
+        await later(hand)
+        await hand.until(lambda: len(client.sent("completion:request_status")) > asked)
+        await hand.press("c")
+        await hand.sees("6 stopped; what had arrived is kept")
+        gate.set()
         await hand.sees("6 of 6 over")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 
 from ksi_tui.past_prompts import PastPrompt, PastPrompts
 from ksi_tui.screens.fields import Prompt
+from ksi_tui.screens.pickers import ModelPicker
 from ksi_tui.screens.submit import SubmitScreen
-from tests.ui.harness import SMALL, WIDE, Hand, dashboard
+from tests.ui.harness import BOUND_S, SMALL, WIDE, Hand, dashboard
 from tests.ui.scripted import ScriptedClient, busy
 
 BOTH = pytest.mark.parametrize("size", [SMALL, WIDE], ids=["80x24", "140x45"])
@@ -131,6 +133,24 @@ async def test_patterns_are_asked_about_again_until_a_worker_knows() -> None:
         await hand.type("g")
         await hand.pilot.pause()
         assert len(client.sent("completion:models")) == asked
+
+
+async def test_what_was_chosen_stays_so_when_a_worker_tells_of_more() -> None:
+    known = list(MODELS)
+    client = engine(completion__models=lambda _: {"models": known})
+    async with dashboard(client, WIDE) as hand:
+        screen = await opened(hand)
+        picker = screen.query_one("#model", ModelPicker)
+        focus(hand, "#model PickInput")
+        await hand.sees("$1 in $5 out /M")
+        await hand.press("down", "down")
+        await hand.sees("► claude-haiku-4-5")
+        known.insert(0, {**MODELS[1], "model": "another"})
+        picker._learn()
+        await hand.sees("another")
+        await hand.press("enter")
+        await hand.until(lambda: picker.value == "claude-haiku-4-5")
+        assert not client.sent("completion:async")
 
 
 @BOTH
@@ -313,6 +333,28 @@ async def test_a_file_that_cannot_be_written_does_not_stop_a_prompt(tmp_path: Pa
         await hand.type("x")
         await hand.press("enter")
         await hand.sees("overview > s-9 > r-9")
+
+
+async def test_enter_sends_once_however_long_the_prompt_takes_to_be_kept() -> None:
+    client, kept = engine(), threading.Event()
+
+    class Slow(PastPrompts):
+        def add(self, past: PastPrompt) -> None:
+            assert kept.wait(BOUND_S)
+            super().add(past)
+
+    async with dashboard(client) as hand:
+        hand.app.past = Slow()
+        await opened(hand)
+        await hand.type("x")
+        try:
+            await hand.press("enter")
+            await hand.until(lambda: client.sent("completion:async"))
+            await hand.press("enter")
+        finally:
+            kept.set()
+        await hand.sees("overview > s-9 > r-9")
+        assert len(client.sent("completion:async")) == 1
 
 
 def test_never_shown_texts_are_not_written(tmp_path: Path) -> None:

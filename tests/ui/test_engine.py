@@ -14,7 +14,7 @@ from ksi_tui.config import Config, UiSettings
 from ksi_tui.demo import MOST_UNFINISHED, demo_config
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.errors import DatabaseOwned
-from tests.ui.harness import SMALL, WIDE, Hand
+from tests.ui.harness import SMALL, WIDE, Hand, unhurried
 
 
 def simulated(folder: Path, **params: Any) -> Config:
@@ -37,14 +37,15 @@ async def over(
         name="ksi-tui",
         demo=demo,
     )
-    async with app.run_test(size=size) as pilot:
-        hand = Hand(pilot, None, app.clock)  # type: ignore[arg-type]
-        try:
-            await hand.until(lambda: app.client is not None, "the engine is up")
-            await hand.until(lambda: app.events._client is app.client, "its events are read")
-            yield hand
-        finally:
-            await app.close_engine()
+    with unhurried():
+        async with app.run_test(size=size) as pilot:
+            hand = Hand(pilot, None, app.clock)  # type: ignore[arg-type]
+            try:
+                await hand.until(lambda: app.client is not None, "the engine is up")
+                await hand.until(lambda: app.events._client is app.client, "its events are read")
+                yield hand
+            finally:
+                await app.close_engine()
 
 
 async def test_first_start_submit_and_answer(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ksi_tui.widgets.filter_bar import FilterBar
 from tests.ui.harness import SMALL, WIDE, Hand, dashboard
 from tests.ui.request_list import ListClient, failed, found, waiting
 
@@ -27,6 +28,13 @@ def bar(hand: Hand) -> list[str]:
     lines = hand.screen.splitlines()
     index = next(i for i, shown in enumerate(lines) if shown.startswith(" / "))
     return lines[index : index + 4]
+
+
+async def narrower(hand: Hand, width: int) -> None:
+    """Make the terminal so wide, which has the bar look at what stands there once more."""
+    await hand.pilot.resize_terminal(width, hand.app.size.height)
+    await hand.until(lambda: hand.app.screen.query_one(FilterBar).size.width == width)
+    await hand.pilot.pause()
 
 
 @SIZES
@@ -177,10 +185,27 @@ async def test_an_unknown_name_and_a_bad_one_are_told() -> None:
         await hand.type("a b")
         await hand.press("enter")
         await hand.sees("! a name has letters, digits")
+        await narrower(hand, 130)
+        assert "! a name has letters, digits" in hand.screen
         await hand.press("escape")
         await hand.sees("/ acme")
         await hand.press("escape")
         await hand.sees("Requests  3")
+
+
+async def test_what_enter_was_refused_for_stands_until_it_is_mended() -> None:
+    async with dashboard(ListClient(ROWS), WIDE) as hand:
+        assert hand.app.filters.save("stuck", "age>30s") is None
+        await opened(hand)
+        await hand.type("@stu")
+        await hand.sees("tab @stuck")
+        await hand.press("enter")
+        await hand.sees("^ no saved filter @stu")
+        await narrower(hand, 130)
+        assert "^ no saved filter @stu" in hand.screen
+        await hand.press("tab")
+        await hand.sees("/ @stuck")
+        await hand.sees_no("no saved filter")
 
 
 async def test_a_saved_filter_is_removed_by_saving_nothing() -> None:
@@ -194,8 +219,7 @@ async def test_a_saved_filter_is_removed_by_saving_nothing() -> None:
         await hand.sees("√ @stuck is removed")
         assert dict(hand.app.filters.saved) == {}
 
-        await hand.pilot.resize_terminal(90, 24)
-        await hand.until(lambda: hand.app.screen.size.width == 90)
+        await narrower(hand, 70)
         assert "√ @stuck is removed" in hand.screen, "what was done is told until the next key"
         await hand.type("a")
         await hand.sees_no("√ @stuck is removed")

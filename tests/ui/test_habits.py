@@ -17,7 +17,7 @@ from ksi_tui.screens.palette import Palette
 from ksi_tui.screens.save_bundle import SaveBundle
 from ksi_tui.signs import Signs
 from ksi_tui.ui_settings import FirstUi
-from tests.ui.harness import SMALL, WIDE, Hand, dashboard
+from tests.ui.harness import BOUND_S, SMALL, WIDE, Hand, dashboard
 from tests.ui.scripted import ScriptedClient, busy, provider
 
 HOSTILE = "\x1b]52;c;ZXZpbA==\x07[@click=app.quit]x[/nope]\u202e\x9b31m"
@@ -170,7 +170,10 @@ def tool(tmp_path: Path, code: str) -> tuple[str, ...]:
     return (sys.executable, str(file))
 
 
-async def test_a_tool_gets_the_text_on_stdin_and_is_named(tmp_path: Path) -> None:
+async def test_a_tool_gets_the_text_on_stdin_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clipboard, "LIMIT_S", BOUND_S)  # an interpreter is slow to start
     out = tmp_path / "copied"
     taker = tool(tmp_path, f"import sys; open({str(out)!r}, 'wb').write(sys.stdin.buffer.read())")
     offered: list[str] = []

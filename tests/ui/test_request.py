@@ -310,6 +310,28 @@ async def test_before_the_record_is_read_it_says_so(size: tuple[int, int]) -> No
         assert len(client.sent("completion:request_status")) == 1
 
 
+async def test_an_end_that_comes_while_the_record_is_read_is_read_at_once() -> None:
+    client = engine()
+    gate, emit = asyncio.Event(), client.emit
+
+    async def slow(name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        reply = await emit(name, data)
+        if name == "completion:request_status":
+            await gate.wait()
+        return reply
+
+    client.emit = slow  # type: ignore[method-assign]
+    async with dashboard(client, WIDE) as hand:
+        await hand.press("enter")
+        await hand.until(lambda: client.sent("completion:request_status"))
+        client.lives.clear()
+        client.replies["completion:request_status"] = {**REPORT, "status": "completed"}
+        looked = len(client.queries)
+        await hand.until(lambda: len(client.queries) > looked)
+        gate.set()
+        await hand.sees("√ completed")
+
+
 async def test_the_record_is_read_again_in_time_and_what_was_sent_only_once() -> None:
     client = engine()
     async with dashboard(client, WIDE) as hand:

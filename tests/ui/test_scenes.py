@@ -18,14 +18,12 @@ from ksi_tui.client import EngineClient
 from ksi_tui.engine import CompletionEngine
 from tests.scenes import developer, operator, story, support
 from tests.scenes.user import Scene
-from tests.ui.harness import SMALL, WIDE, Hand
+from tests.ui.harness import BOUND_S, SMALL, WIDE, Hand, unhurried
 
 BOTH = pytest.mark.parametrize("size", [SMALL, WIDE], ids=["80x24", "140x45"])
 _KEY_S = 0.05
 """Between two keys, as a quick typist has it."""
 _CHARACTERS = {"exclamation_mark": "!", "slash": "/", "question_mark": "?"}
-_BOUND_S = 20.0
-"""The longest that a step of a scene waits for what should follow."""
 Check = Callable[[EngineClient], Awaitable[None]]
 
 
@@ -47,6 +45,7 @@ class Player:
             name="ksi-tui prod-eu",
             prompts_file=self._folder / "prompts.jsonl",
         )
+        self._open.enter_context(unhurried())
         pilot = await self._open.enter_async_context(app.run_test(size=self._size))
         self._open.push_async_callback(app.close_engine)
         self._hand = Hand(pilot, None, app.clock)  # type: ignore[arg-type]
@@ -98,7 +97,7 @@ class Player:
         await self._until(lambda: all(text in self.hand.screen for text in texts), texts)
 
     async def _until(self, holds: Callable[[], bool], texts: tuple[str, ...]) -> None:
-        end = time.monotonic() + _BOUND_S
+        end = time.monotonic() + BOUND_S
         while not holds():
             if time.monotonic() > end:
                 missing = [text for text in texts if text not in self.hand.screen]

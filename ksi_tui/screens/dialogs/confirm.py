@@ -205,16 +205,21 @@ class Confirm(Page[Answer], Generic[Answer]):
             return None
         return self.query_one("#reason", Input).value.strip() or None
 
-    def on_key(self, event: events.Key) -> None:
-        """Take what is typed on a button as the reason: that is what one writes here.
+    def field_of(self, event: events.Event) -> Input | None:
+        """Take what is typed on a button as the reason: that is what one writes here."""
+        if not self.REASONED or not isinstance(event, events.Key) or not event.is_printable:
+            return None
+        begins = (event.character or "").strip()
+        if not begins or event.key in self._bindings.key_to_bindings:
+            return None
+        return self.query_one("#reason", Input)
 
-        What comes here while the field has the keys was typed before it had them.
-        """
+    def on_key(self, event: events.Key) -> None:
+        """Take as the reason, too, what was typed before a button or the field had the keys."""
         if not self.REASONED or not event.is_printable or not event.character:
             return
         field, on_button = self.query_one("#reason", Input), isinstance(self.focused, Act)
-        begins = event.character.strip() and event.key not in self._bindings.key_to_bindings
-        if self.focused is field or (on_button and begins):
+        if self.focused is field or (on_button and self.field_of(event) is not None):
             event.stop()
             event.prevent_default()
             self.set_focus(field)

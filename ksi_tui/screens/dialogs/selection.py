@@ -153,7 +153,7 @@ class SelectionDialog(Confirm[Answer], Generic[Answer]):
         said = stakes.changes(before, self._hits)
         if said:
             self._show(self._difference(said, before))
-            self.query_one("#keep").focus()
+            self.set_focus(self.query_one("#keep"))
             return
         await self.carry_out()
 
