@@ -16,7 +16,7 @@ import pytest
 
 from tests.servers.forked import Template
 
-BOUND_S = 60
+BOUND_S = 100
 """No wait of these tests is longer; a healthy one takes a fraction of it."""
 
 _AT_IMPORT = ("PYTHONPROFILE", "COVERAGE", "TEXTUAL_")

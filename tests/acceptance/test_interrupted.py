@@ -54,22 +54,22 @@ def ended(process: subprocess.Popen[str]) -> Ended:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_drains_and_resume_finishes(machine: Machine, number: signal.Signals) -> None:
-    process = machine.start("run", machine.file("in", slow_requests(60, 6)), "--json")
+    process = machine.start("run", machine.file("in", slow_requests(120, 6)), "--json")
     before = until(process, 6)
     process.send_signal(number)
     rest = ended(process)
     assert rest.code == 130
     printed = before + rest.records
-    left = 60 - len(printed)
+    left = 120 - len(printed)
     assert rest.err.splitlines() == [
-        f"ksi-tui: interrupted: {left} of 60 not finished; go on with: ksi-tui run --resume"
+        f"ksi-tui: interrupted: {left} of 120 not finished; go on with: ksi-tui run --resume"
     ]
     assert json.loads(machine.run("status", "--json").out)["unfinished"] == left
     assert machine.run("results", "--json").records == printed
 
     resumed = machine.run("run", "--resume", "--json")
     assert resumed.code == 0
-    assert_each_once_and_in_order(printed + resumed.records, 60)
+    assert_each_once_and_in_order(printed + resumed.records, 120)
 
 
 def test_what_hangs_is_interrupted_after_the_grace_and_stays(machine: Machine) -> None:
@@ -105,7 +105,7 @@ def test_kill_9_three_times_loses_and_doubles_nothing(machine: Machine) -> None:
     file = machine.file("in", slow_requests(300, 20))
     printed: list[dict[str, Any]] = []
     arguments: list[object] = ["run", file, "--json"]
-    for progress in (25, 60, 90):
+    for progress in (25, 40, 55):
         process = machine.start(*arguments)
         printed += until(process, progress)
         os.kill(process.pid, signal.SIGKILL)
@@ -173,7 +173,7 @@ def test_a_file_goes_on_where_it_was(machine: Machine) -> None:
 
 
 def test_an_input_that_did_not_fit_is_given_again(machine: Machine) -> None:
-    file = machine.file("in", slow_requests(40, 4))
+    file = machine.file("in", slow_requests(80, 4))
     machine.configure(engine="max_queue_depth = 8")
     process = machine.start("run", file, "--json")
     until(process, 4)
@@ -183,8 +183,8 @@ def test_an_input_that_did_not_fit_is_given_again(machine: Machine) -> None:
     assert f"not all on disk, so give it again: ksi-tui run {file} --resume" in rest.err
     again = machine.run("run", file, "--resume", "--json")
     assert again.code == 0
-    assert_each_once_and_in_order(machine.run("results", "--json").records, 40)
-    assert len(again.records) == 40
+    assert_each_once_and_in_order(machine.run("results", "--json").records, 80)
+    assert len(again.records) == 80
 
 
 def test_a_file_without_resume_runs_anew(machine: Machine) -> None:
@@ -214,6 +214,7 @@ def test_progress_is_shown_where_stderr_is_a_terminal(machine: Machine) -> None:
 
 def test_reports_are_given_while_an_engine_runs(machine: Machine) -> None:
     requests = [{"prompt": "quick", "model": "sim/echo"}, HANG]
+    machine.configure(grace_s=0)
     process = machine.start("run", machine.file("in", requests), "--json")
     (printed,) = until(process, 1)
     assert machine.run("results", "--json").records == [printed]
@@ -222,7 +223,5 @@ def test_reports_are_given_while_an_engine_runs(machine: Machine) -> None:
     assert status["status_counts"]["completed"] == 1
     assert status["unfinished"] == 1
     assert str(process.pid) in json.dumps(status["owner"])
-    machine.configure(grace_s=0)
-    process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
     assert ended(process).code == 130

@@ -77,6 +77,7 @@ def server() -> Iterator[str]:
     process.stdout.close()
 
 
+_SAVED_WITHIN_S = 8
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 STEPS = (
     ("i", "overview > requests"),
@@ -111,10 +112,18 @@ def _pressed(terminal: Terminal, keys: str, there: str) -> None:
 
 
 def _saved(terminal: Terminal, incidents: Path, wanted: int) -> bool:
-    """Press enter, and return whether as many bundles are there."""
+    """Press enter, and return whether as many bundles are there after a while.
+
+    It is not pressed again soon: what is slow to save one would then save two.
+    """
     time.sleep(GUARD_S)  # an enter that comes sooner is none, by design
     terminal.press("\r")
-    return len(list(incidents.glob("*.ksi.zip"))) >= wanted
+    again = time.monotonic() + _SAVED_WITHIN_S
+    while (there := len(list(incidents.glob("*.ksi.zip")))) < wanted:
+        if time.monotonic() > again:
+            break
+        time.sleep(0.02)
+    return there >= wanted
 
 
 def _looked_at(machine: Machine) -> tuple[list[str], list[Path]]:
@@ -130,7 +139,8 @@ def _looked_at(machine: Machine) -> tuple[list[str], list[Path]]:
     for keys, there in STEPS:
         _pressed(terminal, keys, there)
     incidents = machine.home / "state" / "ksi-tui" / "incidents"
-    for number, keys in enumerate(["\t\t\t", "\x1b[Z\x1b[Z\x1b[C\t\t"], start=1):
+    # Back to the last button: from the first field, and from none where it is not focused yet.
+    for number, keys in enumerate(["\x1b[Z", "\x1b[Z\x1b[Z\x1b[C\t\t"], start=1):
         terminal.press(keys)  # without texts; with them
         until(partial(_saved, terminal, incidents, number), "it never saved a bundle")
     process.send_signal(signal.SIGTERM)

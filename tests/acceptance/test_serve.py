@@ -62,14 +62,16 @@ async def told(visitor: Visitor, name: str, count: int) -> None:
 
 async def test_under_load_it_drains_and_the_next_one_goes_on(machine: Machine) -> None:
     machine.configure(grace_s=30, engine="max_concurrency = 4")
+    names = [f"q{number}" for number in range(240)]
     process = await serving(machine)
     async with (
         at_the_door(machine) as visitor,
         await visitor.events(params={"pattern": "completion:result"}) as events,
     ):
         await events.next()
-        for number in range(60):
-            await submit(visitor, str(number), model="sim/slow", request_id=f"q{number}")
+        requests = [{"prompt": each, "model": "sim/slow", "request_id": each} for each in names]
+        status, reply = await visitor.emit("completion:batch", {"requests": requests})
+        assert (status, len(reply["accepted"])) == (200, 240)
         await events.take(4)
         process.send_signal(signal.SIGTERM)
         while await events.raw() is not None:
@@ -77,18 +79,19 @@ async def test_under_load_it_drains_and_the_next_one_goes_on(machine: Machine) -
     first = await ended(process)
     assert (first.code, first.err) == (0, "ksi-tui: ended: drained\n")
     done = {r["request_id"] for r in machine.run("results", "--json").records}
-    assert 4 <= len(done) < 60
-    assert json.loads(machine.run("status", "--json").out)["unfinished"] == 60 - len(done)
+    assert 4 <= len(done) < 240
+    assert json.loads(machine.run("status", "--json").out)["unfinished"] == 240 - len(done)
 
+    machine.configure(grace_s=30, engine="max_concurrency = 64")
     process = await serving(machine)
     async with at_the_door(machine) as visitor:
-        while (await counts(visitor))["completed"] < 60:
+        while (await counts(visitor))["completed"] < 240:
             await told(visitor, "completion:result", 0)
     process.send_signal(signal.SIGTERM)
     assert (await ended(process)).code == 0
     records = machine.run("results", "--json").records
-    assert sorted(r["request_id"] for r in records) == sorted(f"q{n}" for n in range(60))
-    assert {r["text"] for r in records} == {str(n) for n in range(60)}
+    assert sorted(r["request_id"] for r in records) == sorted(names)
+    assert {r["text"] for r in records} == set(names)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -226,7 +226,7 @@ async def drip(writer: asyncio.StreamWriter) -> None:
 
 async def test_the_next_head_on_a_connection_has_no_longer(tmp_path: Path) -> None:
     ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    async with running(tmp_path, head_s=0.2, idle_s=3600) as listener:
+    async with running(tmp_path, head_s=0.5, idle_s=3600) as listener:
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
         async with asyncio.timeout(BOUND_S):
             writer.write(ask)
@@ -237,7 +237,7 @@ async def test_the_next_head_on_a_connection_has_no_longer(tmp_path: Path) -> No
 
 
 async def test_a_next_head_that_came_along_has_as_long_as_who_is_idle(tmp_path: Path) -> None:
-    async with running(tmp_path, head_s=0.1, idle_s=0.2) as listener:
+    async with running(tmp_path, head_s=0.3, idle_s=0.6) as listener:
         told = await listener.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hel")
         assert status(told) == 200
         assert told.count(b"HTTP/1.1") == 1
@@ -245,14 +245,14 @@ async def test_a_next_head_that_came_along_has_as_long_as_who_is_idle(tmp_path: 
 
 async def test_a_connection_may_be_idle_for_longer_than_a_head_may_take(tmp_path: Path) -> None:
     ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    async with running(tmp_path, head_s=0.1, idle_s=3600) as listener:
+    async with running(tmp_path, head_s=0.3, idle_s=3600) as listener:
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
         async with asyncio.timeout(BOUND_S):
             for _ in range(3):
                 writer.write(ask)
                 assert b"200" in await reader.readline()
                 await reader.readuntil(b"}")
-                await elapsed(0.3)
+                await elapsed(0.6)
         writer.close()
 
 
@@ -263,10 +263,10 @@ async def test_who_is_idle_for_too_long_is_cut_off(tmp_path: Path) -> None:
 
 
 async def test_an_answer_may_take_longer_than_a_head(tmp_path: Path) -> None:
-    async with running(tmp_path, head_s=0.1, idle_s=0.1) as listener:
+    async with running(tmp_path, head_s=0.3, idle_s=0.3) as listener:
         lines = listener.stream("/events")
         await anext(lines)
-        await elapsed(0.4)
+        await elapsed(0.7)
         await listener.engine.emit("queue:pause", {"scope": "engine"})
         async with asyncio.timeout(BOUND_S):
             async for line in lines:

@@ -9,7 +9,6 @@ import select
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,15 +36,11 @@ def must(holds: object, what: str) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class Home:
-    """The folder of one round: settings, state and what each life said.
-
-    `ended_at` is when the last life was known to have ended (epoch seconds).
-    """
+    """The folder of one round: settings, state and what each life said."""
 
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
     lives: int = 0
-    ended_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +123,6 @@ class Life:
     process: asyncio.subprocess.Process
     said: Path
     _by_us: bool = False
-    _noted: bool = False
 
     @property
     def over(self) -> bool:
@@ -172,10 +166,7 @@ class Life:
     async def ended(self) -> int:
         """Return its exit code, once it has ended."""
         async with asyncio.timeout(BOUND_S):
-            code = await self.process.wait()
-        self.home.ended_at = self.home.ended_at if self._noted else time.time()
-        self._noted = True
-        return code
+            return await self.process.wait()
 
     async def trapped(self) -> bool:
         """Return whether it died by a trap of its own; waits for its end."""

@@ -66,6 +66,9 @@ class Record:
     """What clients were told, over all lives. Times are epoch seconds of this machine.
 
     `order` holds each first-come session's requests in the order in which they were sent.
+    `opening` are providers whose circuit is told to be open, by this life and without a promise
+    that it is on disk; `opened` are those with something on disk that was asked for after that,
+    or seen to be open there.
     """
 
     accepted: dict[str, float] = field(default_factory=dict)
@@ -79,7 +82,8 @@ class Record:
     paused: bool | None = None
     held: bool | None = None
     forced: bool | None = None
-    opened_at: dict[str, float] = field(default_factory=dict)
+    opening: set[str] = field(default_factory=set)
+    opened: set[str] = field(default_factory=set)
     restored: set[str] = field(default_factory=set)
 
 
@@ -147,7 +151,11 @@ class Author:
             await asyncio.sleep(self._dice.random() * 0.01)
 
     async def _send(self, visitor: Visitor, requests: list[dict[str, Any]]) -> None:
-        """Send one request, or many as a batch, and note what is answered."""
+        """Send one request, or many as a batch, and note what is answered.
+
+        Writes go to disk in their order, so a new request is there after what was told before.
+        """
+        opening = frozenset(self._record.opening)
         if len(requests) == 1:
             replies = [await visitor.emit("completion:async", requests[0])]
         else:
@@ -159,6 +167,7 @@ class Author:
                 self._record.refused[request["request_id"]] = reply["error"]
             else:
                 self._record.accepted.setdefault(request["request_id"], now)
+                self._record.opened |= frozenset() if reply.get("duplicate") else opening
 
     def _drawn(self) -> dict[str, Any]:
         dice, record = self._dice, self._record
@@ -254,11 +263,12 @@ class Operator:
                 raise
 
     async def _meddles_with(self, visitor: Visitor, chosen: str) -> None:
-        record = self._record
+        record, opening = self._record, frozenset(self._record.opening)
         if self._dice.random() < 0.6:
             reply = await visitor.emit("completion:cancel", {"request_id": chosen, **_BY})
             if any(each["changed"] for each in reply.get("cancelled", ())):
                 record.cancelled.add(chosen)
+                record.opened |= opening
         else:
             record.again.add(chosen)
             await visitor.emit("completion:retry", {"request_id": chosen, **_BY})
@@ -274,4 +284,4 @@ async def listens(visitor: Visitor, record: Record) -> None:
                 record.told_twice.add(data["request_id"])
             record.told[data["request_id"]] = ends[name]
         elif name == "provider:circuit" and data["to"] == "open":
-            record.opened_at.setdefault(data["provider"], time.time())
+            record.opening.add(data["provider"])

@@ -53,6 +53,7 @@ class Crew:
             finally:
                 listening.cancel()
                 await asyncio.wait([listening])
+                self.record.opening.clear()
 
     async def last_life(self, life: Life) -> None:
         """Send what was not acknowledged, let go of what is held, wait until all has ended."""

@@ -97,7 +97,7 @@ async def test_breaking_off_after_the_last_byte_does_what_was_asked(tmp_path: Pa
 async def test_a_head_that_does_not_come_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "IDLE_S", 0.05)
+    monkeypatch.setattr(server, "IDLE_S", 0.2)
     async with fake_door(tmp_path) as (_, door, _visitor):
         assert await say(door.socket, b"") == b""
         assert await say(door.socket, WHOLE[:40]) == b""

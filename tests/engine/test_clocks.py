@@ -216,8 +216,11 @@ async def test_the_deadline_ends_a_stream_that_goes_on(tmp_path: Path) -> None:
             await asyncio.sleep(0.002)
 
     settings = config(tmp_path, engine={"idle_timeout_s": 3600})
-    async with running(settings, scripts={"p": trickles}) as rig:
-        request_id = await rig.submit(timeout_s=TINY_S)
+    async with running(settings, clock=HandClock(), scripts={"p": trickles}) as rig:
+        request_id = await rig.submit(timeout_s=60)
+        await rig.calls(1)
+        await until(lambda: rig.ticket(request_id).run.call.idle_at, "it streams")  # type: ignore[union-attr]
+        rig.advance(60)
         told = await rig.event("completion:error", request_id)
         assert told["kind"] == "deadline_exceeded"
         assert set((await rig.status(request_id))["text"]) == {"x"}

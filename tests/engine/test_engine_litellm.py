@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.usefixtures("warm_workers"),
 ]
 
-FIRST_TOKEN_S = 1.0
+SILENT_S = 0.3
 FINAL = ("completion:result", "completion:error", "completion:cancelled")
 
 
@@ -48,16 +48,21 @@ async def engine(
         {
             "engine": {
                 "database": str(folder / "ksi.db"),
-                "first_token_timeout_s": FIRST_TOKEN_S,
                 "max_concurrency": 64,
             },
             "retry": {"initial_delay_s": 0.01},
             "providers": [
                 _provider("whole", server.base("ok"), "whole"),
                 _provider("paced", server.base("ok@50"), "paced"),
+                _provider("once", server.base("stall_once"), "once"),
                 _provider("overloaded", server.base("503"), "walked", priority=1),
                 _provider(
-                    "silent", server.base("hang"), "walked", priority=2, circuit={"fail_max": 99}
+                    "silent",
+                    server.base("hang"),
+                    "walked",
+                    priority=2,
+                    circuit={"fail_max": 99},
+                    first_token_timeout_s=SILENT_S,
                 ),
                 _provider("good", server.base("ok"), "walked", priority=3),
             ],
@@ -158,7 +163,7 @@ async def test_a_killed_worker_costs_no_attempt_and_the_request_completes(
     engine: CompletionEngine,
 ) -> None:
     async with engine.subscribe("*:*") as events:
-        request_id = await _submit(engine, model="paced", max_tokens=60)
+        request_id = await _submit(engine, model="once")
         await _next(events, "completion:progress", request_id=request_id)
         while True:
             progress = await _next(events, "completion:progress", request_id=request_id)

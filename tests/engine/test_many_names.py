@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ksi_tui.engine import controls, intervene
-from ksi_tui.engine.upkeep import idle_sessions
+from ksi_tui.engine.upkeep import housekeeping, idle_sessions
 from ksi_tui.engine.upkeep.housekeeping import Every
 from tests.engine.engine_fixtures import HandClock, Rig, config, held, running
 
@@ -18,6 +18,7 @@ FEW = 20
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "LOOK_EVERY_S", 3600.0)  # turns are the tests' own
     monkeypatch.setattr(idle_sessions, "MOST_LIVE", FEW)
     monkeypatch.setattr(idle_sessions, "AT_ONCE", 10)
     monkeypatch.setattr(controls, "MOST_PAUSES", 3)

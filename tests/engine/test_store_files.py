@@ -13,6 +13,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -304,17 +305,24 @@ except Exception as error:
 """
 
 
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that others may enter: pytest shuts the one of all its runs whenever one begins."""
+    with tempfile.TemporaryDirectory() as place:
+        for path in [Path(place), *Path(place).parents]:
+            if path.stat().st_uid == os.getuid() and path.stat().st_mode & 0o055 != 0o055:
+                path.chmod(0o755)
+        yield Path(place)
+
+
 @pytest.mark.parametrize("forbidden", ["file", "folder"])
-async def test_what_may_not_be_written_is_named(tmp_path: Path, forbidden: str) -> None:
-    folder = tmp_path / "state"
+async def test_what_may_not_be_written_is_named(open_place: Path, forbidden: str) -> None:
+    folder = open_place / "state"
     database = folder / "ksi.db"
     if forbidden == "file":
         await (await open_store(database)).aclose()
     else:
         folder.mkdir()
-    for path in [*tmp_path.parents, tmp_path, folder]:
-        if path.stat().st_uid == os.getuid() and path.stat().st_mode & 0o055 != 0o055:
-            path.chmod(0o755)
     for path in folder.iterdir():
         path.chmod(0o666 if path.suffix == ".lock" else 0o444)
     folder.chmod(0o555 if forbidden == "folder" or os.getuid() else 0o777)

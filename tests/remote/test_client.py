@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -131,7 +132,7 @@ async def test_a_cut_line_comes_back_by_itself_and_misses_nothing(tmp_path: Path
         assert [(await anext(news)).name for _ in range(2)][1] == "completion:result"
         line.shut()
         await until(lambda: client.lost)
-        assert "no connection for 0 s" in client.lost
+        assert re.match(r"no connection for \d+ s, ", client.lost)
         assert "next try in" in client.lost or "trying now" in client.lost
         age_s, shown = client.age_s, client.snapshot()
         missed = [await rig.submit(f"missed {n}") for n in range(5)]
@@ -140,8 +141,8 @@ async def test_a_cut_line_comes_back_by_itself_and_misses_nothing(tmp_path: Path
         assert client.snapshot() == shown
         await line.open()
         assert [(await anext(news)).data["request_id"] for _ in range(5)] == missed
-        await until(lambda: client.lost is None)
         await until(lambda: client.snapshot().at > shown.at)
+        await until(lambda: client.lost is None)
         last = await rig.submit("last")
         assert (await anext(news)).data["request_id"] == last
         assert news.drain() == []
@@ -201,8 +202,8 @@ async def test_an_engine_started_again_is_found_and_its_gap_told(tmp_path: Path)
             async with served(tmp_path) as (again, second):
                 gap = await anext(news)
                 assert (gap.name, gap.data) == ("engine:lost", {"lost": None, "why": "restarted"})
-                await until(lambda: client.lost is None)
-                await until(lambda: client.snapshot() and client.about["boot"] == second.boot)
+                await until(lambda: client.snapshot() and client.lost is None)
+                await until(lambda: client.about["boot"] == second.boot)
                 request_id = await again.submit("again")
                 assert (await anext(news)).data["request_id"] == request_id
                 reply = await client.emit("completion:request_status", {"request_id": request_id})
@@ -219,7 +220,7 @@ async def test_while_away_nothing_is_sent_and_the_reply_says_so(tmp_path: Path) 
         await until(lambda: client.lost)
         reply = await client.emit("completion:async", {"prompt": "x"})
         assert reply["code"] == "not_ready"
-        assert reply["error"].startswith("not sent: no connection for 0 s")
+        assert re.match(r"not sent: no connection for \d+ s", reply["error"])
         assert rig.p.calls == []
 
 
@@ -274,7 +275,7 @@ async def test_an_engine_that_hangs_keeps_nobody_waiting(
         assert reply["error"].startswith("queue:pause may have been done: the engine is silent; ")
         assert "the engine is silent" in client.lost
         line.relay.flows.set()
-        await until(lambda: client.lost is None)
+        await until(lambda: client.snapshot() and client.lost is None)
 
 
 async def test_a_submit_that_stays_cut_off_names_its_id(

@@ -258,6 +258,12 @@ async def stall(reply: Reply) -> web.StreamResponse:
     raise AssertionError("unreachable")
 
 
+@mode("stall_once")
+async def stall_once(reply: Reply) -> web.StreamResponse:
+    """Five words, then nothing; but for the first request, as it should be."""
+    return await (stall(reply) if reply.turn == 1 else _answer(reply, USAGE))
+
+
 @mode("drip")
 async def drip(reply: Reply) -> web.StreamResponse:
     """Words without end, `drip@20` a second (10 unless told otherwise)."""

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from tests.servers.modes import WORDS, Reply, cut, mode, ok, transport_of
+from tests.servers.modes import MODES, WORDS, Reply, cut, mode, ok, transport_of
 
 _PAUSE_S = 0.05
 
@@ -58,6 +58,12 @@ async def _half_a_body(reply: Reply, data: bytes, *, length: int = 1000) -> web.
     if data:
         await reply.send(response, data)
     return response
+
+
+@mode("503_hang")
+async def overloaded_then_silent(reply: Reply) -> web.StreamResponse:
+    """Overloaded at the first request; no headers, ever, at the others."""
+    return await MODES["503" if reply.turn == 1 else "hang"](reply)
 
 
 @mode("hangup")

@@ -49,6 +49,8 @@ class Held:
             # Of what is encrypted, the transport below hears the end: no public name leads there.
             below: Any = getattr(getattr(transport, "_ssl_protocol", None), "_transport", transport)
             below.pause_reading()
+            # aiohttp resumes reading when what had arrived before is read.
+            below.resume_reading = _not_yet
             self._hushed = below
         with suppress(OSError):  # it is over already
             sock.shutdown(SHUT_RDWR)
@@ -58,7 +60,12 @@ class Held:
         """Let the transport hear that its connection has ended; an encrypted one waits for it."""
         hushed, self._hushed = self._hushed, None
         if hushed is not None:
+            del hushed.resume_reading
             hushed.resume_reading()
+
+
+def _not_yet() -> None:
+    """Stand for a transport's `resume_reading` until its end may be heard."""
 
 
 def refuse(reason: str) -> None:

@@ -72,27 +72,31 @@ class Upstream:
         held = self._connections[call_id] = Held()
         held.hold()
         try:
-            call.sent = await self._messages(request)
-            if request["stream"]:
-                end = await self._stream(call)
-            else:
-                end = await self._whole(call)
+            end = await self._end(call, held)
         except asyncio.CancelledError:
             # The task's only canceller is the message that asks for it, and its end is the reply.
             held.hear()  # before what its end may wait for
-            end = {"kind": Kind.CLOSED, "closed_at": self._cut_at.pop(call_id, time.monotonic())}
+            end = {"kind": Kind.CLOSED, "closed_at": time.monotonic()}
             if call.assembly.everything:
                 await self._others_closed()
             end |= await self._consumed(call)
-        except Exception as error:  # the task's boundary: whatever it was is the call's fault
-            fault = _fault_of(error, call, held)
-            let_go(error)
-            end = await self._fault(call, fault)
         finally:
             held.hear()  # of one that was cut and yet answered, or it would wait for another call
             del self._connections[call_id]
-            self._cut_at.pop(call_id, None)
+            cut_at = self._cut_at.pop(call_id, None)
+        if cut_at is not None:
+            end["closed_at"] = cut_at
         self._send({**end, "id": call_id})
+
+    async def _end(self, call: _Call, held: Held) -> dict[str, Any]:
+        """Return a call's answer or fault; also one that hears of its cut before its cancel."""
+        try:
+            call.sent = await self._messages(call.request)
+            return await (self._stream if call.request["stream"] else self._whole)(call)
+        except Exception as error:  # the task's boundary: whatever it was is the call's fault
+            fault = _fault_of(error, call, held)
+            let_go(error)
+        return await self._fault(call, fault)
 
     def cut(self, call_id: int) -> bool:
         """Close a call's connection; returns whether its task may be cancelled a moment later.
