@@ -73,6 +73,8 @@ class Transport:
 
     def pause_reading(self) -> None: ...
 
+    def resume_reading(self) -> None: ...
+
 
 async def test_a_cancel_while_a_fault_is_counted_tells_what_was_used() -> None:
     tokens = Counting()
