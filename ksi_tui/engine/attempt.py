@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ksi_tui.engine.admissions import Admissions
@@ -28,14 +29,13 @@ from ksi_tui.engine.models import (
 )
 from ksi_tui.engine.provider_manager import ProviderManager
 from ksi_tui.engine.providers.base import CallResult, CallSpec, OnDeltas
-from ksi_tui.engine.record import record
 
 log = logging.getLogger(__name__)
 
 Publish = Callable[[str, Mapping[str, Any]], None]
 
 
-@record(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The call that answered, and what it said."""
 

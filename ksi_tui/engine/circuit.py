@@ -26,7 +26,6 @@ from ksi_tui.engine.circuit_memory import CircuitState, Memory, kept, number, re
 from ksi_tui.engine.deeds import deed
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.failure_rate import FailureRate
-from ksi_tui.engine.record import record
 
 REASON_LIMIT = 300
 """Characters kept of a reason: it may be a provider's error text, and is saved with the state."""
@@ -43,7 +42,7 @@ class Settled(StrEnum):
     OPENS = "opens"
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
     """Leave to make one call; settle it exactly once. `probe`: it is the only one of its time."""
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.injection.policy import ChainBounds, InjectionTerms
-from ksi_tui.engine.record import record
 
 Message = Mapping[str, Any]
 """One chat message as the providers' APIs take it: at least `role` and `content`."""
@@ -70,7 +69,7 @@ _LEVEL = {
 }
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens of one or more calls in five disjoint buckets; their sum is the total."""
 
@@ -164,7 +163,7 @@ class LockTerms:
     on_conflict: OnConflict = OnConflict.WAIT
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestSpec:
     """What a caller asked for, as accepted. Kept on disk as the request's payload.
 
@@ -235,7 +234,7 @@ class VerdictKind(StrEnum):
     NOT_REACHED = "not_reached"  # an earlier candidate answered
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Why one candidate was taken or skipped in one attempt."""
 
@@ -255,7 +254,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"  # the engine or its worker ended
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
     """One call of one provider, as booked.
 
@@ -308,7 +307,7 @@ class CallRecord:
         return self.cost is None and (self.usage is not None or not self.waste)
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
     """One walk over the candidates, with every verdict in the order in which it was made."""
 

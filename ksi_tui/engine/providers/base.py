@@ -8,18 +8,17 @@ cancelling the task that awaits it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from ksi_tui.engine.models import Message, Usage
-from ksi_tui.engine.record import record
 
 Deltas = Sequence[Mapping[str, Any]]
 """What chunks of a stream hold, as their API shapes it: `[{"index", "delta", "logprobs"?}]`."""
 OnDeltas = Callable[[str, int, Deltas], None]
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallSpec:
     """One call, ready to send.
 
@@ -41,7 +40,7 @@ class CallSpec:
     on_deltas: OnDeltas | None = None
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallResult:
     """A whole answer.
 
@@ -61,7 +60,7 @@ class CallResult:
     cache_savings: float | None = None
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
     """What became of a call that was cancelled.
 

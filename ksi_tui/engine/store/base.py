@@ -26,7 +26,6 @@ from ksi_tui.engine.models import (
     State,
     Usage,
 )
-from ksi_tui.engine.record import record
 from ksi_tui.engine.store.found import Find, Found, FoundRequest, NamesOf
 from ksi_tui.engine.store.injection_records import InjectionReader, InjectionWrite
 from ksi_tui.engine.store.journal import JournalEntry, JournalQuery, JournalWrite
@@ -44,7 +43,7 @@ from ksi_tui.engine.store.upkeep import Upkeep, UpkeepWrite
 # --- writes -----------------------------------------------------------------------------
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """A new request. `place` is its position in the order of arrival, unique and rising.
 
@@ -59,7 +58,7 @@ class Accepted:
     next_number: int
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
     """A change of state that is not final, of a request that was `was`.
 
@@ -88,7 +87,7 @@ class Moved:
     queued_at: float | None = None
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A final state. `finish_seq` rises with every final state of the database.
 
@@ -129,14 +128,14 @@ class TurnsAdded:
     pairs: tuple[tuple[Message, Message], ...]
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptBooked:
     """A walk ended (or, for one that an interruption cut short, what is known of it)."""
 
     attempt: AttemptRecord
 
 
-@record(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallBooked:
     """A call ended. Also feeds the usage rollups and the session's running totals."""
 
