@@ -2,9 +2,8 @@
 
 Both stand as real processes with one worker each; the client is a third, the upstream a fourth.
 They take turns in short blocks, so that a neighbour on the machine hits both. In between stands
-what neither can do without: the client calls the upstream itself (`bare`), and litellm makes the
-same calls with nobody before it, the floor of both. Every answer is compared with what the
-upstream says.
+what neither can do without: the client calls the upstream itself (`bare`), and a handler around
+bare litellm, the floor of both. Every answer is compared with what the upstream says.
 """
 
 from __future__ import annotations
@@ -19,9 +18,7 @@ from typing import Any, Final
 import aiohttp
 
 from tests.benchmarks import serving
-from tests.benchmarks.litellm_side import LITELLM, bare_litellm
 from tests.benchmarks.work import (
-    Side,
     Taken,
     Work,
     cpu_ratio,
@@ -38,7 +35,7 @@ BLOCKS: Final = 5
 WARM_CALLS: Final = 64
 _KEPT_S: Final = 2.0
 """Shorter than the proxy keeps a connection: it closes one after 5 s, also just as it is used."""
-OURS, PROXY, BARE = "ours", "proxy", "bare"
+OURS, PROXY, LEAST, BARE = "ours", "proxy", "least", "bare"
 
 
 WORKS: Final = (
@@ -96,19 +93,19 @@ def _streamed(answer: bytes) -> str:
 
 
 @asynccontextmanager
-async def _sides(folder: Path) -> AsyncIterator[Mapping[str, Side]]:
+async def _sides(folder: Path) -> AsyncIterator[Mapping[str, _Caller]]:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_S)
     async with (
         serving.upstream(folder) as upstream,
         serving.litellm_proxy(folder, f"{upstream.url}/ok/v1") as proxy,
         serving.our_gateway(folder, [_provider(f"{upstream.url}/ok/v1")]) as ours,
-        bare_litellm(f"{upstream.url}/ok/v1") as litellm,
+        serving.least_gateway(folder, f"{upstream.url}/ok/v1") as least,
         aiohttp.ClientSession(connector=connector) as http,
     ):
         yield {
             OURS: _Caller(http, f"{ours.url}/v1", ours),
             PROXY: _Caller(http, f"{proxy.url}/v1", proxy),
-            LITELLM: litellm,
+            LEAST: _Caller(http, f"{least.url}/v1", least),
             BARE: _Caller(http, f"{upstream.url}/ok/v1", upstream),
         }
 
@@ -130,7 +127,7 @@ async def gateway(folder: Path, blocks: int = BLOCKS) -> dict[str, Any]:
 def _summed(work: Work, taken: Mapping[str, Taken]) -> dict[str, Any]:
     return {
         "ratio": wall_ratio(taken[OURS], taken[PROXY]),
-        "floor": wall_ratio(taken[LITELLM], taken[PROXY]),
+        "floor": wall_ratio(taken[LEAST], taken[PROXY]),
         "cpu_ratio": cpu_ratio(taken[OURS], taken[PROXY]),
         "ms": median_ms(work, taken),
         "client_busy": {

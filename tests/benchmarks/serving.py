@@ -94,6 +94,14 @@ async def litellm_proxy(folder: Path, api_base: str) -> AsyncIterator[Served]:
 
 
 @asynccontextmanager
+async def least_gateway(folder: Path, api_base: str) -> AsyncIterator[Served]:
+    """A handler around bare litellm."""
+    command = [sys.executable, "-u", "-m", "tests.benchmarks.least_gateway", api_base]
+    async with _running("least", command, folder) as (process, log):
+        yield Served(url=await url_of(process, log), key="none", process=process)
+
+
+@asynccontextmanager
 async def _running(
     name: str, command: Sequence[str], folder: Path
 ) -> AsyncIterator[tuple[subprocess.Popen[bytes], Path]]:

@@ -20,6 +20,7 @@ import aiosqlite
 from ksi_tui.engine.errors import ConfigError, StoreError, StoreUnavailable
 from ksi_tui.engine.models import Message, RequestSpec, State
 from ksi_tui.engine.store import migrations, rows, statements
+from ksi_tui.engine.store.asked_together import AskedTogether
 from ksi_tui.engine.store.base import Write
 from ksi_tui.engine.store.ownership import Ownership
 from ksi_tui.engine.store.reader import SqliteReader, connect_reader
@@ -156,6 +157,8 @@ class SqliteStore(SqliteUpkeep):
         self._writer = writer
         self._ownership = ownership
         self._closing: asyncio.Task[None] | None = None
+        self._states = AskedTogether(super().states, "store-states")
+        self._sessions = AskedTogether(self._found_sessions, "store-sessions")
 
     @property
     def fault(self) -> str | None:
@@ -231,10 +234,17 @@ class SqliteStore(SqliteUpkeep):
         found = await self._ask_by_ids(statements.SOME_UNFINISHED, request_ids)
         return [rows.unfinished(row) for row in found]
 
+    async def states(self, request_ids: Sequence[str]) -> Mapping[str, State]:
+        """Return the states of those of the given requests that exist."""
+        return await self._states(request_ids)
+
     async def sessions_named(self, names: Sequence[str]) -> frozenset[str]:
         """Return those of the given names that are sessions', live or ended."""
+        return frozenset(await self._sessions(names))
+
+    async def _found_sessions(self, names: Sequence[str]) -> Mapping[str, str]:
         found = await self._ask_by_ids(statements.SESSIONS_NAMED, names)
-        return frozenset(row[0] for row in found)
+        return {row[0]: row[0] for row in found}
 
     async def turns(self, session_id: str, max_chars: int) -> Sequence[Message]:
         """Return the session's newest whole pairs of turns within `max_chars`, oldest first."""
