@@ -234,23 +234,3 @@ async def test_a_request_is_made_without_the_clock_of_litellms_proxy(
     monkeypatch.setitem(sys.modules, openai.__name__, openai)
     left_out._unheard_clock()
     assert await Server().make_openai_chat_completion_request("made") == "made"
-
-
-def test_whose_an_argument_is_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def owned(name: str) -> bool:
-        asked.append(name)
-        return name == "metadata"
-
-    utils: Any = ModuleType("litellm.utils")
-    utils.is_litellm_owned_kwarg = owned
-    clients: Any = import_module("openai._base_client").BaseClient
-    monkeypatch.setattr(clients, "_prepare_url", clients._prepare_url)
-    for name in ("litellm.main", "litellm.types.utils"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setitem(sys.modules, utils.__name__, utils)
-    left_out._searches_of_lists()
-    found = [utils.is_litellm_owned_kwarg(name) for name in ("metadata", "seed") * 2]
-    assert found == [True, False] * 2
-    assert asked == ["metadata", "seed"]

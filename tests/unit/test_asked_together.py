@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from ksi_tui.engine.errors import StoreUnavailable
-from ksi_tui.engine.store.asked_together import AskedTogether
+from ksi_tui.engine.store.asked_together import MOST_NAMES, AskedTogether
 
 
 class Reader:
@@ -77,3 +77,18 @@ async def test_one_who_goes_leaves_the_others_their_answer() -> None:
     reader.go.release()
     assert await stays == {"b": 1}
     assert reader.asked == [["a", "b"]]
+
+
+async def test_nobody_waits_for_one_who_asks_for_very_many() -> None:
+    reader = Reader()
+    together = AskedTogether(reader.read, "test")
+    many = [f"r-{number}" for number in range(MOST_NAMES + 1)]
+    asked = asyncio.create_task(together(many))
+    await _turns()
+    alone = asyncio.create_task(together(["a"]))
+    await _turns()
+    assert reader.asked == [many, ["a"]]
+    reader.go.release()
+    reader.go.release()
+    assert len(await asked) == len(many)
+    assert await alone == {"a": 1}

@@ -149,10 +149,6 @@ def _searches_of_lists() -> None:
             # Who asks writes into what it gets.
             main.get_model_info_helper = lambda **asked: dict(known(**asked))
     with suppress(ImportError, AttributeError):
-        arguments: Any = importlib.import_module("litellm.utils")
-        owned = arguments.is_litellm_owned_kwarg
-        arguments.is_litellm_owned_kwarg = lru_cache(maxsize=1024)(owned)
-    with suppress(ImportError, AttributeError):
         clients: Any = importlib.import_module("openai._base_client").BaseClient
         prepare: Any = lru_cache(maxsize=256)(_prepared(clients._prepare_url))
         clients._prepare_url = lambda client, url: prepare(client.base_url, url)

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Value = TypeVar("Value")
+
+MOST_NAMES: Final = 100
+"""Who asks for more is answered apart: a crowd of single names is not to wait for theirs."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,8 +35,10 @@ class AskedTogether(Generic[Value]):
         self._next: _Round[Value] | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def __call__(self, names: Sequence[str]) -> dict[str, Value]:
+    async def __call__(self, names: Sequence[str]) -> Mapping[str, Value]:
         """Return what is found of the given names; raises what `read` raises."""
+        if len(names) > MOST_NAMES:
+            return await self._read(names)
         if self._next is None:
             self._next = _Round(asyncio.get_running_loop().create_future())
         mine = self._next
