@@ -56,6 +56,20 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
+@pytest.fixture(autouse=True)
+def _collector_as_it_was() -> Iterator[None]:
+    """Undo what a command that runs in the tests' own process does to the garbage collector.
+
+    What it leaves there freezes the survivors of a long collection, and who then looks for what
+    refers to an object, as Hypothesis does once in a process, finds nothing.
+    """
+    threshold, callbacks, enabled = gc.get_threshold(), gc.callbacks[:], gc.isenabled()
+    yield
+    gc.set_threshold(*threshold)
+    gc.callbacks[:] = callbacks
+    (gc.enable if enabled else gc.disable)()
+
+
 @pytest.fixture(scope="session")
 def template() -> Iterator[Template | None]:
     """What commands are forked from; None where each has to start from nothing."""

@@ -23,14 +23,9 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _collector() -> Iterator[None]:
-    threshold, callbacks, was_on = gc.get_threshold(), gc.callbacks[:], gc.isenabled()
     gc.disable()
     yield
     gc.unfreeze()
-    gc.set_threshold(*threshold)
-    gc.callbacks[:] = callbacks
-    if was_on:
-        gc.enable()
 
 
 def full_collection(watching: Collector, clock: Clock, seconds: float) -> None:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import gc
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,16 +33,6 @@ from ksi_tui.redaction import HIDDEN, redacted, redacted_data, secrets_of
 from tests.engine.store_values import accepted, finished, started
 
 
-@pytest.fixture
-def _collector() -> Iterator[None]:
-    threshold, callbacks = gc.get_threshold(), gc.callbacks[:]
-    yield
-    gc.set_threshold(*threshold)
-    gc.callbacks[:] = callbacks
-    gc.enable()
-
-
-@pytest.mark.usefixtures("_collector")
 def test_only_the_dashboard_puts_the_collector_off_until_its_first_frame() -> None:
     _calm_the_collector(before_a_screen=False)
     assert gc.isenabled()
