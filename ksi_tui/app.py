@@ -32,7 +32,7 @@ from ksi_tui.lifetime import go_on_cleanly, run_dashboard
 from ksi_tui.screens import later
 from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.overview import Overview
-from ksi_tui.typed_ahead import can_take
+from ksi_tui.typed_ahead import can_take, handed_on
 from ksi_tui.widgets.header import shown_verdict
 from ksi_tui.widgets.paste import PasteSafeDriver
 from ksi_tui.widgets.spans import Tone
@@ -134,6 +134,16 @@ class KsiApp(LeavingApp):
             if not self.screen_stack:  # it ends: nobody is there to take it
                 return
         await super().on_event(event)
+
+    async def on_key(self, event: events.Key) -> None:
+        """Take no letter for a key that was typed right after what opened a field: it goes there.
+
+        It would stop and pause things in place of looking for them.
+        """
+        letter = event.character if event.is_printable else None
+        if letter and await handed_on(self, letter):
+            event.prevent_default()
+            event.stop()
 
     def _went_on(self, _: object) -> None:
         self.repaint()

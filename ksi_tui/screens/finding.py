@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from textual import events
 from textual.widget import Widget
 
 from ksi_tui.screens import later
@@ -17,6 +16,7 @@ from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.footer import key_hints
 from ksi_tui.screens.host import ask, refusal
 from ksi_tui.screens.navigating import NavigatingScreen
+from ksi_tui.typed_ahead import HandedTo
 from ksi_tui.widgets.lines import Bar
 from ksi_tui.widgets.spans import Line, Span, Tone
 
@@ -32,21 +32,17 @@ _HINTS = (
     ("@name", "recall"),
 )
 _MOST_NAMES = 20
-AHEAD_S = 2.0
-"""How long keys are kept for a bar that opens; one that never does takes none."""
 WORST_FIRST = ("WORST", True)
 """How the list of all stands when it was asked for from elsewhere: what is in trouble on top."""
 
 
-class Finding(KsiScreen):
+class Finding(HandedTo, KsiScreen):
     """A full screen with a filter bar. The bar is there only while one types in it."""
 
     FILTER_BAR_BEFORE = "#hidden"
     """Above which widget the bar opens."""
     _filter_bar: FilterBar | None = None
     _focused_before: Widget | None = None
-    _ahead: list[events.Key] | None = None
-    _ahead_since = 0.0
 
     @property
     def filter_book(self) -> Book:
@@ -72,26 +68,15 @@ class Finding(KsiScreen):
         """Whether the bar is open."""
         return self._filter_bar is not None
 
-    def on_key(self, event: events.Key) -> None:
-        """Keep what is typed before the bar has the keys: it is meant for the bar.
+    @property
+    def typed_in(self) -> bool:
+        """Whether what is typed goes to the bar."""
+        return self._filter_bar is not None and self._filter_bar.has_keys
 
-        Else who types quickly would stop and pause things instead of looking for them.
-        """
-        now, bar = self.host.clock(), self._filter_bar
-        if self._ahead is not None and now - self._ahead_since < AHEAD_S:
-            self._ahead.append(events.Key(event.key, event.character))
-        elif bar is not None and bar.has_keys and event.is_printable:
-            bar.take_key(event)  # on its way since before the bar had them
-        else:
-            if bar is None and self._opens_filter(event.key):
-                self._ahead, self._ahead_since = [], now
-            return
-        event.stop()
-        event.prevent_default()
-
-    def _opens_filter(self, key: str) -> bool:
-        bound = self._bindings.key_to_bindings.get(key, ())
-        return any(binding.action == "filter" for binding in bound)
+    def take_typed(self, letter: str) -> None:
+        """Put a letter into the bar."""
+        if self._filter_bar is not None:
+            self._filter_bar.take_typed(letter)
 
     async def action_filter(self) -> None:
         """Open the filter bar, or go back to it."""
@@ -102,9 +87,6 @@ class Finding(KsiScreen):
         self._filter_bar = later.filter_bar(self.filter_on(), self._names_of, self.filter_book)
         await self.mount(self._filter_bar, before=self.FILTER_BAR_BEFORE)
         self._filter_bar.take_keys()
-        ahead, self._ahead = self._ahead, None
-        for key in ahead or ():
-            self._filter_bar.take_key(key)
         self.show_footer()
 
     async def _names_of(self, field: str, prefix: str) -> Sequence[str]:
@@ -130,11 +112,13 @@ class Finding(KsiScreen):
     async def close_filter_bar(self) -> None:
         """Take the bar away and give the keys back."""
         bar, self._filter_bar = self._filter_bar, None
-        if bar is not None:
-            await bar.remove()
-            if self._focused_before is not None and self._focused_before.is_attached:
-                self.set_focus(self._focused_before)
-            self.show_footer()
+        if bar is None:
+            return
+        before, self._focused_before = self._focused_before, None
+        if bar.has_keys and before is not None and before.is_attached:
+            self.set_focus(before)  # at once: while this one goes another may be opened
+        await bar.remove()
+        self.show_footer()
 
     async def ids_of(self, filter_text: str) -> tuple[str, ...]:
         """Return the ids of all requests that fit, and say how many they are."""

@@ -17,6 +17,7 @@ from ksi_tui.client import SnapshotQuery
 from ksi_tui.screens.base import KsiScreen, Target
 from ksi_tui.screens.footer import key_hints
 from ksi_tui.screens.wording import worded
+from ksi_tui.typed_ahead import HandedTo
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.lines import Bar
@@ -30,7 +31,7 @@ _TOOLTIP_AT = 24
 _MOST_TYPED = 40
 
 
-class HelpScreen(KsiScreen):
+class HelpScreen(HandedTo, KsiScreen):
     """Lists the actions of one screen with key and meaning; letters are typed, not keys here."""
 
     WHERE = Where.ANY
@@ -70,15 +71,23 @@ class HelpScreen(KsiScreen):
         self.tick()
 
     async def _on_key(self, event: events.Key) -> None:
-        """Narrow the list by what is typed; a question mark goes back while nothing is."""
         if event.character is None or not event.character.isprintable():
             return
         event.stop()
         event.prevent_default()
-        if event.character == "?" and not self._typed:
+        self.take_typed(event.character)
+
+    @property
+    def typed_in(self) -> bool:
+        """The list is narrowed by every letter."""
+        return True
+
+    def take_typed(self, letter: str) -> None:
+        """Narrow the list by what is typed; a question mark goes back while nothing is."""
+        if letter == "?" and not self._typed:
             self.leave()
         elif len(self._typed) < _MOST_TYPED:
-            self._typed += event.character
+            self._typed += letter
             self.tick()
             self.action_first()
 

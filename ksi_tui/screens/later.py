@@ -270,7 +270,7 @@ def palette() -> Palette:
     """Return the palette."""
     from ksi_tui.screens.palette import Palette
 
-    return Palette(id="palette")
+    return Palette()
 
 
 def _sessions() -> type[Provider]:

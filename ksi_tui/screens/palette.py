@@ -32,6 +32,7 @@ from ksi_tui.screens.finding import WORST_FIRST
 from ksi_tui.screens.host import Host, ask
 from ksi_tui.screens.navigating import NavigatingScreen
 from ksi_tui.screens.wording import worded
+from ksi_tui.typed_ahead import HandedTo
 from ksi_tui.widgets import fit
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.rows import name_of
@@ -81,7 +82,7 @@ def _recall(screen: NavigatingScreen, name: str) -> None:
     screen.go(later.requests_screen(f"@{name}", WORST_FIRST))
 
 
-class Palette(CommandPalette):
+class Palette(HandedTo, CommandPalette):
     """The palette; enter chooses among what fits what is typed, never among what stood before."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -93,6 +94,15 @@ class Palette(CommandPalette):
     def dismiss(self, result: None = None) -> AwaitComplete:
         """Close once, however often something was chosen by then."""
         return super().dismiss(result) if on_top(self) else AwaitComplete(asyncio.sleep(0))
+
+    @property
+    def typed_in(self) -> bool:
+        """Whether the line has the keys."""
+        return isinstance(self.focused, Input)
+
+    def take_typed(self, letter: str) -> None:
+        """Put a letter into the line."""
+        self.query_one(Input).insert_text_at_cursor(letter)
 
     def action_page(self, step: int) -> None:
         """Move by a page. Textual's own way counts lines, which a list has once it was painted."""

@@ -30,6 +30,7 @@ from ksi_tui.screens.host import ask, refusal
 from ksi_tui.screens.looking import LookingForm, Preview
 from ksi_tui.screens.outside import edit_outside
 from ksi_tui.screens.pickers import ModelPicker, SessionPicker
+from ksi_tui.typed_ahead import HandedTo
 from ksi_tui.widgets.spans import Line, Span
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ HISTORY = ("what was said in the session", "none")
 NARROW_OR_WIDE = [(0, "-narrow"), (124, "-wide")]
 
 
-class SubmitScreen(LookingForm):
+class SubmitScreen(HandedTo, LookingForm):
     """Takes a prompt and its settings. Answers the new request's id, a comparison, or None."""
 
     CSS_PATH: ClassVar[list[str | Path]] = [  # type: ignore[assignment] # as Textual takes it
@@ -122,6 +123,15 @@ class SubmitScreen(LookingForm):
 
     async def _load_past(self) -> None:
         await asyncio.to_thread(self.host.past.load)
+
+    @property
+    def typed_in(self) -> bool:
+        """Whether the prompt has the keys, as at first."""
+        return self.focused is not None and self.focused.id == "prompt"
+
+    def take_typed(self, letter: str) -> None:
+        """Put a letter into the prompt."""
+        self.query_one("#prompt", Prompt).insert(letter)
 
     # --- what is written -------------------------------------------------------------
 

@@ -116,7 +116,7 @@ class FilterBar(Working, Vertical):
         """Escape: what was before the bar opened is to come back."""
 
     def __init__(self, text: str, *, names: Names, book: Book) -> None:
-        super().__init__(id="filter-bar")
+        super().__init__()
         self._first = text
         self._names = names
         self._book = book
@@ -159,12 +159,9 @@ class FilterBar(Working, Vertical):
         """Whether what is typed goes here."""
         return any(field.has_focus for field in self.query(FilterInput))
 
-    def take_key(self, key: events.Key) -> None:
-        """Take a key that was pressed before the keys went here."""
-        if key.is_printable and key.character:
-            self._input.insert_text_at_cursor(key.character)
-        else:
-            self._input._forward_event(key)
+    def take_typed(self, letter: str) -> None:
+        """Take a letter that was typed before the keys went here."""
+        self._input.insert_text_at_cursor(letter)
 
     @property
     def _input(self) -> FilterInput:

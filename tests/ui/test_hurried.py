@@ -9,10 +9,16 @@ from typing import Any
 
 import pytest
 from textual import events
+from textual.keys import _character_to_key
 from textual.widgets import Input
 
+from ksi_tui.screens.fields import Prompt
+from ksi_tui.screens.help import HelpScreen
 from ksi_tui.screens.overview import Overview
+from ksi_tui.screens.palette import Palette
 from ksi_tui.screens.requests import RequestsScreen
+from ksi_tui.screens.submit import SubmitScreen
+from ksi_tui.widgets.filter_bar import FilterBar
 from ksi_tui.widgets.pane import Pane
 from tests.ui import test_provider, test_request, test_usage_screen
 from tests.ui.acting import World, opened
@@ -35,7 +41,8 @@ def at_once(hand: Hand, keys: str) -> None:
     assert driver is not None
     for key in keys.split():
         char = " " if key == "space" else key if len(key) == 1 else None
-        driver.send_message(events.Key(key, char))
+        name = _character_to_key(char) if char else key
+        driver.send_message(events.Key(name, char))
 
 
 async def after(hand: Hand) -> tuple[Any, ...]:
@@ -105,3 +112,83 @@ async def test_a_reason_stands_as_it_was_typed_however_its_letters_come(turns: i
                 await asyncio.sleep(0)
         await hand.until(lambda: len(hand.app.screen.query_one("#reason", Input).value) > 19)
         assert hand.app.screen.query_one("#reason", Input).value == typed
+
+
+@BOTH
+@pytest.mark.parametrize("world", [overview, test_request.engine, test_usage_screen.client])
+async def test_a_prompt_typed_right_after_its_key_stands_whole_in_the_form(
+    size: tuple[int, int], world: Client
+) -> None:
+    async with dashboard(world(), size) as hand:
+        at_once(hand, "s w h y space c x / q space p ? backspace !")
+        await hand.until(lambda: any(hand.app.screen.query(Prompt)))
+        assert isinstance(hand.app.screen, SubmitScreen)
+        prompt = hand.app.screen.query_one("#prompt", Prompt)
+        await hand.until(lambda: prompt.text.endswith("!"))
+        assert prompt.text == "why cx/q p!"
+        assert hand.app.screen_stack[-1] is prompt.screen
+
+
+@BOTH
+async def test_letters_typed_on_a_button_of_the_form_stay_out_of_the_prompt(
+    size: tuple[int, int],
+) -> None:
+    async with dashboard(overview(), size) as hand:
+        await hand.press("s")
+        hand.app.screen.query_one("#keep").focus()
+        await hand.press("x", "y")
+        assert hand.app.screen.query_one("#prompt", Prompt).text == ""
+
+
+@BOTH
+async def test_what_is_typed_right_after_the_help_s_key_narrows_it(size: tuple[int, int]) -> None:
+    async with dashboard(overview(), size) as hand:
+        at_once(hand, "? q u i t")
+        await hand.sees("search: quit_")
+        at_once(hand, "escape ? ? ?")
+        await hand.until(lambda: isinstance(hand.app.screen, HelpScreen))
+        assert [type(screen) for screen in hand.app.screen_stack] == [Overview, HelpScreen]
+
+
+@BOTH
+async def test_what_is_typed_right_after_the_palette_s_key_is_looked_for(
+    size: tuple[int, int],
+) -> None:
+    async with dashboard(overview(), size) as hand:
+        at_once(hand, ": q x c p")
+        await hand.until(lambda: any(hand.app.screen.query(Input)))
+        assert isinstance(hand.app.screen, Palette)
+        await hand.until(lambda: hand.app.screen.query_one(Input).value == "qxcp")
+        assert not hand.client.sent("completion:cancel")
+
+
+@BOTH
+async def test_a_filter_typed_at_once_is_kept(size: tuple[int, int]) -> None:
+    async with dashboard(ListClient(STORY), size) as hand:
+        await listing(hand)
+        screen = hand.app.screen
+        assert isinstance(screen, RequestsScreen)
+        at_once(hand, "/ a c x backspace m e enter")
+        await hand.until(lambda: screen.filter_on() == "acme" and not screen.filtering)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("opening", "closing"), [("/", "escape"), (":", "escape"), (":", "enter"), ("?", "escape")]
+)
+async def test_what_is_on_its_way_out_is_opened_again(
+    size: tuple[int, int], opening: str, closing: str
+) -> None:
+    async with dashboard(overview(), size) as hand:
+        overview_screen = hand.app.screen
+        before = overview_screen.focused
+        for turns in range(25):
+            await hand.press(opening)
+            at_once(hand, closing)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            at_once(hand, opening)
+            await hand.pilot.pause()
+            while len(hand.app.screen_stack) > 1 or overview_screen.query(FilterBar):
+                await hand.press("escape")
+            assert overview_screen.focused is before
