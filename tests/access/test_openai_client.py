@@ -25,7 +25,8 @@ async def said(api: openai.AsyncOpenAI) -> str | None:
     answer = await api.chat.completions.create(
         model="sim/echo", messages=[{"role": "user", "content": "hello there"}]
     )
-    return answer.choices[0].message.content
+    text: str | None = answer.choices[0].message.content
+    return text
 
 
 async def test_a_token_is_an_api_key(tmp_path: Path) -> None:

@@ -369,6 +369,13 @@ async def running(
     rig = Rig(settings, clock, resume=resume)
     for name, script in (scripts or {}).items():
         rig.providers[name].script = script
+    async with gathering(rig):
+        yield rig
+
+
+@asynccontextmanager
+async def gathering(rig: Rig) -> AsyncIterator[None]:
+    """Run the engine of a rig; what it emits is gathered there."""
     subscription = rig.engine.subscribe("*")
 
     async def gather() -> None:
@@ -378,7 +385,7 @@ async def running(
     task = asyncio.create_task(gather(), name="gather events")
     try:
         async with rig.engine:
-            yield rig
+            yield
     finally:
         subscription.end()
         await task

@@ -12,7 +12,7 @@ from ksi_tui.config import Config
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import Usage
 from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec, Closed
-from tests.engine.engine_fixtures import HandClock, Rig
+from tests.engine.engine_fixtures import HandClock, Rig, gathering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +94,5 @@ async def told(
     """Run an engine whose providers play these steps; what it emits is gathered on the rig."""
     rig, played = Rig(settings, clock), plans(steps)
     rig.providers = {each.name: Telling(each.name, played) for each in settings.providers}  # type: ignore[misc]
-    subscription = rig.engine.subscribe("*")
-
-    async def gather() -> None:
-        async for event in subscription:
-            rig.seen.append(event)
-
-    task = asyncio.create_task(gather(), name="gather events")
-    try:
-        async with rig.engine:
-            yield rig
-    finally:
-        subscription.end()
-        await task
+    async with gathering(rig):
+        yield rig

@@ -34,12 +34,6 @@ def _provider(name: str, base: str, models: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def server() -> AsyncIterator[MisbehavingServer]:
-    async with MisbehavingServer() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def engine(
     server: MisbehavingServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[CompletionEngine]:

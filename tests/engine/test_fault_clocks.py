@@ -25,12 +25,6 @@ SHORT_S = 1.5
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def server() -> AsyncIterator[MisbehavingServer]:
-    async with MisbehavingServer() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def pool(server: MisbehavingServer) -> AsyncIterator[WorkerPool]:
     async with worker() as pool:
         await warm_up(server, pool)

@@ -19,12 +19,6 @@ from tests.servers.misbehaving import MisbehavingServer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def server() -> AsyncIterator[MisbehavingServer]:
-    async with MisbehavingServer() as server:
-        yield server
-
-
 def settings(folder: Path, server: MisbehavingServer) -> Config:
     base = server.base("ok")
     return Config.model_validate(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.providers import unwinding
@@ -16,7 +14,7 @@ from ksi_tui.engine.providers.litellm import LitellmProvider
 from ksi_tui.engine.providers.pool import WorkerPool
 from ksi_tui.engine.providers.unwinding import Unwinding
 from ksi_tui.engine.providers.worker import _Server, lift_connection_limits
-from tests.servers.calling import BOUND_S, Events, Observer, settings, spec
+from tests.servers.calling import BOUND_S, Observer, settings, spec
 from tests.servers.misbehaving import MisbehavingServer
 from tests.servers.modes import SENTENCE
 
@@ -25,20 +23,6 @@ pytestmark = [
     pytest.mark.usefixtures("warm_workers"),
 ]
 both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def pool() -> AsyncIterator[WorkerPool]:
-    pool = WorkerPool(1, on_event=Events())
-    pool.start()
-    yield pool
-    await pool.aclose()
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def server() -> AsyncIterator[MisbehavingServer]:
-    async with MisbehavingServer() as server:
-        yield server
 
 
 @both

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import Usage
 from ksi_tui.engine.providers.base import CallResult
 from ksi_tui.engine.providers.litellm import LitellmProvider
 from ksi_tui.engine.providers.pool import WorkerPool
-from tests.servers.calling import BOUND_S, Events, Observer, settings, spec
+from tests.servers.calling import BOUND_S, Observer, settings, spec
 from tests.servers.misbehaving import MisbehavingServer, Seen
 from tests.servers.modes import SENTENCE, USAGE
 from tests.servers.modes_answers import ACCENTED
@@ -25,20 +23,6 @@ pytestmark = [
 ]
 
 both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def pool() -> AsyncIterator[WorkerPool]:
-    pool = WorkerPool(1, on_event=Events())
-    pool.start()
-    yield pool
-    await pool.aclose()
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def server() -> AsyncIterator[MisbehavingServer]:
-    async with MisbehavingServer() as server:
-        yield server
 
 
 async def answer(

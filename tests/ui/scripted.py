@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -40,6 +41,7 @@ class ScriptedClient:
         self.queries: list[SnapshotQuery] = []
         self.lives: dict[str, Live] = {}
         self.closed = False
+        self._held: dict[str, asyncio.Event] = {}
         self._subscriptions: list[Subscription] = []
         self._seq = 0
 
@@ -48,7 +50,14 @@ class ScriptedClient:
         reply = self.replies.get(name)
         if reply is None:
             return {"error": f"no reply scripted for {name}", "code": "invalid_request"}
-        return reply(data or {}) if callable(reply) else dict(reply)
+        made = reply(data or {}) if callable(reply) else dict(reply)
+        if name in self._held:
+            await self._held[name].wait()
+        return made
+
+    def hold(self, name: str) -> asyncio.Event:
+        """Hold replies back, made when they were asked for, until what is returned is set."""
+        return self._held.setdefault(name, asyncio.Event())
 
     def sent(self, name: str) -> list[dict[str, Any]]:
         """What was emitted under a name."""

@@ -6,83 +6,15 @@ import dataclasses
 from typing import Any
 
 from ksi_tui.client import Snapshot
-from ksi_tui.engine.views import AttentionKind, AttentionView, CircuitLook, Phase
+from ksi_tui.engine.views import AttentionKind, AttentionView
 from ksi_tui.screens.overview import Overview
 from tests.ui.harness import SMALL, WIDE, Hand, dashboard
 from tests.ui.scripted import ScriptedClient, busy, first_start
-
-
-def row(kind: AttentionKind, what: str, **more: Any) -> AttentionView:
-    fields: dict[str, Any] = {
-        "look": None,
-        "state": "waiting",
-        "for_s": 242.0,
-        "why": "",
-        "hits": "",
-        "action": "why",
-        "action_label": "why",
-        "request_id": None,
-        "session_id": None,
-        "provider": None,
-        "key": f"{kind}:{what}",
-    }
-    return AttentionView(kind=kind, what=what, **(fields | more))
-
-
-def rows() -> tuple[AttentionView, ...]:
-    """The rows of the target picture."""
-    return (
-        row(
-            AttentionKind.CIRCUIT,
-            "openai",
-            look=CircuitLook.OPEN,
-            state="open",
-            for_s=252.0,
-            why="5 timeouts in a row: no first token in 30 s",
-            hits="62 req, 23 sessions",
-            action="open",
-            action_label="its circuit",
-            provider="openai",
-        ),
-        row(
-            AttentionKind.WAIT,
-            "acme-42",
-            look=Phase.WAITING,
-            why="lock held by a7, 41 s left, extended 3x",
-            hits="3 req",
-            request_id="r-81",
-            session_id="acme-42",
-        ),
-        row(
-            AttentionKind.NO_TOKEN,
-            "r-1042",
-            look=Phase.NO_TOKEN,
-            state="no token",
-            for_s=34.0,
-            why="anthropic silent since 03:12:10, usual gap 0.1 s",
-            hits="3 req in globex-7",
-            action="elsewhere",
-            action_label="send elsewhere",
-            request_id="r-1042",
-            session_id="globex-7",
-            provider="anthropic",
-        ),
-        row(
-            AttentionKind.PAUSE,
-            "nightly-eval",
-            state="paused",
-            for_s=7860.0,
-            why="by op2: budget until 06:00",
-            hits="118 req",
-            action="pause",
-            action_label="resume",
-            session_id="nightly-eval",
-        ),
-    )
+from tests.ui.story import attention, row
 
 
 def needy(*views: AttentionView) -> Snapshot:
-    shown = views or rows()
+    shown = views or attention()
     return dataclasses.replace(busy(), attention=shown, attention_total=len(shown))
 
 
@@ -98,7 +30,7 @@ async def test_the_picture_where_there_is_room() -> None:
         await hand.sees("openai        ■ open", "4m12s", "62 req, 23 sessions", "enter its circuit")
         await hand.sees("acme-42       ○ waiting", "extended 3x", "w why")
         await hand.sees("r-1042        ► no token", "34s", "n send elsewhere")
-        await hand.sees("nightly-eval  = paused", "2h11m by op2: budget until 06:00", "p resume")
+        await hand.sees("nightly-eval  = paused", '2h11m by op2: "budget until 06', "p resume")
         lines = hand.screen.splitlines()
         place = {
             name: next(i for i, text in enumerate(lines) if name in text)
@@ -132,7 +64,8 @@ async def test_nothing_folds_to_one_line_and_gives_its_room_back() -> None:
 
 async def test_more_than_fits_is_scrolled_and_asked_for() -> None:
     many = tuple(
-        row(AttentionKind.PAUSE, f"s{n}", state="paused", session_id=f"s{n}") for n in range(30)
+        row(AttentionKind.PAUSE, f"s{n}", look=None, state="paused", session_id=f"s{n}")
+        for n in range(30)
     )
     for size, most in ((WIDE, 6), (SMALL, 4)):
         async with dashboard(ScriptedClient(needy(*many)), size) as hand:
@@ -167,7 +100,14 @@ async def test_the_keys_are_about_the_row_and_what_it_tells_of() -> None:
 
 
 async def test_what_is_the_engines_own_opens_the_log_of_what_led_to_it() -> None:
-    fault = row(AttentionKind.FAULT, "database", state="fault", why="disk full", action="events")
+    fault = row(
+        AttentionKind.FAULT,
+        "database",
+        look=None,
+        state="fault",
+        why="disk full",
+        action="events",
+    )
     async with dashboard(ScriptedClient(needy(fault)), WIDE) as hand:
         screen = overview(hand)
         await hand.sees("! fault", "disk full")
@@ -206,6 +146,7 @@ async def test_what_comes_from_outside_is_cleaned() -> None:
     evil = row(
         AttentionKind.PAUSE,
         "s\x1b[31m1",
+        look=None,
         state="paused",
         why="by x\x1b]52;c;aGk=\x07[@click=app.quit]y",
         session_id="s",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -256,17 +255,9 @@ async def test_one_key_stops_all_that_still_runs(size: tuple[int, int]) -> None:
 
 async def test_what_is_stopped_while_records_are_read_is_read_at_once() -> None:
     client = Engine()
-    gate, emit = asyncio.Event(), client.emit
-
-    async def slow(name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        reply = await emit(name, data)
-        if name == "completion:request_status":
-            await gate.wait()
-        return reply
-
     async with dashboard(client, WIDE) as hand:
         await sent(hand)
-        client.emit = slow  # type: ignore[method-assign]
+        gate = client.hold("completion:request_status")
         asked = len(client.sent("completion:request_status"))
         await later(hand)
         await hand.until(lambda: len(client.sent("completion:request_status")) > asked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -291,15 +290,7 @@ async def test_cancel_from_the_request_screen_names_it() -> None:
 @pytest.mark.parametrize("size", [SMALL, WIDE])
 async def test_before_the_record_is_read_it_says_so(size: tuple[int, int]) -> None:
     client = engine()
-    gate = asyncio.Event()
-    emit = client.emit
-
-    async def slow(name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        if name == "completion:request_status":
-            await gate.wait()
-        return await emit(name, data)
-
-    client.emit = slow  # type: ignore[method-assign]
+    gate = client.hold("completion:request_status")
     async with dashboard(client, size) as hand:
         await hand.press("enter")
         await hand.sees("○ reading…", "the record is read from the database")
@@ -312,15 +303,7 @@ async def test_before_the_record_is_read_it_says_so(size: tuple[int, int]) -> No
 
 async def test_an_end_that_comes_while_the_record_is_read_is_read_at_once() -> None:
     client = engine()
-    gate, emit = asyncio.Event(), client.emit
-
-    async def slow(name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        reply = await emit(name, data)
-        if name == "completion:request_status":
-            await gate.wait()
-        return reply
-
-    client.emit = slow  # type: ignore[method-assign]
+    gate = client.hold("completion:request_status")
     async with dashboard(client, WIDE) as hand:
         await hand.press("enter")
         await hand.until(lambda: client.sent("completion:request_status"))
