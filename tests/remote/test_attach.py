@@ -147,7 +147,7 @@ async def test_one_cancels_and_the_other_sees_it_and_who_else_looks(tmp_path: Pa
         await one.sees("with op2 · op1 (operate)")
         await two.sees("with op1 · op2 (operate)")
         await rig.submit(request_id="r-a")
-        await one.sees("r-a")
+        await one.sees("r-a", "calling p")
         await two.sees("r-a")
         await one.press("c")
         await one.sees("Stop 1 request of session r-a?")
