@@ -98,6 +98,7 @@ def parser(*, commands: bool = True) -> argparse.ArgumentParser:
     top.add_argument("--db", type=Path, metavar="PATH", help="the database")
     top.add_argument(
         "--log-level",
+        type=str.lower,
         choices=logs.LEVELS,
         default="info",
         metavar="LEVEL",

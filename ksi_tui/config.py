@@ -128,6 +128,7 @@ def references(value: Any) -> list[str]:
 class ProviderSettings(_Section):
     """One `[[providers]]` entry. `priority` 1 is tried before 2.
 
+    A simulated one serves `sim/*` under these very names where nothing else is said.
     `rpm` and `tpm` are calls and tokens in any 60 s; a clock replaces that of `[engine]`.
     `catch_all`: serves only models that no other provider's patterns match.
     `os.environ/NAME` in `api_base` or `params` stands for that variable's value.
@@ -151,6 +152,13 @@ class ProviderSettings(_Section):
     supports_mcp: bool = False
     params: dict[str, Any] = Field(default_factory=dict)
     circuit: CircuitSettings | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _simulated_names(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("kind") == "simulated":
+            return {"models": ["sim/*"], "model": "{model}", **data}
+        return data
 
     @model_validator(mode="after")
     def _known_placeholders(self) -> Self:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 from ksi_tui.engine.store import migrations
 from tests.servers import forked, warm
@@ -47,6 +48,16 @@ def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 def pytest_xdist_auto_num_workers() -> int:
     """Run half as many tests again as there are cores: a third of a test is waiting."""
     return len(os.sched_getaffinity(0)) * 3 // 2 if AVAILABLE else os.cpu_count() or 1
+
+
+def pytest_sessionstart() -> None:
+    """Draw no examples from constants of our own modules where examples are to be repeated.
+
+    Which of them are imported by then, and so what is drawn, would depend on the tests before.
+    """
+    if settings.get_current_profile_name() == "repeat":
+        none_found = providers._local_constants
+        providers._get_local_constants = lambda: none_found
 
 
 @pytest.hookimpl(wrapper=True)

@@ -203,7 +203,11 @@ class Checkpoints:
         _take_injections(taken, waiting, injected)
         self._take_circuits(taken, data, now)
         await self._commit(taken, now)
-        return {"restored": taken.counts(), "skipped": taken.skipped}
+        return {
+            "restored": len(taken.requests),
+            "skipped": [each["request_id"] for each in taken.skipped if "request_id" in each],
+            "details": {"restored": taken.counts(), "skipped": taken.skipped},
+        }
 
     def _take_request(self, taken: _Taken, session_id: str, item: Item, now: float) -> None:
         core, state = self._core, item.state

@@ -189,7 +189,9 @@ class CompletionEngine:
         async with self._starting:  # what is starting starts, and is then ended
             pass
         if self._parts is None:
-            return self._ended or {"status": "not started"}
+            if self._ended is None:
+                raise self._not_ready()
+            return self._ended
         if self._ending is None:
             ending = self._end(self._parts, grace_s)
             self._ending = asyncio.create_task(ending, name="shutdown")

@@ -90,7 +90,7 @@ class Conclusions:
         ticket.interruptions += 1
         ticket.error_kind = ErrorKind.DAEMON_RESTART
         ticket.error_message = "interrupted: the engine had ended"
-        return ticket.interruptions <= MAX_INTERRUPTIONS
+        return ticket.interruptions < MAX_INTERRUPTIONS
 
     def _wait_again(self, run: Run, state: State, writes: list[Write]) -> None:
         """Put a request that ran back to the head of its session."""
@@ -192,7 +192,9 @@ class Conclusions:
         ticket.error_kind, ticket.error_message = fault.kind, fault.message
         interruption = POLICY[decision.kind].interruption
         ticket.retry_at = None if interruption else now + decision.delay_s
-        attempt = run.record(now, retry_at=ticket.retry_at, spent=not interruption)
+        attempt = run.record(
+            now, kind=decision.kind, retry_at=ticket.retry_at, spent=not interruption
+        )
         self.core.publish(
             events.RETRYING,
             {
@@ -201,6 +203,7 @@ class Conclusions:
                 "kind": decision.kind,
                 "attempt": ticket.attempts,
                 "max_attempts": ticket.max_attempts,
+                "delay": round(decision.delay_s, 3),
                 "delay_s": round(decision.delay_s, 3),
                 "error": fault.message,
             },

@@ -15,7 +15,7 @@ from ksi_tui.config import ProviderSettings
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import PauseScope
 from ksi_tui.engine.payload_errors import shown
-from ksi_tui.engine.payloads import Id, Note, Payload, Seconds
+from ksi_tui.engine.payloads import Flag, Id, Note, Payload, Seconds
 
 
 class QueueScope(Payload):
@@ -45,12 +45,16 @@ class ForceCircuit(Payload):
 
 
 class ResetCircuit(Payload):
-    """Data of `provider:reset`; with `keep_statistics` it ends what holds the circuit, no more."""
+    """Data of `provider:reset`; with `keep_statistics` it ends what holds the circuit, no more.
+
+    `for_s` is taken as with its two relatives; a reset has no end.
+    """
 
     provider: Id
-    keep_statistics: bool = False
+    keep_statistics: Flag = False
     reason: Note | None = None
     by: Id | None = None
+    for_s: Seconds | None = None
 
 
 class Probe(Payload):
@@ -90,7 +94,10 @@ class ResetConversation(Payload):
 
 
 class ReportedFailure(Payload):
-    """Data of `completion:failed`. `completion_data` is the request as `completion:async` data."""
+    """Data of `completion:failed`. `completion_data` is the request as `completion:async` data.
+
+    The older service had that in `completion_data.data`.
+    """
 
     request_id: Id
     reason: ErrorKind
@@ -110,6 +117,12 @@ class ReportedFailure(Payload):
                 f"{shown(reason)} is no error kind; allowed are {kinds}, "
                 f"and the older words {words}"
             ) from None
+
+    @field_validator("completion_data")
+    @classmethod
+    def _unwrapped(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        data = (given or {}).get("data")
+        return data if isinstance(data, dict) else given
 
     @model_validator(mode="after")
     def _one_request(self) -> Self:

@@ -60,7 +60,13 @@ class Controls:
             ]
             core.publish(
                 events.QUEUE_RESUMED,
-                {**pause_reply(pause), "resumed_by": data.by, "resumed_reason": data.reason},
+                {
+                    **pause_reply(pause),
+                    "by": data.by,
+                    "reason": data.reason,
+                    "paused_by": pause.by,
+                    "paused_reason": pause.reason,
+                },
             )
         elif data.scope is PauseScope.PROVIDER:
             core.providers.known(data.id or "")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ksi_tui.config import Config
+from ksi_tui.engine import events
 from ksi_tui.engine.alarms import Alarms
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.diversions import Diversions
@@ -86,6 +87,20 @@ class Core:
     def publish(self, name: str, data: dict[str, Any]) -> None:
         """Hand a notification to the subscribers."""
         self.router.publish(name, data)
+
+    def tell_queued(self, ticket: Ticket, *, again: bool = False) -> None:
+        """Tell that a request queues, for the first time or again."""
+        self.publish(
+            events.QUEUED,
+            {
+                "request_id": ticket.request_id,
+                "session_id": ticket.session_id,
+                "agent_id": ticket.agent_id,
+                "model": ticket.route.model,
+                "position": self.queue.position(ticket),
+                **({"again": True} if again else {}),
+            },
+        )
 
     def move(self, ticket: Ticket, state: State) -> State:
         """Change a ticket's state and the counts; returns the state before."""

@@ -170,7 +170,8 @@ class Endings:
             )
         ]
         if run is not None:
-            writes.append(AttemptBooked(attempt=run.record(now, spent=_spent(run))))
+            kind = details.get("error_kind")
+            writes.append(AttemptBooked(attempt=run.record(now, kind=kind, spent=_spent(run))))
             writes += _answer_of(run)
         elif ticket.laid_by is not None:
             writes.append(AttemptBooked(attempt=ticket.laid_by.record(now, spent=True)))

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ksi_tui.engine import events
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.endings import Endings
 from ksi_tui.engine.errors import (
@@ -141,16 +140,7 @@ class Entrance:
         if each.new_session:
             session.turn_count = 0
         core.queue.add(ticket, now)
-        core.publish(
-            events.QUEUED,
-            {
-                "request_id": ticket.request_id,
-                "session_id": ticket.session_id,
-                "agent_id": ticket.agent_id,
-                "model": ticket.route.model,
-                "position": core.queue.position(ticket),
-            },
-        )
+        core.tell_queued(ticket)
         core.poke()
         each.reply = self._reply(ticket)
         return each.reply

@@ -251,6 +251,7 @@ class Interventions:
         written = core.store.write(moved, action)
         core.sessions.seen(spec.session_id, spec.agent_id, now)
         core.queue.add(ticket, now)
+        core.tell_queued(ticket, again=True)
         core.recent_without(spec.request_id)
         return {"request_id": spec.request_id, "was": str(stored.state), "changed": True}, written
 

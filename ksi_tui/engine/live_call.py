@@ -244,15 +244,22 @@ class Run:
         waits = [(f.kind, live.entry.wait_s(f)) for live, f in called if f is not self.reported]
         return waits if self.reported is None else [*waits, (self.reported.kind, None)]
 
-    def record(self, now: float, *, retry_at: float | None = None, spent: bool) -> AttemptRecord:
-        """Return this attempt for the record."""
+    def record(
+        self,
+        now: float,
+        *,
+        kind: ErrorKind | None = None,
+        retry_at: float | None = None,
+        spent: bool,
+    ) -> AttemptRecord:
+        """Return this attempt for the record. `kind` is what it came to, else the last call's."""
         return AttemptRecord(
             request_id=self.ticket.request_id,
             attempt=self.attempt,
             started_at=self.started_at,
             finished_at=now,
             verdicts=tuple(self.verdicts),
-            error_kind=self.faults[-1].kind if self.faults else None,
+            error_kind=kind or (self.faults[-1].kind if self.faults else None),
             retry_at=retry_at,
             spent=spent,
         )

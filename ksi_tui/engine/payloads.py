@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -42,7 +43,8 @@ Id = Annotated[
     str,
     Field(min_length=1, max_length=MAX_ID_CHARS, pattern=rf"^[^{_ACTING}]+$", strict=True),
 ]
-Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 Note = Annotated[str, Field(max_length=2_000)]
 CallerPriority = Literal["critical", "high", "normal", "low", "background"]
 
@@ -58,6 +60,9 @@ def plain_json(value: Any) -> Any:
     return value
 
 
+_WRAPPED = {"injection_config", "circuit_breaker_config"}
+
+
 class Payload(BaseModel):
     """Base of all event data: immutable, no unknown keys."""
 
@@ -71,7 +76,7 @@ class Nothing(Payload):
 class ConversationLock(Payload):
     """`conversation_lock` of a request. `timeout` is the older spelling of `timeout_s`."""
 
-    enabled: bool = True
+    enabled: Flag = True
     timeout_s: Seconds | None = Field(
         default=None, validation_alias=AliasChoices("timeout_s", "timeout")
     )
@@ -81,7 +86,7 @@ class ConversationLock(Payload):
 class InjectionConfig(Payload):
     """`injection_config` of a request, once `injection_metadata`: where its result goes."""
 
-    enabled: bool = True
+    enabled: Flag = True
     mode: InjectMode = InjectMode.NEXT
     position: Position = Position.BEFORE_PROMPT
     target_sessions: Annotated[list[Id], Field(min_length=1, max_length=MAX_TARGETS)] = [
@@ -113,8 +118,8 @@ class InjectionConfig(Payload):
 class BreakerConfig(Payload):
     """`circuit_breaker_config` of a request: how far a chain of injections may go."""
 
-    max_depth: Annotated[int, Field(ge=1, le=1_000)] = 5
-    token_budget: Annotated[int, Field(ge=1, lt=2**53)] = 50_000
+    max_depth: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 5
+    token_budget: Annotated[int, Field(ge=1, lt=2**53, strict=True)] = 50_000
     time_window_s: Seconds = 3600.0
     parent_request_id: Id | None = None
 
@@ -123,8 +128,26 @@ class BreakerConfig(Payload):
         return ChainBounds(**self.model_dump())
 
 
-class Completion(Payload):
-    """Data of `completion:async` and `completion:inject`."""
+class Injecting(Payload):
+    """Base of data with `injection_config`; the older service wrapped it as a result's metadata."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unwrapped(cls, data: Any) -> Any:
+        wrapped = data.get("injection_metadata") if isinstance(data, Mapping) else None
+        if isinstance(wrapped, Mapping) and not wrapped.keys().isdisjoint(_WRAPPED):
+            if twice := _WRAPPED & wrapped.keys() & data.keys():
+                raise ValueError(f"{min(twice)} is given twice: once in injection_metadata")
+            rest = {name: value for name, value in data.items() if name != "injection_metadata"}
+            return {**rest, **wrapped}
+        return data
+
+
+class Completion(Injecting):
+    """Data of `completion:async` and `completion:inject`.
+
+    Beside `agent_id` the older `originator_id` is the client's, alone it is both.
+    """
 
     prompt: Annotated[str, Field(min_length=1)] | None = None
     system: Annotated[str, Field(min_length=1)] | None = None
@@ -139,11 +162,11 @@ class Completion(Payload):
     request_id: Id | None = None
     client_id: Id | None = None
     priority: CallerPriority = "normal"
-    stream: bool | None = None
+    stream: Flag | None = None
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, strict=True)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
     timeout_s: Seconds | None = None
-    max_attempts: Annotated[int, Field(ge=1, le=100)] | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=100, strict=True)] | None = None
     history: Literal["session", "none"] = "session"
     conversation_lock: ConversationLock | None = None
     injection_config: InjectionConfig | None = Field(
@@ -154,6 +177,25 @@ class Completion(Payload):
     params: dict[str, Any] | None = None
     extra_body: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_names(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        if "originator_id" in data:
+            data = {"client_id": data["originator_id"], **data}
+            if data.get("agent_id") is not None:
+                del data["originator_id"]
+        session = data.get("conversation_id")
+        if session is not None and session == data.get("session_id"):
+            data = {name: value for name, value in data.items() if name != "conversation_id"}
+        return data
+
+    @field_validator("priority", "history", mode="before")
+    @classmethod
+    def _unset(cls, value: Any, info: ValidationInfo) -> Any:
+        return cls.model_fields[str(info.field_name)].default if value is None else value
 
     @field_validator("messages")
     @classmethod
@@ -292,7 +334,7 @@ class Retry(_OneOrSession):
 
     avoid: list[Id] | None = None
     model: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)] | None = None
-    in_place: bool = False
+    in_place: Flag = False
 
 
 class OneRequest(Payload):
@@ -304,7 +346,7 @@ class OneRequest(Payload):
 class RequestStatus(OneRequest):
     """Data of `completion:request_status`. `sent`: also the messages as they went out."""
 
-    sent: bool = False
+    sent: Flag = False
 
 
 class OneSession(Payload):
@@ -316,7 +358,7 @@ class OneSession(Payload):
 class SessionStatus(OneSession):
     """Data of `completion:session_status`. `history`: also what goes along with a prompt now."""
 
-    history: bool = False
+    history: Flag = False
 
 
 class MaybeProvider(Payload):
@@ -363,7 +405,7 @@ class ReleaseLock(OneSession):
     agent_id: Id | None = Field(
         default=None, validation_alias=AliasChoices("agent_id", "originator_id")
     )
-    force: bool = False
+    force: Flag = False
     reason: Note | None = None
     by: Id | None = None
 

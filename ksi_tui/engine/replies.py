@@ -60,11 +60,7 @@ class Replies:
         deepest = nlargest(STATUS_SESSIONS, core.queue.lanes(), key=lambda lane: len(lane.waiting))
         return {
             "service_ready": not core.draining,
-            "active_completions": {
-                lane.running.request_id: self._brief(lane.running)
-                for lane in active
-                if lane.running is not None
-            },
+            "active_completions": len(active),
             "status_counts": {str(state): count for state, count in core.counts.items()},
             "queues": {
                 "total_sessions": core.queue.session_count,
@@ -135,16 +131,6 @@ class Replies:
                 "pending": unfiled_count(self._core),
                 "fault": upkeep.response_fault,
             },
-        }
-
-    def _brief(self, ticket: Ticket) -> dict[str, Any]:
-        call = ticket.run.call if ticket.run is not None else None
-        return {
-            "session_id": ticket.session_id,
-            "status": str(ticket.state),
-            "provider": call.entry.name if call else None,
-            "model": call.model if call else ticket.route.model,
-            "started_at": iso(ticket.started_at),
         }
 
     # --- one request, one session ------------------------------------------------------------
@@ -232,11 +218,10 @@ class Replies:
         entries = self._core.providers.entries()
         now = self._core.clock()
         pauses = self._core.pauses
-        available = [
-            e.name
+        available = sum(
+            e.circuit.admits(now) and not e.full and pauses.provider(e.name) is None
             for e in entries
-            if e.circuit.admits(now) and not e.full and pauses.provider(e.name) is None
-        ]
+        )
         return {
             "total_providers": len(entries),
             "available_providers": available,

@@ -103,7 +103,7 @@ class RetryPolicy:
 
 
 def _after_interruption(kind: ErrorKind, interruptions: int, left_s: float) -> Retry | Fail:
-    if interruptions > MAX_INTERRUPTIONS:
+    if interruptions >= MAX_INTERRUPTIONS:
         return Fail(kind=kind, message=f"interrupted {interruptions} times")
     return _too_late(kind) if left_s <= 0 else Retry(delay_s=0.0, kind=kind)
 

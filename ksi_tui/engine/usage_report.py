@@ -5,7 +5,6 @@ Reads only, from the store's sums. How sums are kept is the store's business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,8 +56,8 @@ async def _everybody(store: Reader, since: float | None, totals: UsageTotals) ->
     agents = await store.usage(UsageQuery(by="agent", since=since))
     models = await store.usage(UsageQuery(by="model", since=since))
     return {
-        "active_agents": _named(agents),
-        "active_models": _named(models),
+        "active_agents": sum(1 for name, _ in agents if name),
+        "active_models": sum(1 for name, _ in models if name),
         "mcp_statistics": mcp_statistics(totals),
         "waste": waste_reply(totals),
     }
@@ -133,7 +132,3 @@ def savings_of(totals: UsageTotals) -> float | None:
 
 def _dollars(amount: float, unpriced: int) -> float | None:
     return None if unpriced and not amount else round(amount, 8)
-
-
-def _named(groups: Sequence[tuple[str, UsageTotals]]) -> Mapping[str, Any]:
-    return {name: sums_reply(totals) for name, totals in groups if name}

@@ -262,8 +262,8 @@ class Usage(TypedDict):
 
     session_id: NotRequired[str]
     usage: Sums
-    active_agents: NotRequired[dict[str, Sums]]
-    active_models: NotRequired[dict[str, Sums]]
+    active_agents: NotRequired[int]
+    active_models: NotRequired[int]
     mcp_statistics: NotRequired[Mcp]
     waste: NotRequired[Waste]
     active_sessions: NotRequired[int]

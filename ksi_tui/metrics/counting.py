@@ -46,7 +46,7 @@ class Counting:
         self._labels = labels
         self._make(registry)
         counts: dict[str, tuple[Count, Callable[[int], None]]] = {
-            events.QUEUED: (lambda _: self._accepted.inc(), self._accepted.inc),
+            events.QUEUED: (self._queued, self._accepted.inc),
             events.RESULT: (self._completed, lambda n: self._ended.labels("completed", "").inc(n)),
             events.ERROR: (self._failed, lambda n: self._ended.labels("failed", OTHER).inc(n)),
             events.CANCELLED: (
@@ -135,6 +135,10 @@ class Counting:
             lost = int(event.data["lost"])
             count_lost(lost)
             self._lost.inc(lost)
+
+    def _queued(self, data: Data) -> None:
+        if not data.get("again"):
+            self._accepted.inc()
 
     def _completed(self, data: Data) -> None:
         self._ended.labels("completed", "").inc()

@@ -21,6 +21,8 @@ from ksi_tui.widgets.spans import Line, Span, Tone, line
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _LABEL = 6
 _LONGEST_NAME, _SHORTEST_NAME = 18, 8
+_NOTHING = 1e-300
+"""What is not above this is drawn as nothing: less could not be divided into rows."""
 _LABELLED = 4
 """How many rows of a plot carry a number, at most."""
 LETTERS = "abcdefghijklmnpqrstuvwxyz"
@@ -42,7 +44,7 @@ def axis_top(values: Sequence[float], steps: int) -> float:
 
 def axis_step(least: float) -> float:
     """Return the least 1, 2, 2.5 or 5 times a power of ten that is not below; 1 for nothing."""
-    return _least_of((1, 2, 2.5, 5), least) if least > 0 else 1.0
+    return _least_of((1, 2, 2.5, 5), least) if least > _NOTHING else 1.0
 
 
 def _least_of(factors: Sequence[float], least: float) -> float:

@@ -133,7 +133,7 @@ PROVIDER = {
         "last_error": (dict, type(None)),
     },
 }
-PROVIDERS = {"total_providers": int, "available_providers": [str], "providers": {...: PROVIDER}}
+PROVIDERS = {"total_providers": int, "available_providers": int, "providers": {...: PROVIDER}}
 RETRY_STATS = {"total_retrying": int, "pending_timers": int, "policy": dict}
 MCP = {
     "requests": int,
@@ -146,8 +146,8 @@ MCP = {
 }
 TOTAL_USAGE = {
     "usage": USAGE,
-    "active_agents": {...: USAGE},
-    "active_models": {...: USAGE},
+    "active_agents": int,
+    "active_models": int,
     "active_sessions": int,
     "mcp_statistics": MCP,
     "waste": {"tokens": int, "cost": MAYBE_NUMBER, "calls": int, "seconds": NUMBER},
@@ -169,7 +169,7 @@ SERIES = {
 }
 STATUS = {
     "service_ready": bool,
-    "active_completions": {...: dict},
+    "active_completions": int,
     "status_counts": {str(state): int for state in State},
     "queues": {
         "total_sessions": int,

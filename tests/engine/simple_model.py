@@ -366,7 +366,7 @@ class Model:
         req.interruptions += 1
         req.tried, req.skipped = [], False
         self._moved(req, state)
-        if req.interruptions > 10:
+        if req.interruptions >= 10:
             self._end(req, "failed", ErrorKind.WORKER_LOST)
 
     def _call_over(self, call: Call, effect: str, kind: ErrorKind | None) -> None:
@@ -499,7 +499,7 @@ class Model:
             prov.circuit.epoch += 1
         for req in list(self.unfinished()):
             req.left_out = frozenset()
-            if req.interruptions > 10:
+            if req.interruptions >= 10:
                 self._end(req, "failed", ErrorKind.DAEMON_RESTART)
         self.ready_since.clear()
         self.ready_before.clear()

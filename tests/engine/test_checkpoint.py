@@ -76,7 +76,7 @@ async def test_it_goes_on_in_its_order_with_what_ran_first(tmp_path: Path) -> No
     }
     async with running(elsewhere(tmp_path)) as rig:
         reply = await restored(rig, checkpoint)
-        assert reply["restored"]["requests"] == 4
+        assert reply["restored"] == 4
         assert reply["skipped"] == []
         await rig.settled()
         assert rig.p.prompts == ["first", "injected", "third", "second"]
@@ -143,7 +143,8 @@ async def test_locks_and_circuits_stay_as_they_were(tmp_path: Path) -> None:
     clock.now += 20
     async with running(elsewhere(tmp_path, **settings), clock=clock) as rig:
         reply = await restored(rig, checkpoint)
-        assert (reply["restored"]["locks"], reply["restored"]["circuits"]) == (1, 1)
+        more = reply["details"]["restored"]
+        assert (more["locks"], more["circuits"]) == (1, 1)
         assert await rig.why(locked) == "lock held by a7, 40 s left"
         assert await rig.why(waits) == "sick open, probe in 80 s"
         rig.advance(41)
@@ -162,14 +163,19 @@ async def test_what_is_here_already_is_skipped_and_named(tmp_path: Path) -> None
         await rig.calls(1)
         checkpoint = await collected(rig)
         reply = await restored(rig, checkpoint)
-        assert set(reply["restored"].values()) == {0}
-        named = [next(iter(each.values())) for each in reply["skipped"]]
+        assert set(reply["details"]["restored"].values()) == {0}
+        assert reply["restored"] == 0
+        named = [next(iter(each.values())) for each in reply["details"]["skipped"]]
+        assert set(reply["skipped"]) < set(named)
         assert sorted(named) == sorted([mine, "s", "t", "t"])
         rig.p.calls[0].go.set()
         await rig.ended(mine)
         again = await restored(rig, checkpoint)
         assert {"request_id": mine} == {
-            key: value for each in again["skipped"] for key, value in each.items() if value == mine
+            key: value
+            for each in again["details"]["skipped"]
+            for key, value in each.items()
+            if value == mine
         }
         await rig.settled()
         assert len(rig.p.calls) == 1
@@ -182,7 +188,7 @@ async def test_two_restores_at_once_take_each_request_once(tmp_path: Path) -> No
         checkpoint = await collected(rig)
     async with running(elsewhere(tmp_path)) as rig:
         replies = await asyncio.gather(restored(rig, checkpoint), restored(rig, checkpoint))
-        assert sum(reply["restored"]["requests"] for reply in replies) == 20
+        assert sum(reply["restored"] for reply in replies) == 20
         await rig.settled()
         assert sorted(rig.p.prompts) == sorted(f"n{number}" for number in range(20))
         assert rig.core.counts[State.COMPLETED] == 20
@@ -352,12 +358,12 @@ async def test_five_hundred_over_forty_sessions_complete_in_an_empty_database(
     assert checkpoint["components"]["queue"] == {"requests": 500, "sessions": 40}
     async with running(elsewhere(tmp_path), clock=clock) as rig:
         reply = await restored(rig, checkpoint)
-        assert reply["restored"]["requests"] == 500
-        assert reply["restored"]["locks"] == 4
+        assert reply["restored"] == 500
+        assert reply["details"]["restored"]["locks"] == 4
         again = await collected(rig)
         assert again["locks"] == checkpoint["locks"]
         assert again["pauses"] == checkpoint["pauses"] != []
-        assert reply["restored"]["injections"] == 3
+        assert reply["details"]["restored"]["injections"] == 3
         # Two sessions are locked by another agent and one is paused, 12 or 13 requests each.
         await until(lambda: rig.core.counts[State.COMPLETED] == 500 - 13 - 13 - 13)
         assert await rig.why("r-10") == "paused by op1: deploy"

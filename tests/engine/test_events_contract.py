@@ -347,7 +347,11 @@ CASES = (
     ),
     Case(
         name="checkpoint:restore",
-        shape={"restored": (int, list, dict), "skipped": list},
+        shape={
+            "restored": int,
+            "skipped": [str],
+            "details": {"restored": {...: int}, "skipped": [dict]},
+        },
         data={"session_queues": {}},
         wrong=(({"session_queues": 1}, "session_queues"), _UNKNOWN_KEY),
     ),

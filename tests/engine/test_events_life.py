@@ -110,7 +110,7 @@ async def test_the_hosts_events_are_answered_and_harmless_when_repeated(tmp_path
 
 async def test_a_host_may_begin_it_without_entering(tmp_path: Path) -> None:
     engine = CompletionEngine(config(tmp_path))
-    assert (await engine.emit("system:shutdown"))["status"] == "not started"
+    assert (await engine.emit("system:shutdown"))["code"] == "not_ready"
     assert (await engine.emit("system:startup"))["status"] == "completion_service_ready"
     assert (await engine.emit("completion:status"))["service_ready"] is True
     assert (await engine.emit("system:shutdown", {"grace_s": 0}))["interrupted"] == 0

@@ -206,6 +206,8 @@ async def test_retried_if_any_of_them_may_be_and_named_after_that_one(
         told = await rig.event("completion:error", request_id)
         assert told["kind"] == kind
         assert told["error"].startswith(f"it is {kind}")
+        attempts = (await rig.status(request_id))["attempts"]
+        assert [attempt["error_kind"] for attempt in attempts] == [kind, kind]
 
 
 async def test_of_errors_that_are_not_retried_the_last_counts(tmp_path: Path) -> None:

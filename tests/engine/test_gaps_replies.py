@@ -16,11 +16,11 @@ async def test_a_full_provider_is_not_available_until_a_slot_is_free(tmp_path: P
         request_id = await rig.submit()
         (up,) = await rig.calls(1)
         reply = await rig.emit("completion:provider_status")
-        assert reply["available_providers"] == ["q"]
+        assert reply["available_providers"] == 1
         up.go.set()
         await rig.ended(request_id)
         reply = await rig.emit("completion:provider_status")
-        assert reply["available_providers"] == ["p", "q"]
+        assert reply["available_providers"] == 2
 
 
 async def test_a_cooldown_is_told_while_it_lasts(tmp_path: Path) -> None:
@@ -70,5 +70,4 @@ async def test_calls_of_nobody_make_no_agent(tmp_path: Path) -> None:
         await rig.ended(await rig.submit())
         reply = await rig.emit("completion:token_usage")
         assert reply["usage"]["request_count"] == 1
-        assert reply["active_agents"] == {}
-        assert set(reply["active_models"]) == {"m1"}
+        assert (reply["active_agents"], reply["active_models"]) == (0, 1)

@@ -342,10 +342,10 @@ async def test_a_checkpoint_goes_into_an_empty_database(tmp_path: Path) -> None:
     assert [each["content"] for each in collected["pending"]] == ["bound", "waits", "other"]
     async with running(config(tmp_path / "two"), scripts={"p": held}) as rig:
         answer = await rig.engine.emit("checkpoint:restore", checkpoint)
-        assert (answer["restored"]["injections"], answer["skipped"]) == (4, [])
+        assert (answer["details"]["restored"]["injections"], answer["skipped"]) == (4, [])
         again = await rig.engine.emit("checkpoint:restore", checkpoint)
-        assert again["restored"]["injections"] == 0
-        assert len([each for each in again["skipped"] if "injection" in each]) == 4
+        assert again["details"]["restored"]["injections"] == 0
+        assert len([each for each in again["details"]["skipped"] if "injection" in each]) == 4
         (up,) = await rig.calls(1)
         assert up.prompt == "bound\n\nask"
         assert rig.core.injections.pending == 2

@@ -79,7 +79,8 @@ async def test_the_reply_says_what_is_paused_and_what_changed(tmp_path: Path) ->
         assert (await resume(rig, "session", id="acme"))["changed"] is False
         assert len(rig.events("queue:paused")) == 2
         (resumed,) = rig.events("queue:resumed")
-        assert resumed == {**acme, "resumed_by": "op2", "resumed_reason": None}
+        told = {"by": "op2", "reason": None, "paused_by": "op1", "paused_reason": "deploy"}
+        assert resumed == {**acme, **told}
         status = await rig.emit("completion:status")
         assert status["pauses"] == {"paused": [whole], "hold_everything": False}
 
@@ -279,7 +280,7 @@ async def test_a_paused_provider_is_passed_over_for_the_next(tmp_path: Path) -> 
         assert verdicts["p"] == ("paused", WHY)
         assert verdicts["q"][0] == "taken"
         status = await rig.emit("completion:provider_status")
-        assert status["available_providers"] == ["q"]
+        assert status["available_providers"] == 1
         assert status["providers"]["p"]["paused"]["by"] == "op1"
         assert status["providers"]["q"]["paused"] is None
         (row, _) = rig.engine.snapshot().providers

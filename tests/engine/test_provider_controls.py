@@ -213,7 +213,7 @@ async def test_a_reset_forgets_state_cooldowns_and_statistics(tmp_path: Path) ->
         assert before["circuit_breaker"]["is_open"]
         assert before["cooldown_until"] is not None
         assert before["stats"]["failed_calls"] == 2
-        reply = await done(rig, "provider:reset", provider="p", by="op1", reason="mended")
+        reply = await done(rig, "provider:reset", provider="p", by="op1", reason="mended", for_s=9)
         assert reply["circuit_breaker"]["state"] == "closed"
         assert reply["circuit_breaker"]["recent_failures"] == 0
         assert (await actions(rig))[-1][:4] == ("reset", "provider:p", "op1", "mended")

@@ -101,10 +101,10 @@ async def test_counters_places_and_numbers_go_on(tmp_path: Path) -> None:
         assert [r["request_id"] for r in results] == [first, second]
 
 
-async def test_the_eleventh_end_under_a_running_request_fails_it(tmp_path: Path) -> None:
+async def test_the_tenth_end_under_a_running_request_fails_it(tmp_path: Path) -> None:
     settings = config(tmp_path)
     request_id = ""
-    for life in range(11):
+    for life in range(10):
         async with running(settings, scripts={"p": held}) as rig:
             request_id = request_id or await rig.submit()
             await rig.calls(1)
@@ -112,7 +112,7 @@ async def test_the_eleventh_end_under_a_running_request_fails_it(tmp_path: Path)
     async with running(settings) as rig:
         status = await rig.status(request_id)
         assert (status["status"], status["error"]["kind"]) == ("failed", "daemon_restart")
-        assert (status["interruptions"], status["attempts_spent"]) == (11, 0)
+        assert (status["interruptions"], status["attempts_spent"]) == (10, 0)
         assert rig.p.calls == []
 
 

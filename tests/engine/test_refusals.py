@@ -29,7 +29,7 @@ from tests.engine.engine_fixtures import answers, config, held, running
         ),
         (
             "completion:async",
-            {"prompt": "p", "session_id": "s", "conversation_id": "s"},
+            {"prompt": "p", "session_id": "s", "conversation_id": "t"},
             "'conversation_id'; it means the same as session_id: give one of them",
         ),
         (

@@ -127,6 +127,14 @@ async def test_an_unknown_one_is_taken_in_with_what_was_asked(tmp_path: Path) ->
         assert len(rig.p.calls) == 1
 
 
+async def test_what_was_asked_may_stand_where_the_older_service_had_it(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        data = {"data": {"prompt": "again, please"}, "session_id": "of the older service"}
+        assert (await report(rig, "x-1", "timeout", completion_data=data))["status"] == SCHEDULED
+        await rig.ended("x-1")
+        assert rig.p.prompts == ["again, please"]
+
+
 async def test_what_would_fail_again_is_not_taken_in(tmp_path: Path) -> None:
     async with running(config(tmp_path)) as rig:
         reply = await report(rig, "x-1", "content_filter", completion_data={"prompt": "x"})

@@ -40,11 +40,8 @@ async def test_backoff_grows_is_told_and_counts_attempts_on_the_request(tmp_path
             await rig.calls(attempt)
             await rig.state(request_id, State.RETRYING)
             told = rig.events("completion:retrying", request_id)[-1]
-            assert (told["kind"], told["attempt"], told["delay_s"]) == (
-                "provider_error",
-                attempt,
-                delay_s,
-            )
+            assert (told["kind"], told["attempt"]) == ("provider_error", attempt)
+            assert told["delay"] == told["delay_s"] == delay_s
             assert await rig.why(request_id) == f"backoff {delay_s:.0f} s (provider_error)"
             assert "attempt" in (await rig.status(request_id))["if_nobody_acts"]
             rig.advance(delay_s)
@@ -119,26 +116,26 @@ async def test_what_the_provider_itself_raises_is_retried_and_frees_its_slot(
 # --- interruptions -------------------------------------------------------------------------
 
 
-async def test_lost_workers_spend_nothing_and_the_eleventh_fails(tmp_path: Path) -> None:
+async def test_lost_workers_spend_nothing_and_the_tenth_fails(tmp_path: Path) -> None:
     settings = config(tmp_path, retry={"max_attempts": 1, "initial_delay_s": 60})
     lost = fails(ErrorKind.WORKER_LOST, "the worker died")
     async with running(settings) as rig:
-        rig.p.script = in_turn(*[lost] * 10, answers)
+        rig.p.script = in_turn(*[lost] * 9, answers)
         survivor = await rig.submit()
         await rig.ended(survivor)
         status = await rig.status(survivor)
         assert (status["status"], status["attempts_spent"], status["interruptions"]) == (
             "completed",
             1,
-            10,
+            9,
         )
-        assert [a["spent"] for a in status["attempts"]] == [False] * 10 + [True]
+        assert [a["spent"] for a in status["attempts"]] == [False] * 9 + [True]
         rig.p.script = lost
         victim = await rig.submit()
         told = await rig.event("completion:error", victim)
         assert (told["kind"], told["attempts"]) == ("worker_lost", 0)
         status = await rig.status(victim)
-        assert status["interruptions"] == 11
+        assert status["interruptions"] == 10
         assert not any(a["spent"] for a in status["attempts"])
         circuit = (await rig.emit("completion:provider_status", provider="p"))["circuit_breaker"]
         assert (circuit["state"], circuit["recent_failures"]) == ("closed", 0)
@@ -163,6 +160,11 @@ async def test_a_failed_one_joins_the_tail_with_a_fresh_budget(tmp_path: Path) -
         answer = await retry(rig, request_id, by="op", reason="it is back")
         assert answer["retried"] == [{"request_id": request_id, "was": "failed", "changed": True}]
         assert answer["status"] == "queued"
+        told = rig.events("completion:queued", request_id)
+        assert [(each.get("again", False), each["position"]) for each in told] == [
+            (False, 1),
+            (True, 2),
+        ]
         assert await rig.why(request_id) == f"behind {tail} in its session"
         status = await rig.status(request_id)
         assert (status["attempts_spent"], status["error"], status["finished_at"]) == (0, None, None)

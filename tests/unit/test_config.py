@@ -85,6 +85,8 @@ def test_a_named_file_has_to_exist(tmp_path: Path) -> None:
         ({"models": ["llama-*"]}, None),
         ({"models": ["*"], "model": "openai/qwen"}, "qwen"),
         ({"kind": "simulated", "models": ["sim/*"], "model": "{model}"}, "sim/echo"),
+        ({"kind": "simulated", "models": ["sim/*"]}, "sim/echo"),
+        ({"kind": "simulated"}, "sim/echo"),
     ],
 )
 def test_the_default_model_is_the_first_providers_first(

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from ksi_tui.engine.errors import InvalidRequest
+from ksi_tui.engine.injection.payloads import ProcessResult
 from ksi_tui.engine.injection.policy import ChainBounds, InjectionTerms, InjectMode, Position
 from ksi_tui.engine.models import OnConflict, Priority, RequestSpec
 from ksi_tui.engine.payloads import (
     AcquireLock,
+    BreakerConfig,
     Cancel,
     Completion,
     ReleaseLock,
@@ -96,8 +98,27 @@ def test_older_spellings_are_understood() -> None:
     assert (old.session_id, old.agent_id) == ("s", "a")
     assert old.lock is not None
     assert (old.lock.timeout_s, old.lock.on_conflict) == (9, OnConflict.WAIT)
+    both = spec(session_id="s", conversation_id="s", agent_id="a", originator_id="c")
+    assert (both.session_id, both.agent_id, both.client_id) == ("s", "a", "c")
+    assert (old.client_id, spec(client_id="d", originator_id="c").client_id) == ("a", "d")
     lock = parse(AcquireLock, {"conversation_id": "s", "originator_id": "a", "timeout": 3}, "e")
     assert (lock.session_id, lock.agent_id, lock.timeout_s) == ("s", "a", 3)
+
+
+def test_the_older_metadata_of_a_result_wrap_both_configs() -> None:
+    wrapped = {"injection_config": {"mode": "direct"}, "circuit_breaker_config": {"max_depth": 2}}
+    given = spec(injection_metadata=wrapped)
+    assert given.injection == InjectionTerms(mode=InjectMode.DIRECT)
+    assert given.chain == ChainBounds(max_depth=2)
+    asked = {"request_id": "r", "result": "text", "injection_metadata": wrapped}
+    assert parse(ProcessResult, asked, "e").circuit_breaker_config == BreakerConfig(max_depth=2)
+    twice = {"prompt": "p", "injection_config": {}, "injection_metadata": wrapped}
+    assert "injection_config is given twice" in refused(Completion, twice)
+
+
+def test_null_is_the_default_of_what_has_one() -> None:
+    given = spec(priority=None, history=None, stream=None, max_tokens=None)
+    assert (given.priority, given.history) == (Priority.NORMAL, True)
 
 
 def test_an_injection_has_the_contracts_defaults_or_is_switched_off() -> None:
@@ -188,6 +209,11 @@ def _nested(levels: int) -> Any:
         ({"prompt": "p", "max_attempts": 0}, "max_attempts"),
         ({"prompt": "p", "temperature": -1}, "temperature"),
         ({"prompt": "p", "max_tokens": 0}, "max_tokens"),
+        ({"prompt": "p", "max_tokens": True}, "max_tokens"),
+        ({"prompt": "p", "max_tokens": "12"}, "max_tokens"),
+        ({"prompt": "p", "max_attempts": "2"}, "max_attempts"),
+        ({"prompt": "p", "timeout_s": "5"}, "timeout_s"),
+        ({"prompt": "p", "stream": "yes"}, "stream"),
         ({"prompt": "p", "history": "all"}, "history"),
         ({"prompt": "p", "priority": "urgent"}, "priority"),
         ({"prompt": "p", "metadata": []}, "metadata"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -110,6 +110,8 @@ drawn = st.lists(st.lists(values, max_size=120).map(tuple), min_size=1, max_size
 )
 
 
+@example(lettered([("a", (5e-324,))]), 16, 3, True, None)
+@example(lettered([("a", ()), ("b", (5e-324,))]), 16, 3, False, None)
 @given(
     drawn,
     st.integers(16, 120),

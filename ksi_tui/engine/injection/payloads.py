@@ -15,6 +15,7 @@ from ksi_tui.engine.injection.policy import MAX_CONTENT_CHARS, InjectMode
 from ksi_tui.engine.payloads import (
     BreakerConfig,
     Id,
+    Injecting,
     InjectionConfig,
     OneSession,
     Payload,
@@ -46,7 +47,7 @@ class InjectionBatch(Payload):
     injections: Annotated[list[Any], Field(min_length=1, max_length=MAX_BATCH)]
 
 
-class QueueInjection(Payload):
+class QueueInjection(Injecting):
     """Data of `injection:queue`: what shall happen when the request named completes."""
 
     request_id: Id
@@ -73,7 +74,7 @@ class ExecuteInjection(Payload):
         return self
 
 
-class ProcessResult(Payload):
+class ProcessResult(Injecting):
     """Data of `injection:process_result`: a result with what shall happen with it.
 
     `result` is the text, or an envelope with the provider's response in it. `session_id` is

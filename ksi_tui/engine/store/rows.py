@@ -330,8 +330,9 @@ def session(row: Row, agents: Iterable[str]) -> SessionFound:
 def result(row: Row, calls: Iterable[Row]) -> Mapping[str, Any]:
     """Return a final request as `run` and `results` print it (contract, section 10).
 
-    `calls` are its calls' columns of `statements.CALL_USAGE_OF`. `model` is the model that
-    answered, else the one that would have been called.
+    Nothing known to be used is nothing in every bucket. `calls` are its calls' columns of
+    `statements.CALL_USAGE_OF`. `model` is the model that answered, else the one that would have
+    been called.
     """
     envelope, text = row[6], row[5]
     if text is None and envelope is not None:
@@ -344,12 +345,12 @@ def result(row: Row, calls: Iterable[Row]) -> Mapping[str, Any]:
         "session_id": row[2],
         "agent_id": row[3],
         "status": row[4],
-        "text": text,
+        "text": text or "",
         "provider": row[7],
         "model": row[9] if row[9] is not None else row[8],
         "requested_model": row[10],
         "attempts": row[11],
-        "usage": None if tokens is None else tokens.plain(),
+        "usage": (tokens or Usage()).plain(),
         "cost": cost,
         "error": None if row[12] is None else {"kind": row[12], "message": row[13]},
         "queued_at": iso(queued_at),
