@@ -26,11 +26,13 @@ _Row = TypeVar("_Row")
 class _Held:
     """A question and its picture, `of` the time when that was asked for.
 
-    `wanted_at`: when it was first asked since then; `asked_at`: when it was asked last.
+    `wanted_at`: when it was first asked since then; `asked_at`: when it was asked last; `since`:
+    when it was first asked after nobody had for a while, from when on a picture answers it.
     """
 
     query: SnapshotQuery
     asked_at: float
+    since: float = 0.0
     wanted_at: float = 0.0
     wanted: bool = True
     tried_at: float | None = None
@@ -55,7 +57,10 @@ class Pictures:
         key = _key(query)
         held = self._held.pop(key, None) or _Held(query=query, asked_at=now, wanted=False)
         self._held[key] = held  # the last asked stands last
-        new = not held.wanted or now - held.asked_at > ASKED_LATELY_S
+        anew = now - held.asked_at > ASKED_LATELY_S
+        if anew:
+            held.since = now
+        new = not held.wanted or anew
         held.wanted, held.asked_at = True, now
         if new:
             held.wanted_at = now
@@ -73,10 +78,11 @@ class Pictures:
         if newest is None or newest.picture is None:
             return None
         own = self._held.get(_key(query))
-        if own is newest:
-            return newest.picture
         if own is not None and own.picture is not None:
-            return _with_rows(newest.picture, own.picture, own.picture.live)
+            found = own.picture
+            if own is not newest:
+                found = _with_rows(newest.picture, found, found.live)
+            return found if own.of >= own.since else dataclasses.replace(found, answers=False)
         best = max(
             (held for held in self._held.values() if held.picture is not None),
             key=lambda held: (_covered(held.query, query), held.of),

@@ -73,6 +73,24 @@ def test_its_own_picture_answers_and_is_the_newest_s_in_all_but_rows() -> None:
     assert (older.answers, older.at, len(older.active)) == (True, 2.0, 8)
 
 
+def test_what_was_seen_before_a_question_was_given_up_does_not_answer_it_when_it_is_back() -> None:
+    held = pictures(WHOLE, BARE)
+    assert shown(held, BARE).answers
+    back = 2 + ASKED_LATELY_S + 1
+    held.ask(BARE, back)
+    assert not shown(held, BARE).answers
+    held.ask(WHOLE, back)
+    assert not shown(held, WHOLE).answers
+    for at in (back + 1, back + 2):  # on a slow line, asked all the while
+        held.ask(BARE, at - 0.5)
+        held.trying(BARE, at - 0.5)
+        held.ask(BARE, at)
+        held.took(BARE, ENGINE.snapshot(BARE), at - 0.5, at)
+        held.ask(BARE, at)
+        assert shown(held, BARE).answers
+    assert not shown(held, WHOLE).answers
+
+
 def test_before_any_picture_there_is_none() -> None:
     held = Pictures(0.1)
     held.ask(WHOLE, 0.0)
