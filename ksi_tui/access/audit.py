@@ -17,12 +17,12 @@ from aiohttp.typedefs import Handler
 
 from ksi_tui.access.guard import WHO, event_of, role_needed
 from ksi_tui.access.roles import Role
+from ksi_tui.gateway.serving import ABOUT
 
 log = logging.getLogger(__name__)
 
 ACTED: Final = "a request over the network"
 _NAMING: Final = ("request_id", "session_id", "agent_id", "provider", "scope", "id")
-_REQUEST_ID: Final = "X-Request-Id"
 _MOST_READ: Final = 65_536
 _MOST_CHARS: Final = 200
 
@@ -50,7 +50,7 @@ async def audited(request: web.Request, handler: Handler) -> web.StreamResponse:
                 "role": str(who.role) if who.token is not None else None,
                 "peer": who.peer,
                 "did": event_of(request) or request.path[:_MOST_CHARS],
-                "on": _answered(response) | _named(asked),
+                "on": _served(request) or _answered(response) | _named(asked),
                 "status": response.status if response is not None else None,
             },
         )
@@ -59,10 +59,13 @@ async def audited(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
+def _served(request: web.Request) -> dict[str, str]:
+    """Return the gateway's request, which a client that leaves has too."""
+    return {"request_id": request[ABOUT][:_MOST_CHARS]} if ABOUT in request else {}
+
+
 def _answered(response: web.StreamResponse | None) -> dict[str, str]:
-    """Return the request that an answer names: the gateway's in its head, an event's within."""
-    if response is not None and _REQUEST_ID in response.headers:
-        return {"request_id": response.headers[_REQUEST_ID][:_MOST_CHARS]}
+    """Return what the answer to an event names."""
     if isinstance(response, web.Response) and isinstance(response.body, bytes):
         return _named(response.body)
     return {}

@@ -43,6 +43,8 @@ BY: Final = "gateway"
 """Who cancels, for the record, what nobody waits for any more."""
 LEFT: Final = "its client disconnected"
 BROKEN: Final = "its client holds a part of an answer that failed"
+ABOUT: Final = web.RequestKey("about", str)
+"""The id of the request that an HTTP request is about, as soon as it has one."""
 _FINAL: Final = ("completed", "failed", "cancelled")
 _CALLS: Final = ("calling_provider", "failing_over")
 
@@ -70,6 +72,7 @@ class Completions:
         """Return the response, which of a stream is sent by then; raises Refused."""
         if not asked.request_id:
             asked = asked.named((await self._ask("completion:reserve", {}))["request_id"])
+        request[ABOUT] = asked.request_id
         pattern = events.OF_REQUEST + asked.request_id
         async with (
             self._client.subscribe(pattern) as told,

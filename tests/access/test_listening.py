@@ -23,6 +23,7 @@ from ksi_tui.access.tokens import TokenFault
 from ksi_tui.door.opening import opened_door
 from ksi_tui.engine import CompletionEngine
 from tests.access.listener import BOUND_S, engine_config, running, token_file
+from tests.engine.engine_fixtures import until
 
 HANGS = {"prompt": "wait", "model": "sim/hang"}
 
@@ -202,6 +203,28 @@ async def test_every_acting_request_is_in_the_log(
     refused = [each for each in caplog.records if "role is too small" in each.getMessage()]
     assert [vars(each)["who"] for each in refused] == ["view token"]
     assert "secret prompt" not in caplog.text
+
+
+async def test_a_call_whose_client_leaves_is_in_the_log_with_its_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def noted() -> list[dict[str, object]]:
+        return [vars(record) for record in caplog.records if record.getMessage() == ACTED]
+
+    async with running(tmp_path, guarded=True) as listener, ClientSession() as http:
+        said = {"role": "user", "content": "hello"}
+        long = {"words": 4000, "tokens_per_s": 20}
+        body = {"model": "sim/slow", "stream": True, "messages": [said], "sim": long}
+        head = {"Authorization": f"Bearer {listener.tokens[Role.SUBMIT]}"}
+        url = f"{listener.url}/v1/chat/completions"
+        async with http.post(url, json=body, headers=head) as response:
+            assert response.status == 200
+            request_id = response.headers["X-Request-Id"]
+        await until(noted)
+    (each,) = noted()
+    assert (each["who"], each["on"]) == ("submit token", {"request_id": request_id})
 
 
 @pytest.mark.parametrize(
