@@ -62,13 +62,17 @@ def head_line(live: Live, now: float, width: int) -> Line:
     root = clean(chain.root.text, WHY_LIMIT) if chain.root is not None else "not found"
     soon = _soonest(live.moves)
     depth = _count(live)
+    runs = live.phase.running and len(chain.links) == 1
     if width < 120:
-        left = line(Span(f" waits {waited} · root: ", Tone.STRONG), root)
-        by_itself = "moves by itself in ~" + formats.countdown(soon - now) if soon else depth
+        has = f" sent {waited} ago · now: " if runs else f" waits {waited} · root: "
+        left = line(Span(has, Tone.STRONG), root)
+        what = "a clock would end it in ~" if runs else "moves by itself in ~"
+        by_itself = what + formats.countdown(soon - now) if soon else depth
         return fit.both_ends(left, line(Span(f"{by_itself} ", Tone.DIM)), width)
     cycle = "A cycle: " if chain.cycle else "Root cause: "
-    name, has = name_of(live.request_id), f" has waited {waited}. {cycle}"
-    then = f". Moves by itself in about {formats.countdown(soon - now)}." if soon else "."
+    has = f" runs, sent {waited} ago. Now: " if runs else f" has waited {waited}. {cycle}"
+    name, what = name_of(live.request_id), "A clock would end it" if runs else "Moves by itself"
+    then = f". {what} in about {formats.countdown(soon - now)}." if soon else "."
     room = width - fit.cells(name + has + then + depth) - 4
     left = line(Span(f" {name}", Tone.STRONG), has, fit.end(root, max(12, room)), then)
     return fit.both_ends(left, line(Span(f"{depth} ", Tone.DIM)), width)

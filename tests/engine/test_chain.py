@@ -414,3 +414,17 @@ async def test_totals_are_bounds_where_not_every_lock_is_followed(
         live = rig.engine.snapshot(query).live
         assert live is not None
         assert live.same_root_at_least
+
+
+async def test_one_that_is_answered_is_told_of_as_such(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with running(config(tmp_path), clock=clock, scripts={"p": held}) as rig:
+        request_id = await rig.submit(session_id="s")
+        await rig.calls(1)
+        clock.now += 5
+        live = rig.engine.snapshot(SnapshotQuery(request_id=request_id, explain=True)).live
+        assert live is not None
+        assert live.plain == (
+            f"{request_id} is being answered by p. {request_id} of session s has run since "
+            "08:00:00. Nothing has to be done."
+        )

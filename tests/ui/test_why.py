@@ -160,6 +160,24 @@ async def on_why(hand: Hand) -> WhyScreen:
     return screen
 
 
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        (WIDE, "r-93 runs, sent 14s ago. Now: streaming. A clock would end it in about 0:41."),
+        (SMALL, "sent 14s ago · now: streaming"),
+    ],
+)
+async def test_one_that_runs_does_not_wait(size: tuple[int, int], told: str) -> None:
+    answered = Cause(kind=CauseKind.RUNNING, target="openai", text="streaming")
+    alone = link("r-93", "acme-42", "a3", answered, queued_s=14.0)
+    root = Root(kind="running", target="openai", until=None, certain=True, text="streaming")
+    chain = Chain(links=(alone,), root=root, cycle=False, text="…")
+    runs = dataclasses.replace(story(), phase=Phase.STREAMING, chain=chain)
+    async with dashboard(client(runs), size) as hand:
+        await on_why(hand)
+        await hand.sees(told, "would end it in")
+
+
 async def test_the_whole_picture_where_there_is_room() -> None:
     async with dashboard(client(story()), WIDE) as hand:
         await on_why(hand)

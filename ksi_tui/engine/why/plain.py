@@ -37,6 +37,8 @@ _ROOTS = {
 
 def in_plain_words(core: Core, chain: Chain, moves: tuple[Outlook, ...], now: float) -> str:
     """Return the paragraph about the first request of a chain."""
+    if len(chain.links) == 1 and chain.links[0].cause.kind is CauseKind.RUNNING:
+        return f"{_root(core, chain, now)} {_own(core, chain, now)} Nothing has to be done."
     sentences = [_root(core, chain, now), *_locks(chain, now), _own(core, chain, now)]
     if chain.cycle:
         sentences.append("Each of them waits for another one of them: nobody can go first.")
@@ -101,8 +103,10 @@ def _locks(chain: Chain, now: float) -> list[str]:
 
 def _own(core: Core, chain: Chain, now: float) -> str:
     first: Link = chain.links[0]
-    if core.tickets[first.request_id].run is not None:
-        return f"{first.request_id} of session {first.session_id} has run since then."
+    ticket = core.tickets[first.request_id]
+    if ticket.run is not None:
+        since = time_of_day(now if ticket.started_at is None else ticket.started_at)
+        return f"{first.request_id} of session {first.session_id} has run since {since}."
     depth = core.queue.depth(first.session_id)
     others = f", as do {depth - 1} more of {first.session_id}" if depth > 1 else ""
     since = time_of_day(now - first.queued_s)
