@@ -322,7 +322,7 @@ class Config(_Section):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the settings ask for that cannot be done, each with its place."""
-        return (*self._warnings, *unserved(self.routing, self.providers))
+        return (*self._warnings, *unserved(self.routing, self.providers, self.engine.default_model))
 
     @property
     def default_model(self) -> str | None:

@@ -41,24 +41,27 @@ def _shown(value: Any) -> str:
     return shown(value)
 
 
-def unserved(routing: RoutingSettings, providers: Sequence[ProviderSettings]) -> Iterator[str]:
-    """Yield a line for every model that `[routing]` names and that nobody serves."""
+def unserved(
+    routing: RoutingSettings, providers: Sequence[ProviderSettings], default: str | None
+) -> Iterator[str]:
+    """Yield a line for every model that the settings name and that nobody serves."""
     patterns = [pattern for provider in providers for pattern in provider.models]
     tables = {
         "fallbacks": routing.fallbacks,
         "context_window_fallbacks": routing.context_window_fallbacks,
         "content_policy_fallbacks": routing.content_policy_fallbacks,
     }
-    named = [(f"aliases.{alias}", target) for alias, target in routing.aliases.items()]
+    named = [] if default is None else [("engine.default_model", default)]
+    named += [(f"routing.aliases.{alias}", target) for alias, target in routing.aliases.items()]
     named += [
-        (f"{table}.{model}", other)
+        (f"routing.{table}.{model}", other)
         for table, entries in tables.items()
         for model, others in entries.items()
         for other in others
     ]
     for where, model in named:
         if model not in routing.aliases and not any(fnmatchcase(model, p) for p in patterns):
-            yield f"routing.{where}: no provider serves {model}"
+            yield f"{where}: no provider serves {model}"
 
 
 def readable_filters(filters: dict[str, str]) -> dict[str, str]:

@@ -32,6 +32,8 @@ def user_config_file() -> Path:
 
 def from_home(path: Path) -> Path:
     """Return a path whose `~` is the home folder; ValueError when there can be none such."""
+    if path == Path():
+        raise ValueError("it is empty; leave it out for the default")
     if "\0" in str(path):
         raise ValueError("a NUL stands in it, which no name of a file may hold")
     try:

@@ -32,6 +32,8 @@ def config_file(explicit: Path | None = None) -> Path | None:
     named = explicit or (Path(env) if (env := os.environ.get("KSI_TUI_CONFIG")) else None)
     if named is not None:
         if not _is_file(named):
+            if named.exists():
+                raise ConfigError(f"{named}: this is no plain file, as a settings file is")
             raise ConfigError(f"{named}: no such settings file; `ksi-tui config init` writes one")
         return named
     for candidate in (Path("ksi-tui.toml"), paths.user_config_file()):

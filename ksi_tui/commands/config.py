@@ -77,6 +77,8 @@ def _applying(explicit: Path | None) -> str:
 def _check(options: argparse.Namespace) -> None:
     config = settings(options)
     file = config_file(options.config)
+    if any(provider.kind == "simulated" for provider in config.providers):
+        _check_simulated(config)
     for line in (*config.warnings, *unset_keys(config, os.environ)):
         say(f"warning: {line}")
     names = ", ".join(provider.name for provider in config.providers)
@@ -87,6 +89,14 @@ def _check(options: argparse.Namespace) -> None:
         f"default model: {config.default_model or 'none; each request has to name one'}\n"
         f"database: {config.engine.database_path}\n"
     )
+
+
+def _check_simulated(config: Config) -> None:
+    from ksi_tui.engine.providers.simulated import SimulatedProvider  # noqa: PLC0415 - for few
+
+    for provider in config.providers:
+        if provider.kind == "simulated":
+            SimulatedProvider(provider)  # looks at its `params` itself
 
 
 def _read_too(config: Config) -> str:

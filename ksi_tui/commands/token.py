@@ -43,7 +43,7 @@ def _list(file: Path, *, as_json: bool) -> None:
     if as_json:
         write("".join(f"{json.dumps(_told(record))}\n" for record in records))
     elif not records:
-        write(f"no token in {file}; `ksi-tui token new --role view` makes one\n")
+        write(f"no token in {file}; `ksi-tui token new --role view --tokens {file}` makes one\n")
     else:
         write(_table(records))
 

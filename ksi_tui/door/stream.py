@@ -23,6 +23,7 @@ from ksi_tui.door import wire
 from ksi_tui.door.attached import DASHBOARD, Attached
 from ksi_tui.door.ring import Ring
 from ksi_tui.door.shortened import shortened
+from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import InvalidRequest, QueueFull
 from ksi_tui.engine.events import LOST, OF_REQUEST
 
@@ -165,8 +166,8 @@ class Streams:
             yield self._frame(told, cut)
 
     def _frame(self, event: Event, cut: Cut, *, with_id: bool = True) -> bytes:
-        data = {"seq": event.seq, "name": event.name, "data": cut(event.data), "at": event.at}
-        text = json.dumps(data, separators=(",", ":"), default=str)
+        told = {"seq": event.seq, "name": event.name, "data": cut(event.data), "at": iso(event.at)}
+        text = json.dumps(told, separators=(",", ":"), default=str)
         head = f"id: {self._boot}.{event.seq}\n" if with_id else ""
         return f"{head}event: {event.name}\ndata: {text}\n\n".encode()
 

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -225,13 +226,13 @@ def event_of(message: Message) -> Event:
     """Return a message as the event that it carries; raises Misread where it carries none."""
     try:
         found = json.loads(message.data)
-        seq, name, data, at = (found[key] for key in ("seq", "name", "data", "at"))
-    except (ValueError, RecursionError, KeyError, TypeError):
+        seq, name, data = (found[key] for key in ("seq", "name", "data"))
+        at = datetime.fromisoformat(found["at"]).timestamp()
+    except (ValueError, RecursionError, KeyError, TypeError, OverflowError, OSError):
         raise Misread("an event that is none") from None
-    well = isinstance(seq, int) and isinstance(name, str) and isinstance(data, dict)
-    if not well or not isinstance(at, int | float) or isinstance(at, bool):
+    if not (isinstance(seq, int) and isinstance(name, str) and isinstance(data, dict)):
         raise Misread("an event of the wrong shape")
-    return Event(seq, name, data, float(at))
+    return Event(seq, name, data, at)
 
 
 def _named(operator: str) -> str:

@@ -239,7 +239,9 @@ def test_the_command_prints_a_token_once_and_alone(
     assert (code, out.split()[0]) == (0, "revoked")
     assert read(file) == ()
     assert run(capsys, "revoke", "ops", "--tokens", str(file))[0] == 2
-    assert "no token" in run(capsys, "list", "--tokens", str(file))[1]
+    none = run(capsys, "list", "--tokens", str(file))[1]
+    assert none.startswith(f"no token in {file}")
+    assert f"token new --role view --tokens {file}`" in none
 
 
 def test_the_file_may_stand_before_the_command(

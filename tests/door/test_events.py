@@ -41,7 +41,7 @@ async def test_each_event_is_one_line_of_data_with_its_time(tmp_path: Path) -> N
         assert await events.raw() == (
             f"id: {door.boot}.1\nevent: a:b\n"
             'data: {"seq":1,"name":"a:b","data":{"text":"one\\ntwo\\r\\n\\u2028three"},'
-            '"at":1800000000.0}'
+            '"at":"2027-01-15T08:00:00.000Z"}'
         )
         assert events.response.headers["Content-Type"].startswith("text/event-stream")
         assert events.response.headers["Cache-Control"] == "no-store"

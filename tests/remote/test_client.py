@@ -66,7 +66,8 @@ async def test_what_it_tells_is_handed_to_whom_it_fits(tmp_path: Path) -> None:
         seen = everything.drain()
         assert [e.name for e in seen] == ["engine:snapshot", *(e.name for e in rig.seen[1:])]
         assert [(e.seq, e.data, e.at) for e in seen[1:]] == [
-            (e.seq, json.loads(json.dumps(dict(e.data))), e.at) for e in rig.seen[1:]
+            (e.seq, json.loads(json.dumps(dict(e.data))), pytest.approx(e.at, abs=0.002, rel=0))
+            for e in rig.seen[1:]
         ]
 
 
@@ -303,7 +304,12 @@ class Slow:
         self.go = asyncio.Event()
         self.answer: dict[str, Any] = plain(busy())
         self.events = "id: aa.1\nevent: engine:snapshot\n"
-        self.told = {"seq": 1, "name": "engine:snapshot", "data": {}, "at": 1.0}
+        self.told = {
+            "seq": 1,
+            "name": "engine:snapshot",
+            "data": {},
+            "at": "2027-01-15T08:00:00.000Z",
+        }
 
     async def hello(self, _: web.Request) -> web.Response:
         return web.json_response({"name": "slow", "pid": 1})

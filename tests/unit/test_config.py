@@ -358,6 +358,7 @@ def test_a_circuit_of_its_own_is_shown_without_what_it_inherits() -> None:
 
 def test_a_model_that_routing_names_and_nobody_serves_is_named() -> None:
     data = {
+        "engine": {"default_model": "zzz"},
         "providers": [{"name": "a", "models": ["gpt-*"]}],
         "routing": {
             "aliases": {"fast": "gpt-4o-mini", "odd": "nobody"},
@@ -366,6 +367,7 @@ def test_a_model_that_routing_names_and_nobody_serves_is_named() -> None:
         },
     }
     assert validated(data, "x").warnings == (
+        "engine.default_model: no provider serves zzz",
         "routing.aliases.odd: no provider serves nobody",
         "routing.fallbacks.gpt-4o: no provider serves claude",
         "routing.content_policy_fallbacks.*: no provider serves other",

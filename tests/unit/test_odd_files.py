@@ -218,6 +218,11 @@ MERGED = "a: &a {k0: 1}\n" + "".join(
         ('[engine]\ndatabase = "a\\u0000b"', "engine.database: a NUL stands in it"),
         ('[engine]\nresponses_dir = "a\\u0000b"', "engine.responses_dir: a NUL stands in it"),
         ('[engine]\nlitellm_config = "a\\u0000b"', "a NUL stands in it"),
+        ('[engine]\ndatabase = ""', "it is empty; leave it out for the default"),
+        (
+            '[[providers]]\nname = "s"\nkind = "simulated"\nparams = { delay_ms = -1 }',
+            "provider s: params: delay_ms is a number of at least 0",
+        ),
         (f'[engine]\nworkers = "{"x" * 200_000}"', "engine.workers: "),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ksi_tui.commands.output import write
 from ksi_tui.commands.thin.line import NAME_CHARS, TEXT_CHARS, answered, conversed, telling_losses
-from ksi_tui.engine.clock import time_of_day
+from ksi_tui.engine.clock import iso, time_of_day
 from ksi_tui.engine.errors import InputError
 from ksi_tui.engine.events import LOST, SNAPSHOT, Event
 from ksi_tui.engine.gaps import gap
@@ -65,7 +65,7 @@ async def _tail(call: Call, options: argparse.Namespace) -> int:
 
 
 def _json(event: Event) -> str:
-    told = {"seq": event.seq, "name": event.name, "data": event.data, "at": event.at}
+    told = {"seq": event.seq, "name": event.name, "data": event.data, "at": iso(event.at)}
     return f"{json.dumps(told)}\n"
 
 
