@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ksi_tui.client import Snapshot, SnapshotQuery
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.views import Level, Verdict
 from tests.engine.engine_fixtures import Rig, Upstream, answers, fails, held, in_turn, provider
 from tests.remote.shell import Running, Shell
 from tests.remote.stage import served, until
@@ -231,6 +236,31 @@ async def test_cancel_and_retry(shell: Shell, tmp_path: Path) -> None:
         assert (done.code, "no request 'zz'" in done.err) == (1, True)
         assert (await shell("cancel")).code == 2
         assert (await shell("cancel", "r0", "--session", "s")).code == 2
+
+
+async def test_what_waits_for_the_disk_says_so(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(tmp_path, scripts={"p": held}) as (rig, _):
+        await rig.submit(request_id="r-a")
+        free, emit, snapshot = asyncio.Event(), rig.engine.emit, rig.engine.snapshot
+        full = Verdict(level=Level.READ_ONLY, cause="database: cannot write: the disk is full")
+
+        async def waits(name: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+            if name == "completion:cancel":
+                await free.wait()
+            return await emit(name, data)
+
+        def looks(query: SnapshotQuery | None = None) -> Snapshot:
+            return dataclasses.replace(snapshot(query), verdict=full)
+
+        monkeypatch.setattr(rig.engine, "emit", waits)
+        monkeypatch.setattr(rig.engine, "snapshot", looks)
+        async with shell.started("cancel", "r-a") as running:
+            told = await running.complaint()
+            assert told == "ksi-tui: the engine waits: database: cannot write: the disk is full\n"
+            free.set()
+            assert (await running.end()).code == 0
 
 
 async def test_pause_and_resume(shell: Shell, tmp_path: Path) -> None:

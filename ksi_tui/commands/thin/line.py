@@ -17,9 +17,11 @@ from typing import Any, Final
 from ksi_tui.commands.attaching import how_to_start, socket_at
 from ksi_tui.commands.output import say, write
 from ksi_tui.commands.settings import settings
+from ksi_tui.engine.views import Level, SnapshotQuery
 from ksi_tui.exits import BAD_USAGE, OK, SOME_FAILED
 from ksi_tui.remote.call import Call
 from ksi_tui.remote.errors import DoorClosed, LineFault
+from ksi_tui.widgets.clean import clean
 
 Reply = Mapping[str, Any]
 
@@ -27,6 +29,9 @@ NAME_CHARS: Final = 200
 TEXT_CHARS: Final = 2_000
 _BAD: Final = ("invalid_request", "not_ready")
 _LOOK_S: Final = 0.5
+_SLOW_S: Final = 2.0
+"""What takes longer may wait for a database that cannot be written."""
+_LITTLE: Final = SnapshotQuery(active_limit=0, queue_limit=0, lock_limit=0, trend_points=1)
 
 
 def conversed(options: argparse.Namespace, talk: Callable[[Call], Coroutine[Any, Any, int]]) -> int:
@@ -37,7 +42,7 @@ def conversed(options: argparse.Namespace, talk: Callable[[Call], Coroutine[Any,
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     async def talked() -> int:
-        async with calling(options) as call:
+        async with calling(options) as call, _telling_faults(call):
             try:
                 return await talk(call)
             except LineFault as error:
@@ -83,10 +88,33 @@ def answered(reply: Reply, told: Callable[[Reply], str], *, as_json: bool) -> in
 async def telling_losses(call: Call) -> AsyncIterator[None]:
     """Say on stderr when the engine is lost, and when it is back."""
     losses = _Losses(call)
-    task = asyncio.create_task(losses.watch(), name="tell-losses")
-    try:
+    async with _meanwhile(losses.watch(), "tell-losses"):
         yield
         losses.look()
+
+
+@asynccontextmanager
+async def _telling_faults(call: Call) -> AsyncIterator[None]:
+    """Say on stderr that the engine cannot write: what acts is answered once it is on disk."""
+
+    async def watch() -> None:
+        cannot = None
+        while cannot is None:
+            await asyncio.sleep(_SLOW_S)
+            with suppress(LineFault):
+                verdict = (await call.snapshot(_LITTLE)).verdict
+                cannot = verdict.cause if verdict.level is Level.READ_ONLY else None
+        say(f"the engine waits: {clean(cannot, TEXT_CHARS)}")
+
+    async with _meanwhile(watch(), "tell-faults"):
+        yield
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
