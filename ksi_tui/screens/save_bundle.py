@@ -13,13 +13,15 @@ from ksi_tui.incident.save import Saved, Wanted
 from ksi_tui.screens.base import KsiScreen
 from ksi_tui.screens.dialog import Act, Box, Choice, Dialog, Sheet
 from ksi_tui.screens.footer import key_hints
-from ksi_tui.widgets import formats
+from ksi_tui.widgets import fit, formats
 from ksi_tui.widgets.clean import clean
 from ksi_tui.widgets.spans import Line, Span, Tone, line
 
 _MINUTES = (5, 15, 60)
 _TEXTS = ("hashes instead", "as they are")
 _PATH_LIMIT = 400
+_INDENT = "  "
+_LEAST = 20
 
 
 class SaveBundle(Dialog[None]):
@@ -29,14 +31,15 @@ class SaveBundle(Dialog[None]):
     """
 
     AUTO_FOCUS = "#minutes"
-    SAID: ClassVar[tuple[str, ...]] = (
-        "What the screen was fed, the settings without secrets, the circuits' history",
-        "and the requests' records, in one private file. ksi-tui open shows it.",
+    SAID: ClassVar[str] = (
+        "What the screen was fed, the settings without secrets, the circuits' history and the "
+        "requests' records, in one private file. ksi-tui open shows it."
     )
 
     def __init__(self) -> None:
         super().__init__()
         self._saving = False
+        self._said = self.SAID
 
     def compose(self) -> ComposeResult:
         with Box():
@@ -56,13 +59,20 @@ class SaveBundle(Dialog[None]):
     def on_mount(self) -> None:
         super().on_mount()
         self.set_heading("Save an incident bundle")
-        self.query_one("#question", Sheet).show(
-            Line(), *(line(f"  {t}") for t in self.SAID), Line()
-        )
         self.query_one("#minutes", Choice).offer([f"{n} minutes" for n in _MINUTES], 1)
         self.query_one("#texts", Choice).offer(_TEXTS, 0)
         hints = key_hints(("tab", "next"), ("left/right", "choose"), ("enter", "press"))
         self.query_one("#hints", Sheet).show(Line(), Line((Span("  "), *hints.spans)))
+
+    def head_again(self) -> None:
+        """Fit the text too to the box as it now is."""
+        super().head_again()
+        self._say(self._said)
+
+    def _say(self, text: str) -> None:
+        self._said, question = text, self.query_one("#question", Sheet)
+        rows = fit.wrapped(text, max(_LEAST, question.size.width - 2 * len(_INDENT)))
+        question.show(Line(), *(line(_INDENT + row) for row in rows), Line())
 
     def on_act_pressed(self, event: Act.Pressed) -> None:
         """Close, or save once."""
@@ -110,12 +120,7 @@ class SaveBundle(Dialog[None]):
                 self.app.screen.say(f"incident bundle saved in {path}")
             return
         self.query_one("#error", Sheet).show()
-        self.query_one("#question", Sheet).show(
-            Line(),
-            line(
-                f"  Saved {formats.count(saved.size)}B: {saved.frames} moments, "
-                f"{saved.requests} requests, in"
-            ),
-            line(f"  {path}"),
-            Line(),
+        self._say(
+            f"Saved {formats.count(saved.size)}B: {saved.frames} moments, "
+            f"{saved.requests} requests, in\n{path}"
         )

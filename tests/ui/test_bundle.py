@@ -98,6 +98,7 @@ async def pressed_save(hand: Hand) -> SaveBundle:
     await hand.until(lambda: isinstance(hand.app.screen, SaveBundle), "the dialog")
     dialog = hand.app.screen
     assert isinstance(dialog, SaveBundle)
+    await hand.sees("circuits' history", "open shows it.")
     await hand.press("tab", "tab", "tab")
     guard = dialog._guard
     assert guard is not None
@@ -119,7 +120,7 @@ async def test_saved_from_the_palette_it_opens_as_it_was(
         await engine.emit("completion:cancel", {"request_id": "r-6", "by": "op1"})
         await ended(engine, "r-6")
         await pressed_save(hand)
-        await hand.sees("Saved ", "moments, 8 requests, in", "[ Save the bundle ]")
+        await hand.sees("Saved ", "moments, 8 requests, in", ".ksi.zip", "[ Save the bundle ]")
         await hand.press("escape")
     (path,) = bundles(state)
     bundle = read_bundle(path)
