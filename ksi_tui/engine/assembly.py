@@ -84,6 +84,7 @@ class Parts:
     conclusions: Conclusions
     intake: Intake
     interventions: Interventions
+    locks: LockKeeper
     bulk: Bulk
     controls: Controls
     provider_controls: ProviderControls
@@ -201,6 +202,8 @@ class Wires:
             self.on_freed()
         else:
             self.workers.lost(str(data.get("reason", "")), self.core.clock())
+            if not self.workers.patient:
+                self.on_freed()  # who waited for it may go to the next now
         self.router.publish(name, data)
 
     def on_circuit(self, provider: str, before: str, after: str, reason: str) -> None:
@@ -295,7 +298,7 @@ def _build(
     core.poke = dispatcher.poke
     causes = Causes(core, dispatcher.hold)
     intake = Intake(core, conclusions, Entrance(core, endings))
-    interventions = Interventions(core, conclusions, endings, locks)
+    interventions = Interventions(core, conclusions, endings)
     controls = Controls(core, dispatcher)
     replies = Replies(core, causes, books.closing)
     injector = Injector(core, intake, keeper)
@@ -307,6 +310,7 @@ def _build(
         conclusions=conclusions,
         intake=intake,
         interventions=interventions,
+        locks=locks,
         bulk=Bulk(core, interventions),
         controls=controls,
         provider_controls=ProviderControls(core, dispatcher, replies),

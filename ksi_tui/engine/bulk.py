@@ -102,15 +102,14 @@ class Bulk:
         self._interventions.check_targets(data)
         ids = list(dict.fromkeys(data.request_ids))
         await self._entered(ids)
-        ending = [self._core.finishing[each] for each in ids if each in self._core.finishing]
-        if ending:
-            await asyncio.wait(ending)
         answers: _Answers = {}
         known = [t for t in map(self._core.tickets.get, ids) if t is not None]
         with self._interventions.deed(data) as deed:
             async for ticket in self._paced(known):
-                self._hurry(ticket, data, answers, deed)
+                if not ticket.state.final:  # it may end while those before it are seen to
+                    self._hurry(ticket, data, answers, deed)
             ended = [each for each in ids if each not in answers]
+            await self._ended(ended)
             await self._reopen(ended, data, answers, deed)
         try:
             await asyncio.shield(self._core.store.write())
@@ -175,6 +174,12 @@ class Bulk:
             if time.perf_counter() - began > SLICE_S:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
+
+    async def _ended(self, ids: Iterable[str]) -> None:
+        """Wait until the ends of those of the given requests that are ending are on disk."""
+        ending = [self._core.finishing[each] for each in ids if each in self._core.finishing]
+        if ending:
+            await asyncio.wait(ending)
 
     async def _entered(self, ids: Iterable[str]) -> None:
         """Wait for those of the given requests that are just on their way to disk."""

@@ -284,6 +284,7 @@ class Checkpoints:
         self._injections.take_over(taken.injections)
         for lock in taken.locks:
             core.locks.restore(lock)
+            core.queue.refresh(lock.session_id, now)
             core.alarms.set(("lock", lock.session_id), lock.expires_at)
         for session in taken.sessions:
             if core.sessions.get(session.session_id) is None:

@@ -247,12 +247,8 @@ class CompletionEngine:
         self._on("completion:requests", FindRequests, lambda p, d: p.requests.requests(d))
         self._on("completion:names", FindNames, lambda p, d: p.requests.names(d))
         self._on("completion:results", Results, lambda p, d: p.replies.results(d))
-        self._on(
-            "conversation:acquire_lock", AcquireLock, lambda p, d: p.interventions.acquire_lock(d)
-        )
-        self._on(
-            "conversation:release_lock", ReleaseLock, lambda p, d: p.interventions.release_lock(d)
-        )
+        self._on("conversation:acquire_lock", AcquireLock, lambda p, d: p.locks.acquire(d))
+        self._on("conversation:release_lock", ReleaseLock, lambda p, d: p.locks.release(d))
         self._on("checkpoint:collect", Nothing, lambda p, _: p.checkpoints.collect())
         self._on("checkpoint:restore", Checkpoint, lambda p, d: p.checkpoints.restore(d))
         self._register_controls()

@@ -35,7 +35,8 @@ async def history_for(spec: RequestSpec, sessions: SessionManager, store: Store)
     if session is not None and session.turn_count == 0:
         return []
     turns = list(await store.turns(spec.session_id, HISTORY_MAX_CHARS))
-    if session is not None and session.turn_count is None:
+    # None were found may have changed by now: another request may have ended meanwhile.
+    if turns and session is not None and session.turn_count is None:
         session.turn_count = len(turns) // 2
     return turns
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,6 +55,7 @@ class Entrance:
         self._endings = endings
         self._of: Counter[str] = Counter()
         self._early = 0
+        self._watches: list[set[str]] = []
 
     @property
     def waiting(self) -> int:
@@ -68,6 +70,20 @@ class Entrance:
         """Count a request that is about to be written down."""
         self._core.entering[ticket.request_id] = asyncio.get_running_loop().create_future()
         self._of[ticket.session_id] += 1
+        for ids in self._watches:
+            ids.add(ticket.request_id)
+
+    @contextmanager
+    def watched(self) -> Iterator[Collection[str]]:
+        """Yield the ids that enter meanwhile: one that the store does not know at first may have
+        been written down, have run and have ended before all is looked up.
+        """
+        ids: set[str] = set()
+        self._watches.append(ids)
+        try:
+            yield ids
+        finally:
+            self._watches = [each for each in self._watches if each is not ids]
 
     async def commit(self, entering: Mapping[int, Entering], replies: Replies) -> None:
         """Write down what enters, in one transaction, let it queue, and answer in its places."""

@@ -85,19 +85,21 @@ class Intake:
             except EventError as error:
                 replies[index] = error
         named = [item for item in parsed.values() if item.request_id is not None]
-        new, known, taken = await self._identified(named) if named else _ALL_NEW
-        parents = await self._parents(parsed.values())
+        with self._entrance.watched() as meanwhile:
+            new, known, taken = await self._identified(named) if named else _ALL_NEW
+            parents = await self._parents(parsed.values())
         entering: dict[int, Entering] = {}
         twins: list[int] = []
         for index, item in parsed.items():
             try:
                 used = item.request_id in new and item.request_id not in self._reserved
+                used |= item.request_id in meanwhile
                 if used or item.request_id in self._core.entering:
                     twins.append(index)
                 elif (duplicate := self._duplicate(item, known)) is not None:
                     replies[index] = duplicate
                 else:
-                    self._check_parent(item, parents)
+                    self._check_parent(item, {*parents, *meanwhile} if meanwhile else parents)
                     entering[index] = self._enter(item, inject, taken)
             except EventError as error:
                 replies[index] = error

@@ -1,22 +1,20 @@
-"""What people and programs do to requests and locks: cancel, retry, send elsewhere, lock, free."""
+"""What people and programs do to requests: cancel, retry, send elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from ksi_tui.engine.actions_taken import Deed, taken
-from ksi_tui.engine.clock import iso
 from ksi_tui.engine.conclusions import Conclusions
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.endings import Endings
-from ksi_tui.engine.errors import Conflict, LockDenied, NoProvider, NotFound, QueueFull
-from ksi_tui.engine.lock_keeper import LockKeeper
+from ksi_tui.engine.errors import Conflict, NoProvider, NotFound
 from ksi_tui.engine.models import Action, Outcome, State
-from ksi_tui.engine.payloads import AcquireLock, Cancel, ReleaseLock, Retry
-from ksi_tui.engine.store.base import ActionTaken, SessionSeen
+from ksi_tui.engine.payloads import Cancel, Retry
+from ksi_tui.engine.store.base import ActionTaken
 from ksi_tui.engine.store.records import StoredRequest
 from ksi_tui.engine.ticket import Route, Ticket
 
@@ -28,20 +26,13 @@ Again = tuple[dict[str, Any], "asyncio.Future[None]"]
 """What is answered for a request that goes again, and when that is on disk."""
 
 
-MOST_LOCKS: Final = 100_000
-"""Locks taken by hand hold for a year where one asks for it; those of requests are few."""
-
-
 class Interventions:
     """Acts on what exists. Each action is recorded with who did it and why."""
 
-    def __init__(
-        self, core: Core, conclusions: Conclusions, endings: Endings, locks: LockKeeper
-    ) -> None:
+    def __init__(self, core: Core, conclusions: Conclusions, endings: Endings) -> None:
         self._core = core
         self._conclusions = conclusions
         self._endings = endings
-        self._locks = locks
 
     def deed(self, data: Cancel | Retry) -> Deed:
         """Return what is about to be done to many, to be told of as one."""
@@ -108,11 +99,9 @@ class Interventions:
         with self.deed(data) as deed:
             async with self._core.removing:
                 stored = await self._ended_of(session_id)
-                again = [
-                    self.again(each, data, deed)
-                    for each in stored
-                    if each.state in GO_AGAIN and each.spec.request_id not in self._core.tickets
-                ]
+                again, refused = self._all_again(stored, data, deed)
+            if refused is not None and not (again or going):
+                raise refused
             retried = [answer for answer, _ in again]
             await self._on_disk(*[written for _, written in again])
             reopened = {answer["request_id"] for answer in retried}
@@ -121,6 +110,19 @@ class Interventions:
                     retried.append(await self._retry_one(request_id, data, deed))
         await asyncio.shield(self._core.store.write())
         return retried
+
+    def _all_again(
+        self, stored: Sequence[StoredRequest], data: Retry, deed: Deed
+    ) -> tuple[list[Again], Conflict | None]:
+        """Let those of a session go again that can; returns them, and why others cannot."""
+        again, refused = [], None
+        for each in stored:
+            if each.state in GO_AGAIN and each.spec.request_id not in self._core.tickets:
+                try:
+                    again.append(self.again(each, data, deed))
+                except Conflict as error:
+                    refused = error
+        return again, refused
 
     async def _on_disk(self, *written: asyncio.Future[None]) -> None:
         """Wait until what goes again is on disk, then let it run, whoever still waits."""
@@ -178,6 +180,8 @@ class Interventions:
 
     def hurry(self, ticket: Ticket, data: Retry, deed: Deed | None = None) -> Again:
         """Send an unfinished request elsewhere, or end its backoff; raises Conflict."""
+        if ticket.state.final:
+            raise Conflict(f"{ticket.request_id} has just ended; it is {ticket.state}")
         if data.avoid or data.model:
             return self._elsewhere(ticket, data, deed)
         if ticket.state is State.RETRYING:
@@ -309,71 +313,6 @@ class Interventions:
         core.queue.refresh(ticket.session_id, now)
         core.poke()
         return {"request_id": ticket.request_id, "was": str(was), "changed": True}, written
-
-    # --- locks -------------------------------------------------------------------------------
-
-    async def acquire_lock(self, data: AcquireLock) -> dict[str, Any]:
-        """Give an agent a session's lock, or extend the one it holds."""
-        core = self._core
-        now = core.clock()
-        hold_s = data.timeout_s or core.config.engine.lock_timeout_s
-        self._locks.settle(data.session_id, now)
-        if core.locks.get(data.session_id) is None and len(core.locks) >= MOST_LOCKS:
-            raise QueueFull(f"{MOST_LOCKS:,} conversations are locked already; release some first")
-        lock = core.locks.acquire(data.session_id, data.agent_id, hold_s, now, None)
-        if lock is None:
-            held = core.locks.get(data.session_id)
-            assert held is not None
-            until = iso(held.expires_at)
-            return {
-                "locked": False,
-                "lock_holder": held.holder,
-                "expires_at": until,
-                "error": f"{held.holder} holds the lock of {data.session_id} until {until}",
-                "code": LockDenied.code,
-            }
-        session = core.sessions.joined(data.session_id, data.agent_id, now)
-        seen = SessionSeen(
-            session_id=data.session_id,
-            created_at=session.created_at,
-            last_activity=session.last_activity,
-            agent_id=data.agent_id,
-        )
-        await asyncio.shield(core.store.write(seen, self._locks.grant(lock)))
-        core.queue.refresh(data.session_id, now)
-        core.poke()
-        return {
-            "locked": True,
-            "lock_holder": lock.holder,
-            "expires_at": iso(lock.expires_at),
-            "extended": lock.extended > 0,
-        }
-
-    async def release_lock(self, data: ReleaseLock) -> dict[str, Any]:
-        """Free a session's lock: by its holder, or by force."""
-        core = self._core
-        lock = core.locks.get(data.session_id)
-        if lock is None:
-            return {"released": False, "reason": f"nobody holds the lock of {data.session_id}"}
-        if lock.holder != data.agent_id and not data.force:
-            return {
-                "released": False,
-                "reason": f"{lock.holder} holds it, not {data.agent_id}; force: true frees it",
-            }
-        forced = lock.holder != data.agent_id
-        writes = self._locks.free(data.session_id, "forced" if forced else "released")
-        if forced:
-            action = Action(
-                at=core.clock(),
-                name="force lock",
-                target=data.session_id,
-                by=data.by,
-                reason=data.reason,
-                detail=f"held by {lock.holder}",
-            )
-            writes.append(taken(core, action))
-        await asyncio.shield(core.store.write(*writes))
-        return {"released": True, **({"reason": "forced"} if forced else {})}
 
 
 def _done() -> asyncio.Future[None]:

@@ -6,12 +6,21 @@ the subscribers.
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any, Final
+
 from ksi_tui.engine import events
+from ksi_tui.engine.actions_taken import taken
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.models import Lock
-from ksi_tui.engine.store.base import LockGone, LockSaved, Write
+from ksi_tui.engine.errors import LockDenied, QueueFull
+from ksi_tui.engine.models import Action, Lock
+from ksi_tui.engine.payloads import AcquireLock, ReleaseLock
+from ksi_tui.engine.store.base import LockGone, LockSaved, SessionSeen, Write
 from ksi_tui.engine.ticket import Ticket
+
+MOST_LOCKS: Final = 100_000
+"""Locks taken by hand hold for a year where one asks for it; those of requests are few."""
 
 
 class LockKeeper:
@@ -88,3 +97,68 @@ class LockKeeper:
         lock = self.core.locks.get(ticket.session_id)
         if lock is not None and lock.request_id == ticket.request_id:
             self.core.store.write(*self.free(ticket.session_id, "request ended"))
+
+    # --- by hand -------------------------------------------------------------------------------
+
+    async def acquire(self, data: AcquireLock) -> dict[str, Any]:
+        """Give an agent a session's lock, or extend the one it holds."""
+        core = self.core
+        now = core.clock()
+        hold_s = data.timeout_s or core.config.engine.lock_timeout_s
+        self.settle(data.session_id, now)
+        if core.locks.get(data.session_id) is None and len(core.locks) >= MOST_LOCKS:
+            raise QueueFull(f"{MOST_LOCKS:,} conversations are locked already; release some first")
+        lock = core.locks.acquire(data.session_id, data.agent_id, hold_s, now, None)
+        core.queue.refresh(data.session_id, now)  # who waits is not to be dispatched any more
+        if lock is None:
+            held = core.locks.get(data.session_id)
+            assert held is not None
+            until = iso(held.expires_at)
+            return {
+                "locked": False,
+                "lock_holder": held.holder,
+                "expires_at": until,
+                "error": f"{held.holder} holds the lock of {data.session_id} until {until}",
+                "code": LockDenied.code,
+            }
+        session = core.sessions.joined(data.session_id, data.agent_id, now)
+        seen = SessionSeen(
+            session_id=data.session_id,
+            created_at=session.created_at,
+            last_activity=session.last_activity,
+            agent_id=data.agent_id,
+        )
+        await asyncio.shield(core.store.write(seen, self.grant(lock)))
+        core.poke()
+        return {
+            "locked": True,
+            "lock_holder": lock.holder,
+            "expires_at": iso(lock.expires_at),
+            "extended": lock.extended > 0,
+        }
+
+    async def release(self, data: ReleaseLock) -> dict[str, Any]:
+        """Free a session's lock: by its holder, or by force."""
+        core = self.core
+        lock = core.locks.get(data.session_id)
+        if lock is None:
+            return {"released": False, "reason": f"nobody holds the lock of {data.session_id}"}
+        if lock.holder != data.agent_id and not data.force:
+            return {
+                "released": False,
+                "reason": f"{lock.holder} holds it, not {data.agent_id}; force: true frees it",
+            }
+        forced = lock.holder != data.agent_id
+        writes = self.free(data.session_id, "forced" if forced else "released")
+        if forced:
+            action = Action(
+                at=core.clock(),
+                name="force lock",
+                target=data.session_id,
+                by=data.by,
+                reason=data.reason,
+                detail=f"held by {lock.holder}",
+            )
+            writes.append(taken(core, action))
+        await asyncio.shield(core.store.write(*writes))
+        return {"released": True, **({"reason": "forced"} if forced else {})}

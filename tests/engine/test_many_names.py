@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ksi_tui.engine import controls, intervene
+from ksi_tui.engine import controls, lock_keeper
 from ksi_tui.engine.upkeep import housekeeping, idle_sessions
 from ksi_tui.engine.upkeep.housekeeping import Every
 from tests.engine.engine_fixtures import HandClock, Rig, config, held, running
@@ -22,7 +22,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle_sessions, "MOST_LIVE", FEW)
     monkeypatch.setattr(idle_sessions, "AT_ONCE", 10)
     monkeypatch.setattr(controls, "MOST_PAUSES", 3)
-    monkeypatch.setattr(intervene, "MOST_LOCKS", 3)
+    monkeypatch.setattr(lock_keeper, "MOST_LOCKS", 3)
 
 
 def end_idle(rig: Rig, idle_s: float = 3600) -> list[bool]:

@@ -128,7 +128,7 @@ class InjectionEvents:
         """Keep terms until the request named completes; `enabled: false` takes them back."""
         core, request_id = self._core, data.request_id
         await core.entered(request_id)
-        stored = await core.store.request(request_id)
+        stored = await self._settled(request_id)
         table, terms = core.injections, data.injection_config.terms()
         if stored is not None and stored.spec.injected:
             raise Conflict(f"{request_id} was born of an injection and does not inject again")
@@ -154,6 +154,17 @@ class InjectionEvents:
             "request_status": None if stored is None else str(self._state(stored)),
             "queued_terms": len(table.terms),
         }
+
+    async def _settled(self, request_id: str) -> StoredRequest | None:
+        """Return a request as it is in memory or, once its end is there, on disk."""
+        core = self._core
+        stored = await core.store.request(request_id)
+        ticket = core.tickets.get(request_id)
+        if stored is None or stored.state.final or (ticket and not ticket.state.final):
+            return stored
+        if request_id in core.finishing:
+            await asyncio.wait([core.finishing[request_id]])
+        return await core.store.request(request_id)
 
     def _state(self, stored: StoredRequest) -> State:
         ticket = self._core.tickets.get(stored.spec.request_id)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ FIRST_DELAY_S: Final = 0.2
 LAST_DELAY_S: Final = 2.0
 _YIELD_EVERY: Final = 256
 _SETTLED_AT_ONCE: Final = 64
+_MOST_DROPPED: Final = 10_000
 """So many learn in one turn of the loop that they are on disk: what follows from each runs in the
 next one. Thousands in one turn would be felt by everybody; and with fewer than wait, the next
 transaction is on its way with what the first ones wrote while the last ones are told."""
@@ -119,7 +121,7 @@ class GroupWriter:
         self._stopping = asyncio.Event()
         self._closed: StoreUnavailable | None = None
         self._delay_s = FIRST_DELAY_S
-        self._dropped: set[str] = set()
+        self._dropped: dict[str, None] = {}
         self._task = asyncio.create_task(self._run(), name="store-writer")
 
     def write(self, writes: Sequence[Write], within_s: float = 0.0) -> asyncio.Future[None]:
@@ -265,7 +267,7 @@ class GroupWriter:
         self._batch = None
         for handover in waiting:
             if accepted := _accepted(handover):
-                self._dropped.update(accepted)
+                self._drop(accepted)
                 handover.fail(unavailable)
             else:
                 self._keep(handover)
@@ -273,16 +275,23 @@ class GroupWriter:
     def _drop_rest(self, refused: _Handover) -> None:
         """Leave out what was handed over since of requests that are refused for what they hold."""
         if accepted := _accepted(refused):
-            self._dropped.update(accepted)
+            self._drop(accepted)
             self._batch = None
             for handover in (*self._taken, *self._pending):
                 if handover.writes:
                     self._leave_out(handover)
 
+    def _drop(self, request_ids: Iterable[str]) -> None:
+        """Remember requests as refused: what follows of them is on its way, and soon here."""
+        self._dropped |= dict.fromkeys(request_ids)
+        for request_id in list(islice(self._dropped, max(0, len(self._dropped) - _MOST_DROPPED))):
+            del self._dropped[request_id]
+
     def _keep(self, handover: _Handover) -> None:
         """Let a hand-over wait for the disk, without what concerns requests that were refused."""
         if self._dropped and handover.writes:
-            self._dropped.difference_update(_accepted(handover))
+            for request_id in _accepted(handover):
+                self._dropped.pop(request_id, None)
             self._leave_out(handover)
             if not handover.writes:
                 return
