@@ -63,7 +63,8 @@ class Walker:
         """Take slot and permit of the first candidate that may be called: part of the dispatch.
 
         Who is dispatched next then sees what is left, so that nobody begins in vain. How many
-        tokens of a limited provider are needed is known only once the request is read.
+        tokens of a limited provider are needed is known once the request is read: of one that
+        was refused for them, at its next turn.
         """
         route = run.ticket.route
         if not run.calls:  # else it goes on, and has told of them
@@ -71,9 +72,10 @@ class Walker:
         run.left = deque(self.providers.ordered(route))
         while run.left:
             candidate, now = run.left.popleft(), self.clock()
-            got = self.providers.admit(candidate.entry, candidate.model, now)
+            needs = run.ticket.needed(candidate.entry.name)
+            got = self.providers.admit(candidate.entry, candidate.model, now, needs)
             if not isinstance(got, Verdict):
-                admission = self.admissions.reserve(candidate.entry, 0, now)
+                admission = self.admissions.reserve(candidate.entry, needs, now)
                 run.admitted = Admitted(candidate, got, admission)
                 return
             run.verdicts.append(got)
@@ -132,6 +134,8 @@ class Walker:
                 live = self._open(run, candidate, got, spec, history)
                 live.admission = self.admissions.reserve(candidate.entry, need, now)
                 return live
+            if got.kind is VerdictKind.LIMITED:
+                run.ticket.refused(candidate.entry.name, need)
             run.verdicts.append(got)
         return None
 

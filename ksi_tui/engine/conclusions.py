@@ -53,7 +53,7 @@ class Conclusions:
             self.core.store.write(*writes)
             self._endings.fail(ticket, ErrorKind.DAEMON_RESTART, _interrupted_text(ticket))
             return
-        self._wait_again(run, State.QUEUED, writes)
+        self._wait_again(run, State.QUEUED, writes, uncalled=run.call is None)
 
     def _reported(self, run: Run, fault: ProviderFault) -> None:
         """Somebody reported that this attempt failed, and its call was stopped for that."""
@@ -73,7 +73,7 @@ class Conclusions:
             return
         ticket.error_kind, ticket.error_message = ErrorKind.TEMPORARY_FAILURE, str(error)
         ticket.retry_at = self.core.clock() + READ_AGAIN_S
-        self._wait_again(run, State.RETRYING, [])
+        self._wait_again(run, State.RETRYING, [], uncalled=True)
 
     def resumed(self, ticket: Ticket) -> None:
         """A request ran when the engine died: it goes again, first in its session, or fails."""
@@ -92,8 +92,13 @@ class Conclusions:
         ticket.error_message = "interrupted: the engine had ended"
         return ticket.interruptions < MAX_INTERRUPTIONS
 
-    def _wait_again(self, run: Run, state: State, writes: list[Write]) -> None:
-        """Put a request that ran back to the head of its session."""
+    def _wait_again(
+        self, run: Run, state: State, writes: list[Write], *, uncalled: bool = False
+    ) -> None:
+        """Put a request that ran back to the head of its session.
+
+        One for which nobody was called keeps its place among the sessions.
+        """
         ticket, core = run.ticket, self.core
         now = core.clock()
         ticket.run = None
@@ -101,7 +106,7 @@ class Conclusions:
         core.store.write(*writes)
         if ticket.retry_at is not None:
             core.alarms.set(("backoff", ticket.request_id), ticket.retry_at)
-        core.queue.put_back(ticket, now, uncalled=not run.calls)
+        core.queue.put_back(ticket, now, uncalled=uncalled)
         self.core.poke()
 
     def moved(self, ticket: Ticket, state: State, now: float, **changes: Any) -> Moved:
@@ -174,11 +179,12 @@ class Conclusions:
 
     def _wait_on(self, run: Run, *writes: Write) -> None:
         """Let an attempt wait for somebody to be free; it spends nothing by that."""
-        ticket = run.ticket
+        ticket, uncalled = run.ticket, run.call is None
         if run.calls:
             run.lay_by()
             ticket.laid_by = run
-        self._wait_again(run, State.RETRYING if ticket.walks else State.QUEUED, [*writes])
+        state = State.RETRYING if ticket.walks else State.QUEUED
+        self._wait_again(run, state, [*writes], uncalled=uncalled)
 
     def _lay_by(self, run: Run, route: Route, now: float) -> None:
         ticket, last = run.ticket, run.faults[-1]

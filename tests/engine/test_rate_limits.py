@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import State
 from ksi_tui.engine.rate_limit import DEFAULT_REPLY_TOKENS
@@ -122,12 +124,15 @@ async def test_a_cancelled_call_of_which_nothing_is_known_keeps_its_reservation(
         assert tokens > DEFAULT_REPLY_TOKENS
 
 
-async def test_who_waits_for_room_keeps_its_place_before_smaller_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [990, 1000], ids=["nearly all", "more than a minute has"])
+async def test_who_waits_for_room_keeps_its_place_before_smaller_ones(
+    tmp_path: Path, most: int
+) -> None:
     clock = HandClock()
     settings = config(tmp_path, providers=[provider("p", tpm=1000)])
     async with running(settings, clock=clock) as rig:
         await rig.ended(await rig.submit("small", max_tokens=1))
-        big = await rig.submit("big", max_tokens=990)
+        big = await rig.submit("big", max_tokens=most)
         await until(lambda: rig.ticket(big).run is None and rig.ticket(big).started_at)
         small = await rig.submit("later", max_tokens=1)
         rig.advance(59.9)
@@ -136,6 +141,43 @@ async def test_who_waits_for_room_keeps_its_place_before_smaller_ones(tmp_path: 
         rig.advance(0.1)
         await rig.ended(big, small)
         assert rig.p.prompts == ["small", "big", "later"]
+
+
+async def test_new_and_more_urgent_ones_do_not_keep_room_from_who_waits_for_all(
+    tmp_path: Path,
+) -> None:
+    clock = HandClock()
+    settings = config(tmp_path, providers=[provider("p", tpm=1000)])
+    async with running(settings, clock=clock) as rig:
+        await rig.ended(await rig.submit("small", max_tokens=1))
+        big = await rig.submit("big", max_tokens=1000)
+        await until(lambda: rig.ticket(big).run is None and rig.ticket(big).started_at)
+        rig.advance(59)
+        urgent = [await rig.submit(f"urgent {n}", max_tokens=1, priority="high") for n in range(3)]
+        rig.advance(1)
+        await rig.ended(big, *urgent)
+        assert rig.p.prompts[:2] == ["small", "big"]
+        assert len(rig.p.prompts) == 5
+
+
+async def test_an_attempt_laid_by_keeps_its_place_while_it_waits_for_room(tmp_path: Path) -> None:
+    clock = HandClock()
+    limited = provider("q", tpm=1000, priority=2)
+    settings = config(tmp_path, providers=[provider("p", "m-one"), limited])
+    scripts = {"p": fails(ErrorKind.MODEL_NOT_FOUND, status=404), "q": answers}
+    async with running(settings, clock=clock, scripts=scripts) as rig:
+        await rig.ended(await rig.submit("small", model="m-two", max_tokens=1))
+        older = await rig.submit("older", model="m-two", max_tokens=990)
+        await until(lambda: rig.ticket(older).started_at and rig.ticket(older).run is None)
+        big = await rig.submit("big", model="m-one", max_tokens=989)
+        await until(lambda: rig.ticket(big).laid_by)
+        rig.advance(1)
+        later = await rig.submit("later", model="m-two", max_tokens=500)
+        rig.advance(59)
+        await rig.ended(older)
+        rig.advance(60)
+        await rig.ended(big, later)
+        assert rig.providers["q"].prompts == ["small", "older", "big", "later"]
 
 
 async def test_a_killed_engine_does_not_forget_what_it_admitted(tmp_path: Path) -> None:
