@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,7 +55,7 @@ from ksi_tui.engine.store.base import CallBooked, LockGone, Store
 from ksi_tui.engine.store.records import Recovery, UsageQuery
 from ksi_tui.engine.store.response_files import ResponseFolder
 from ksi_tui.engine.store.sqlite import open_store as open_sqlite
-from ksi_tui.engine.ticket import Ticket, ticket_found
+from ksi_tui.engine.ticket import Route, Ticket, ticket_found
 from ksi_tui.engine.token_tracker import SPENDING_S, TokenTracker
 from ksi_tui.engine.upkeep.cleanup import CleanUp
 from ksi_tui.engine.upkeep.housekeeping import Housekeeper
@@ -226,6 +226,10 @@ class Wires:
         """Say what holds a session's head back."""
         return self.dispatcher.gate(ticket, now)
 
+    def served_by(self, route: Route) -> Hashable:
+        """Name the providers that serve a route."""
+        return self.core.providers.candidates(route).names
+
     def write_call(self, record: CallRecord) -> asyncio.Future[None]:
         """Put a call on disk that did not become its request's answer."""
         return self.store.write(CallBooked(call=record))
@@ -244,7 +248,7 @@ def _core(
         clock=clock,
         store=wires.store,
         router=wires.router,
-        queue=QueueManager(wires.gate),
+        queue=QueueManager(wires.gate, wires.served_by),
         sessions=SessionManager(),
         locks=LockTable(),
         providers=ProviderManager(

@@ -7,7 +7,7 @@ the provider manager's to say.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 
 from ksi_tui.engine.errors import ErrorKind
@@ -38,6 +38,12 @@ class Candidates:
 
     usable: tuple[Candidate, ...]
     passed_over: tuple[Verdict, ...]
+    names: frozenset[str] = field(init=False)
+    """The providers of those that may serve it."""
+
+    def __post_init__(self) -> None:
+        """Keep the names at hand: each session that comes into line is asked for them."""
+        object.__setattr__(self, "names", frozenset(each.entry.name for each in self.usable))
 
 
 class Selection:

@@ -33,6 +33,7 @@ from ksi_tui.engine.models import (
     State,
 )
 from ksi_tui.engine.pauses import pause_cause
+from ksi_tui.engine.queue_manager import Service
 from ksi_tui.engine.store.base import ProviderSaved, Write
 from ksi_tui.engine.ticket import Route, Ticket
 
@@ -164,16 +165,16 @@ class Dispatcher:
             self._begin(ticket, now)
         self._arm(now)
 
-    def _serves(self, now: float, route: Route) -> bool:
-        obstacle = self.core.providers.check(route, now)
-        if not isinstance(obstacle, Cause):
-            return True
-        changes_at = self.core.providers.changes_at(route, now)
+    def _serves(self, now: float, route: Route) -> Service:
+        providers = self.core.providers
+        if not isinstance(providers.check(route, now), Cause):
+            return Service.SERVED
+        changes_at = providers.changes_at(route, now)
         if changes_at is not None:
             # A route that was denied is not asked again soon: each has its own alarm.
             key = str(route)
             self.core.alarms.set(("providers", key), max(changes_at, now + 0.001))
-        return False
+        return Service.DENIED if providers.cools(route, now) else Service.PEERS_DENIED
 
     def _arm(self, now: float) -> None:
         if self._timer is not None:

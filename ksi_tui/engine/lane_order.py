@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksi_tui.engine.queue_manager import Lane, QueueManager
+from ksi_tui.engine.lanes import Lane
+from ksi_tui.engine.queue_manager import QueueManager
 
 EVERY_S = 1.0
 """How often the order is worked out anew."""

@@ -149,6 +149,7 @@ class ProviderControls:
         """Take in one more provider until the engine ends; answers with its status."""
         core = self._core
         core.providers.add(data.settings)
+        core.queue.providers_changed()
         entry = self._core.providers.known(data.name)
         detail = f"{data.kind}, models {', '.join(data.models)}"
         written = self._record("add provider", entry, data.by, data.reason, detail)

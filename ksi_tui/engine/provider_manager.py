@@ -177,6 +177,11 @@ class ProviderManager:
         causes = [self.obstacle(each.entry, each.model, now) for each in usable]
         return min((c.until for c in causes if c is not None and c.until is not None), default=None)
 
+    def cools(self, route: Route, now: float) -> bool:
+        """Whether a candidate wants no calls for this route's model, whatever of others."""
+        usable = self.candidates(route).usable
+        return any(each.entry.cooling_until(each.model, now) is not None for each in usable)
+
     def _why_hopeless(self, route: Route, now: float) -> Hopeless:
         usable = self.candidates(route).usable
         if not usable:

@@ -1,25 +1,23 @@
 """Who goes next: order inside sessions, fairness between them, positions and limits.
 
 Pure policy: no I/O, no clock of its own. A session (its *lane* here) runs one request
-at a time. A lane whose head may run stands in the ready heap of the head's route;
-one whose head is held by a gate (lock, backoff, pause) stands nowhere until somebody
-calls `refresh`. Nothing here scans all sessions.
+at a time. A lane whose head may run stands in the line of the head's route; one whose
+head is held by a gate (lock, backoff, pause) stands nowhere until somebody calls
+`refresh`. Nothing here scans all sessions, nor all routes.
 """
 
 from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from enum import Enum
 from itertools import islice
 from operator import attrgetter
 
+from ksi_tui.engine.lanes import Lane, Line, Peers, Waiting
 from ksi_tui.engine.models import Cause
 from ksi_tui.engine.ticket import Route, Ticket
-
-AGEING_S = 60.0
-"""Each full minute of being ready raises a session by one class (contract section 3)."""
 
 Gate = Callable[[Ticket, float], Cause | None]
 """Says what holds a session's head back, or None when it may run."""
@@ -27,159 +25,34 @@ Gate = Callable[[Ticket, float], Cause | None]
 _ORDER = attrgetter("order")
 
 
-class Lane:
-    """One session's requests: those that wait, in order, and the one that runs."""
+class Service(Enum):
+    """Whether some provider may be called for a route now; where none may, whether for its peers.
 
-    __slots__ = (
-        "_agent",
-        "_agents",
-        "began_since",
-        "counted",
-        "line",
-        "ready_since",
-        "running",
-        "session_id",
-        "version",
-        "waiting",
-    )
-
-    def __init__(self, session_id: str) -> None:
-        self.session_id = session_id
-        self.waiting: list[Ticket] = []
-        self.running: Ticket | None = None
-        self.ready_since: float | None = None
-        self.began_since: float | None = None
-        self.version = 0
-        self.line: _Ready | None = None
-        self.counted = 0
-        # Most sessions have one agent: a table of counts is there only while they have more.
-        self._agent: str | None = None
-        self._agents: dict[str | None, int] | None = None
-
-    @property
-    def head(self) -> Ticket | None:
-        """The next to run."""
-        return self.waiting[0] if self.waiting else None
-
-    def waits_of(self, agent_id: str | None) -> int:
-        """Return how many requests of an agent wait here; O(1)."""
-        if self._agents is not None:
-            return self._agents.get(agent_id, 0)
-        return len(self.waiting) if agent_id == self._agent else 0
-
-    @property
-    def shared(self) -> bool:
-        """Whether requests of several agents wait here."""
-        return self._agents is not None
-
-    def first_of(self, agent_id: str, limit: int) -> Ticket | None:
-        """Return an agent's first request here, of the first `limit` of several agents'."""
-        if self._agents is None:
-            return self.waiting[0] if agent_id == self._agent and self.waiting else None
-        if agent_id not in self._agents:
-            return None
-        first = islice(self.waiting, limit)
-        return next((ticket for ticket in first if ticket.agent_id == agent_id), None)
-
-    def entered(self, agent_id: str | None) -> None:
-        """Count a request that now waits here too."""
-        before = len(self.waiting) - 1
-        if not before:
-            self._agent = agent_id
-        elif self._agents is not None:
-            self._agents[agent_id] = self._agents.get(agent_id, 0) + 1
-        elif agent_id != self._agent:
-            self._agents = {self._agent: before, agent_id: 1}
-        if self.line is not None:
-            self.counted += 1
-            self.line.requests += 1
-
-    def left(self, agent_id: str | None) -> None:
-        """Count a request that waits here no more."""
-        if self._agents is not None:
-            self._agents[agent_id] -= 1
-            if not self._agents[agent_id]:
-                del self._agents[agent_id]
-            if len(self._agents) == 1:
-                (self._agent,) = self._agents
-                self._agents = None
-        if self.line is not None:
-            self.counted -= 1
-            self.line.requests -= 1
-
-    def stand(self, line: _Ready | None) -> None:
-        """Stand in a route's line with all that waits here, or in none."""
-        if self.line is not None:
-            self.line.lanes -= 1
-            self.line.requests -= self.counted
-        self.line = line
-        if line is not None:
-            self.counted = len(self.waiting)
-            line.lanes += 1
-            line.requests += self.counted
-
-
-_Entry = tuple[float, int, Lane, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """All that waits for one route: sessions whose heads nothing of their own holds back.
-
-    `requests` counts what waits behind those heads too; `longest` is the session that has
-    been ready longest.
+    A route is denied for itself where it has something of its own to wait for.
     """
 
-    route: Route
-    sessions: int
-    requests: int
-    longest: Lane
+    SERVED = "served"
+    DENIED = "denied"
+    PEERS_DENIED = "peers denied"
 
 
-class _Ready:
-    """Lanes whose heads share a route, by class and since when they are ready."""
-
-    __slots__ = ("blocked_epoch", "heaps", "lanes", "requests")
-
-    def __init__(self) -> None:
-        self.heaps: dict[int, list[_Entry]] = {}
-        self.blocked_epoch = -1
-        self.lanes = 0
-        self.requests = 0
-
-    def longest(self) -> Lane | None:
-        """Return the lane that is ready longest, of whatever class."""
-        self._drop_stale()
-        firsts = [heap[0] for heap in self.heaps.values()]
-        return min(firsts)[2] if firsts else None
-
-    def _drop_stale(self) -> None:
-        for level, heap in list(self.heaps.items()):
-            while heap and heap[0][3] != heap[0][2].version:
-                heapq.heappop(heap)
-            if not heap:
-                del self.heaps[level]
-
-    def best(self, now: float) -> tuple[tuple[int, float], int] | None:
-        """Return ((effective class, ready since), class) of the first lane, or None."""
-        best: tuple[tuple[int, float], int] | None = None
-        self._drop_stale()
-        for level, heap in self.heaps.items():
-            since = heap[0][0]
-            key = (level - int(max(0.0, now - since) // AGEING_S), since)
-            if best is None or key < best[0]:
-                best = (key, level)
-        return best
+def _of_its_own(route: Route) -> Hashable:
+    return route
 
 
 class QueueManager:
-    """All waiting requests. `gate` says what holds a head back; `changes` counts what changed."""
+    """All waiting requests. `gate` says what holds a head back; `changes` counts what changed.
 
-    def __init__(self, gate: Gate) -> None:
+    `served_by` names the providers that serve a route: routes that have the same are peers.
+    """
+
+    def __init__(self, gate: Gate, served_by: Callable[[Route], Hashable] = _of_its_own) -> None:
         self._gate = gate
+        self._served_by = served_by
         self._lanes: dict[str, Lane] = {}
-        self._routes: dict[Route, _Ready] = {}
-        self._entry_seq = 0
+        self._lines: dict[Route, Line] = {}
+        self._peers: dict[Hashable, Peers] = {}
+        self._stood = 0
         self._epoch = 0
         self._running: dict[str, Lane] = {}
         self._begun: dict[str, Ticket] = {}
@@ -210,10 +83,8 @@ class QueueManager:
 
     def lines(self, limit: int) -> Iterator[Waiting]:
         """Yield what waits for up to `limit` routes; O(1) each, however many stand there."""
-        for route, ready in list(islice(self._routes.items(), limit)):
-            longest = ready.longest()
-            if longest is not None:
-                yield Waiting(route, ready.lanes, ready.requests, longest)
+        for line in list(islice(self._lines.values(), limit)):
+            yield Waiting(line.route, line.sessions, line.requests, line.longest())
 
     @property
     def session_count(self) -> int:
@@ -271,38 +142,41 @@ class QueueManager:
         self.changes += 1
         self.waiting_count += 1
 
-    def take(self, now: float, serves: Callable[[Route], bool]) -> Ticket | None:
+    def take(self, now: float, serves: Callable[[Route], Service]) -> Ticket | None:
         """Remove and return the next request to run, or None when none may run now.
 
         `serves` says whether some provider may be called for a route now; a route that
         it denies is not asked about again until `provider_freed`.
         """
-        candidates = []
-        for route, ready in list(self._routes.items()):
-            if ready.blocked_epoch == self._epoch:
-                continue
-            best = ready.best(now)
-            if best is None:
-                del self._routes[route]
+        turns = []
+        for peers in self._peers.values():
+            peers.renew(self._epoch)
+            if (turn := peers.turn(now)) is not None:
+                turns.append(turn)
+        heapq.heapify(turns)
+        while turns:
+            level, line = turns[0].level, turns[0].line
+            service = serves(line.route)
+            if service is Service.SERVED:
+                return self._start(line.first(level))
+            peers = line.peers
+            if service is Service.DENIED:
+                peers.set_aside(line)
             else:
-                candidates.append((best[0], best[1], route, ready))
-        candidates.sort(key=lambda item: item[0])
-        for _, level, route, ready in candidates:
-            if not serves(route):
-                ready.blocked_epoch = self._epoch
-                continue
-            lane = heapq.heappop(ready.heaps[level])[2]
-            return self._start(lane)
+                peers.denied = True
+            if (turn := peers.turn(now)) is not None:
+                heapq.heapreplace(turns, turn)
+            else:
+                heapq.heappop(turns)
         return None
 
     def _start(self, lane: Lane) -> Ticket:
         ticket = lane.waiting.pop(0)
         lane.left(ticket.agent_id)
-        lane.stand(None)
+        self._step_out(lane)
         lane.running = ticket
         self.changes += 1
         lane.began_since, lane.ready_since = lane.ready_since, None
-        lane.version += 1
         self.waiting_count -= 1
         self._begun.pop(lane.session_id, None)
         self._running[lane.session_id] = lane
@@ -356,11 +230,17 @@ class QueueManager:
         """Ask about every route again: a slot, a circuit or a cooldown changed."""
         self._epoch += 1
 
+    def providers_changed(self) -> None:
+        """Ask anew who serves what: a provider came."""
+        self._epoch += 1
+        self._peers.clear()
+        for line in self._lines.values():
+            line.join(self._peers_of(line.route))
+
     def _place(self, lane: Lane, now: float) -> None:
-        """Put a lane where its head belongs: into a ready heap, or nowhere."""
-        lane.version += 1
+        """Put a lane where its head belongs: into a line, or nowhere."""
         self.changes += 1
-        lane.stand(None)
+        self._step_out(lane)
         head = lane.head
         self._begun.pop(lane.session_id, None)
         if head is not None and head.started_at is not None:
@@ -375,10 +255,26 @@ class QueueManager:
             return
         if lane.ready_since is None:
             lane.ready_since = now
-        ready = self._routes.get(head.route)
-        if ready is None:
-            ready = self._routes[head.route] = _Ready()
-        self._entry_seq += 1
-        entry = (lane.ready_since, self._entry_seq, lane, lane.version)
-        heapq.heappush(ready.heaps.setdefault(head.level, []), entry)
-        lane.stand(ready)
+        line = self._lines.get(head.route)
+        if line is None:
+            line = self._lines[head.route] = Line(head.route, self._peers_of(head.route))
+        self._stood += 1
+        lane.stand(line, head.level, (lane.ready_since, self._stood))
+
+    def _peers_of(self, route: Route) -> Peers:
+        key = self._served_by(route)
+        peers = self._peers.get(key)
+        if peers is None:
+            peers = self._peers[key] = Peers(key)
+        return peers
+
+    def _step_out(self, lane: Lane) -> None:
+        line = lane.line
+        if line is None:
+            return
+        lane.step_out()
+        if not line.sessions:
+            del self._lines[line.route]
+            line.peers.lines -= 1
+            if not line.peers.lines:
+                del self._peers[line.peers.key]

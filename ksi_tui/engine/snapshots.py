@@ -14,10 +14,10 @@ from ksi_tui.engine.attention import Attention
 from ksi_tui.engine.circuit_memory import CircuitState
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.lane_order import LaneOrder
+from ksi_tui.engine.lanes import Lane
 from ksi_tui.engine.models import CauseKind, Lock, Pause, PauseScope, State
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
-from ksi_tui.engine.queue_manager import Lane
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.upkeep.response_writer import unfiled_count
 from ksi_tui.engine.verdicts import Verdicts, forced

@@ -1,7 +1,8 @@
 """Databases that are full before an engine opens them: a backlog, a history, many sessions.
 
 Written by SQL alone, so that twenty thousand requests cost a part of a second. What waits asks
-for the model `stuck/x`, which is for a provider that is paused or serves nobody yet.
+for the model `stuck/x`, or for many of which each has a number behind that, which are for a
+provider that is paused or serves nobody yet.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT ?1 UNION ALL SELECT i + 1 FROM n WHER
 _REQUESTS = f"""
 INSERT INTO requests (row, request_id, session_id, asked_model, model, state, rank, place,
     queued_at, started_at, finished_at, finish_seq, max_attempts, timeout_s, needs_mcp, lock_fails)
-{_NUMBERS} SELECT i, 'old-' || i, 's-' || (i % ?3), 'stuck/x', 'stuck/x', ?4, 3, i, ?5,
+{_NUMBERS}, m(i, name) AS (SELECT i, 'stuck/x' || iif(?6 > 1, i % ?6, '') FROM n)
+SELECT i, 'old-' || i, 's-' || (i % ?3), name, name, ?4, 3, i, ?5,
     CASE ?4 WHEN 'completed' THEN ?5 END, CASE ?4 WHEN 'completed' THEN ?5 END,
-    CASE ?4 WHEN 'completed' THEN i END, 3, 900.0, 0, 0 FROM n
+    CASE ?4 WHEN 'completed' THEN i END, 3, 900.0, 0, 0 FROM m
 """
 _PAYLOADS = """
 INSERT INTO payloads (row, asked)
@@ -54,10 +56,11 @@ def fill(
     queued: int = 0,
     ended: int = 0,
     sessions: int = 1,
+    models: int = 1,
     at: float = T0,
     paused: bool = True,
 ) -> None:
-    """Make a database that holds so many requests, in so many sessions."""
+    """Make a database that holds so many requests, in so many sessions, for so many models."""
     path.parent.mkdir(exist_ok=True)
     migrations.prepare(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -65,7 +68,7 @@ def fill(
         connection.execute("BEGIN")
         for state, first, count in (("completed", 1, ended), ("queued", ended + 1, queued)):
             if count:
-                values = (first, first + count - 1, sessions, state, at)
+                values = (first, first + count - 1, sessions, state, at, models)
                 connection.execute(_REQUESTS, values)
         for statement in (_PAYLOADS, _REPLIES, _CALLS, _ATTEMPTS, _SESSIONS):
             connection.execute(statement)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ksi_tui.engine.errors import ErrorKind
+from ksi_tui.engine.lanes import Waiting
 from ksi_tui.engine.models import State
-from ksi_tui.engine.queue_manager import Waiting
 from ksi_tui.engine.views import (
     AttentionKind,
     AttentionView,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import count
 
+from ksi_tui.engine.lanes import AGEING_S
 from ksi_tui.engine.models import Cause, Priority
-from ksi_tui.engine.queue_manager import AGEING_S, QueueManager
+from ksi_tui.engine.queue_manager import QueueManager, Service
 from ksi_tui.engine.ticket import Route, Ticket
 
 _places = count(1)
@@ -33,8 +34,8 @@ def open_gate(_: Ticket, __: float) -> Cause | None:
     return None
 
 
-def everyone(_: Route) -> bool:
-    return True
+def everyone(_: Route) -> Service:
+    return Service.SERVED
 
 
 def taken(queue: QueueManager, now: float) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ksi_tui.engine.lane_order import AT_ONCE, EVERY_S, LaneOrder
+from ksi_tui.engine.lanes import Lane
 from ksi_tui.engine.models import Priority
-from ksi_tui.engine.queue_manager import Lane, QueueManager
+from ksi_tui.engine.queue_manager import QueueManager
 from ksi_tui.engine.ticket import Route, Ticket
 
 MANY = 3 * AT_ONCE

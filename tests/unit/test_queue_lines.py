@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ksi_tui.engine.models import Cause, CauseKind, Priority
-from ksi_tui.engine.queue_manager import QueueManager
+from ksi_tui.engine.queue_manager import QueueManager, Service
 from ksi_tui.engine.ticket import Route, Ticket
 
 ROUTES = [Route(model, False, False, frozenset()) for model in ("m", "n")]
@@ -25,6 +25,10 @@ STEPS = st.lists(
     ),
     max_size=60,
 )
+
+
+def _only(wanted: Route, served: Route) -> Service:
+    return Service.SERVED if wanted == served else Service.DENIED
 
 
 class World:
@@ -59,7 +63,7 @@ class World:
         self.queue.add(ticket, float(place))
 
     def do_take(self, route: int) -> None:
-        taken = self.queue.take(100.0, lambda wanted: wanted == ROUTES[route])
+        taken = self.queue.take(100.0, lambda wanted: _only(wanted, ROUTES[route]))
         if taken is not None:
             taken.started_at = 100.0
         self.queue.provider_freed()

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ksi_tui.engine.lanes import AGEING_S
 from ksi_tui.engine.models import Cause, CauseKind, Priority
-from ksi_tui.engine.queue_manager import AGEING_S, QueueManager
+from ksi_tui.engine.queue_manager import QueueManager, Service
 from ksi_tui.engine.ticket import Route, Ticket
 
 ANY = Route("m", False, False, frozenset())
@@ -43,8 +44,8 @@ def open_gate(_: Ticket, __: float) -> Cause | None:
     return None
 
 
-def everyone(_: Route) -> bool:
-    return True
+def everyone(_: Route) -> Service:
+    return Service.SERVED
 
 
 def queue(*tickets: Ticket, now: float = 0.0) -> QueueManager:
@@ -162,9 +163,9 @@ def test_a_denied_route_holds_up_only_itself_and_is_asked_again_when_freed() -> 
     made = queue(ticket("1", "a"), ticket("2", "b", route=other), ticket("3", "c"))
     asked: list[str] = []
 
-    def only_other(route: Route) -> bool:
+    def only_other(route: Route) -> Service:
         asked.append(route.model)
-        return route is other
+        return Service.SERVED if route is other else Service.DENIED
 
     first = made.take(0, only_other)
     assert first is not None
@@ -220,7 +221,8 @@ def test_nothing_is_left_when_all_have_ended() -> None:
     assert (made.session_count, made.waiting_count, made.running_count) == (0, 0, 0)
     assert made.lane("a") is None
     assert made.begun_heads(9) == []
-    assert not made._routes
+    assert not made._lines
+    assert not made._peers
 
 
 # --- any order of events -------------------------------------------------------------------

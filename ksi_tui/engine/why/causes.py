@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.lanes import Waiting
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import Cause, CauseKind, Outcome, State
 from ksi_tui.engine.provider_manager import Hopeless
-from ksi_tui.engine.queue_manager import Waiting
 from ksi_tui.engine.ticket import Ticket
 from ksi_tui.engine.views import Phase
 

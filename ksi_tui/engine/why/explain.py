@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.queue_manager import Lane
+from ksi_tui.engine.lanes import Lane
 from ksi_tui.engine.views import Chain, Outlook
 from ksi_tui.engine.why.causes import Causes
 from ksi_tui.engine.why.plain import in_plain_words

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.lanes import Lane
 from ksi_tui.engine.models import Cause, CauseKind
-from ksi_tui.engine.queue_manager import Lane
 from ksi_tui.engine.views import Chain, SameRoot
 from ksi_tui.engine.why.causes import Causes
 from ksi_tui.engine.why.lock_holder import Holders

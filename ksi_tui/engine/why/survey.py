@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ksi_tui.engine.core import Core
+from ksi_tui.engine.lanes import Waiting
 from ksi_tui.engine.models import Cause, CauseKind
-from ksi_tui.engine.queue_manager import Waiting
 from ksi_tui.engine.why.causes import Causes
 
 EVERY_S = 1.0
