@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
 from ksi_tui.engine.ranked import Rank, Ranked
 from ksi_tui.engine.ticket import Route, Ticket
@@ -186,13 +185,8 @@ class Line:
         return min(ranked.first() for ranked in self._ranked.values())[1]
 
 
-class Turn(NamedTuple):
-    """Whose turn it is, by effective class and rank: the first of a class in a line."""
-
-    effective: int
-    rank: Rank
-    level: int
-    line: Line
+Turn = tuple[int, Rank, int, Line]
+"""Whose turn it is: effective class and rank, then the class and the line of which it is first."""
 
 
 class Peers:
@@ -225,10 +219,16 @@ class Peers:
 
     def turn(self, now: float) -> Turn | None:
         """Return whose turn it is of all who stand in these lines; None when they are denied."""
+        best: Turn | None = None
         if self.denied:
-            return None
-        turns = (_turn(level, *firsts.first(), now) for level, firsts in self._firsts.items())
-        return min(turns, default=None)
+            return best
+        for level, firsts in self._firsts.items():
+            rank, line = firsts.first()
+            aged = int(max(0.0, now - rank[0]) // AGEING_S)
+            turn = (level - aged, rank, level, line)
+            if best is None or turn < best:
+                best = turn
+        return best
 
     def set_aside(self, line: Line) -> None:
         """Let a line wait, and the others not: it was denied for itself."""
@@ -248,7 +248,3 @@ class Peers:
             for line in aside:
                 for level in line.levels:
                     self.changed(line, level)
-
-
-def _turn(level: int, rank: Rank, line: Line, now: float) -> Turn:
-    return Turn(level - int(max(0.0, now - rank[0]) // AGEING_S), rank, level, line)

@@ -155,7 +155,7 @@ class QueueManager:
                 turns.append(turn)
         heapq.heapify(turns)
         while turns:
-            level, line = turns[0].level, turns[0].line
+            _, _, level, line = turns[0]
             service = serves(line.route)
             if service is Service.SERVED:
                 return self._start(line.first(level))

@@ -37,11 +37,13 @@ class Ranked(Generic[T]):
             return
         self._ranks[thing] = rank
         heapq.heappush(self._heap, (rank, thing))
-        self._clear()
+        if len(self._heap) > 2 * len(self._ranks) + _SPARE:
+            self._clear()
 
     def drop(self, thing: T) -> None:
         """Take a thing out, if it is there."""
-        if self._ranks.pop(thing, None) is not None:
+        self._ranks.pop(thing, None)
+        if len(self._heap) > 2 * len(self._ranks) + _SPARE:
             self._clear()
 
     def first(self) -> tuple[Rank, T]:
@@ -52,6 +54,5 @@ class Ranked(Generic[T]):
         return heap[0]
 
     def _clear(self) -> None:
-        if len(self._heap) > 2 * len(self._ranks) + _SPARE:
-            self._heap = [(rank, thing) for thing, rank in self._ranks.items()]
-            heapq.heapify(self._heap)
+        self._heap = [(rank, thing) for thing, rank in self._ranks.items()]
+        heapq.heapify(self._heap)
