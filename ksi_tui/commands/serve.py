@@ -26,6 +26,7 @@ from ksi_tui.commands.log_lines import lines_on_stdout
 from ksi_tui.commands.output import say
 from ksi_tui.commands.settings import settings
 from ksi_tui.config import Config
+from ksi_tui.door.errors import DoorError
 from ksi_tui.door.opening import Host, opened_door
 from ksi_tui.engine import CompletionEngine
 from ksi_tui.exits import INTERRUPTED, OK
@@ -64,7 +65,10 @@ class _Service:
         self._client: EngineClient | None = None
 
     async def live(self) -> int:
-        """Serve to the end; returns the exit code. Raises KsiError when it cannot begin."""
+        """Serve to the end; returns the exit code.
+
+        Raises KsiError when it cannot begin: DoorError where nobody could reach it.
+        """
         async with self._signalled(), CompletionEngine(self._config) as engine:
             self._client = engine
             async with (
@@ -83,21 +87,22 @@ class _Service:
 
     async def _begun(self, host: Host) -> None:
         door = await host.door()
+        if door is None:
+            raise DoorError(f"{host.fault}; a service that nobody reaches is none")
         database = str(self._config.engine.database_path)
-        where = f"listening on {door.socket}" if door is not None else host.fault
         log.info(
             "serving",
             extra={
                 "version": __version__,
                 "pid": os.getpid(),
                 "database": database,
-                "socket": str(door.socket) if door is not None else None,
+                "socket": str(door.socket),
                 "url": self._place.url if self._place is not None else None,
             },
         )
-        say(f"serving {database}, {where}")
+        say(f"serving {database}, listening on {door.socket}")
         if self._place is not None:
-            say(self._place.told if door is not None else f"not {self._place.told}: {host.fault}")
+            say(self._place.told)
         service_manager.tell(service_manager.READY)
 
     async def _drained(self, engine: EngineClient) -> dict[str, object]:

@@ -6,4 +6,4 @@ from ksi_tui.engine.errors import KsiError
 
 
 class DoorError(KsiError):
-    """The door cannot open: the engine runs on without it."""
+    """The door cannot open: a dashboard's engine runs on without it, a service ends."""

@@ -12,6 +12,9 @@ from itertools import islice
 
 from ksi_tui.engine.models import Lock
 
+RENEWED_S = 1.0
+"""For how long at least the lock of a running request is renewed."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Session:
@@ -153,11 +156,15 @@ class LockTable:
         return lock
 
     def renew(self, session_id: str, now: float) -> Lock | None:
-        """Prolong the lock of a request that still runs by its hold time; no extension by hand."""
+        """Prolong the lock of a request that still runs by its hold time; no extension by hand.
+
+        It ends with its request: a hold that is next to nothing is not renewed all the time.
+        """
         held = self._locks.get(session_id)
         if held is None:
             return None
-        lock = self._locks[session_id] = replace(held, expires_at=now + held.hold_s)
+        expires_at = now + max(held.hold_s, RENEWED_S)
+        lock = self._locks[session_id] = replace(held, expires_at=expires_at)
         return lock
 
     def restore(self, lock: Lock) -> None:

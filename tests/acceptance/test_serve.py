@@ -60,6 +60,19 @@ async def told(visitor: Visitor, name: str, count: int) -> None:
         await events.take(count + 1)
 
 
+def test_a_service_that_nobody_could_reach_does_not_begin(machine: Machine) -> None:
+    at = socket_of(machine.database)
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.write_text("mine")
+    process = machine.run("serve", "--listen", "127.0.0.1:0")
+    assert process.code == 2
+    assert '"message": "serving"' not in process.out
+    (line,) = process.err.splitlines()
+    assert line.startswith("ksi-tui: nobody can attach: ")
+    assert str(at) in line
+    assert at.read_text() == "mine"
+
+
 async def test_under_load_it_drains_and_the_next_one_goes_on(machine: Machine) -> None:
     machine.configure(grace_s=30, engine="max_concurrency = 4")
     names = [f"q{number}" for number in range(240)]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ksi_tui.engine.models import Lock
-from ksi_tui.engine.session_manager import LockTable, Session, SessionManager
+from ksi_tui.engine.session_manager import RENEWED_S, LockTable, Session, SessionManager
 
 AGENTS = ("a1", "a2", "a3")
 
@@ -110,6 +110,10 @@ def test_renewing_is_no_extension_by_hand() -> None:
     renewed = locks.renew("s", 9)
     assert renewed is not None
     assert (renewed.expires_at, renewed.extended, renewed.request_id) == (19, 0, "r-1")
+    locks.acquire("short", "a", 0.001, 0, "r-2")
+    again = locks.renew("short", 9)
+    assert again is not None
+    assert (again.expires_at, again.hold_s) == (9 + RENEWED_S, 0.001)
     assert locks.renew("free", 9) is None
 
 
