@@ -20,6 +20,7 @@ from ksi_tui.access.refusals import refused
 from ksi_tui.access.roles import LOCAL_ONLY, OPEN_ROUTES, Role, role_of_route
 from ksi_tui.access.tokens import TokenRecord, Tokens
 from ksi_tui.door import wire
+from ksi_tui.gateway.serving import CUT
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ class Guard:
         for request, record in list(self._inside.values()):
             if self._tokens is not None and not self._tokens.holds(record):
                 log.warning("cut off: the token was revoked", extra={"who": record.name})
+                request[CUT] = "its client's token was revoked"
                 if request.transport is not None:
                     request.transport.abort()
 

@@ -45,6 +45,8 @@ LEFT: Final = "its client disconnected"
 BROKEN: Final = "its client holds a part of an answer that failed"
 ABOUT: Final = web.RequestKey("about", str)
 """The id of the request that an HTTP request is about, as soon as it has one."""
+CUT: Final = web.RequestKey("cut", str)
+"""Why the connection of an HTTP request is cut, where it is not its client who leaves."""
 _FINAL: Final = ("completed", "failed", "cancelled")
 _CALLS: Final = ("calling_provider", "failing_over")
 
@@ -76,7 +78,7 @@ class Completions:
         pattern = events.OF_REQUEST + asked.request_id
         async with (
             self._client.subscribe(pattern) as told,
-            self._holding(asked, told) as report,
+            self._holding(request, asked, told) as report,
         ):
             try:
                 if asked.stream:
@@ -97,7 +99,7 @@ class Completions:
 
     @asynccontextmanager
     async def _holding(
-        self, asked: Asked, told: Subscription
+        self, request: web.Request, asked: Asked, told: Subscription
     ) -> AsyncIterator[dict[str, Any] | None]:
         """Submit a request and hold it; cancel it where its last client leaves before its end.
 
@@ -115,7 +117,8 @@ class Completions:
         finally:
             if gone:
                 # On its own: the one whose client leaves may be cancelled more than once.
-                leaving = asyncio.create_task(self._leave(submitting, asked.request_id))
+                reason = request.get(CUT, LEFT)
+                leaving = asyncio.create_task(self._leave(submitting, asked.request_id, reason))
                 leaving.set_name(f"leave {asked.request_id}")
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
@@ -131,10 +134,10 @@ class Completions:
         held.clients += 1
         held.detached |= asked.detached or alone
 
-    async def _leave(self, submitting: _Submitting, request_id: str) -> None:
+    async def _leave(self, submitting: _Submitting, request_id: str, reason: str) -> None:
         await asyncio.wait([submitting])
         if _holds(submitting) and self._let_go(request_id):
-            await self._cancel(request_id, LEFT)
+            await self._cancel(request_id, reason)
 
     def _let_go(self, request_id: str) -> bool:
         """Count a client no more; returns whether nobody is left who wants the request."""

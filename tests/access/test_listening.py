@@ -22,6 +22,7 @@ from ksi_tui.access.roles import Role
 from ksi_tui.access.tokens import TokenFault
 from ksi_tui.door.opening import opened_door
 from ksi_tui.engine import CompletionEngine
+from ksi_tui.gateway.serving import BY
 from tests.access.listener import BOUND_S, engine_config, running, token_file
 from tests.engine.engine_fixtures import until
 
@@ -315,6 +316,31 @@ async def test_a_token_that_is_revoked_ends_what_it_began(
             async for line in stays:
                 if "queue:paused" in line:
                     break
+
+
+async def test_what_a_revoked_token_had_asked_for_is_cancelled_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ksi_tui.access.listening._LOOK_EVERY_S", 0.02)
+    asked = {**HANGS, "messages": [{"role": "user", "content": "x"}], "stream": True}
+    del asked["prompt"]
+    async with running(tmp_path, guarded=True) as listener:
+        seen = listener.engine.subscribe("completion:*")
+        token = listener.tokens[Role.SUBMIT]
+        asking = asyncio.create_task(
+            listener.ask("POST", "/v1/chat/completions", token=token, json=asked), name="asking"
+        )
+        async with asyncio.timeout(BOUND_S):
+            async for event in seen:
+                if event.name == "completion:progress":
+                    assert listener.file is not None
+                    tokens.revoke(listener.file, "submit token")
+                if event.name == "completion:cancelled":
+                    break
+        assert (event.data["by"], event.data["reason"]) == (BY, "its client's token was revoked")
+        await asyncio.wait([asking])
+        assert asking.exception() is not None
+        await seen.aclose()
 
 
 async def test_looking_for_revoked_tokens_goes_on_after_a_fault(
