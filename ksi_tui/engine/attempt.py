@@ -66,19 +66,20 @@ class Walker:
         tokens of a limited provider are needed is known once the request is read: of one that
         was refused for them, at its next turn.
         """
-        route = run.ticket.route
+        route, needs = run.ticket.route, run.ticket.needs or {}
         if not run.calls:  # else it goes on, and has told of them
             run.verdicts.extend(self.providers.candidates(route).passed_over)
         run.left = deque(self.providers.ordered(route))
         while run.left:
             candidate, now = run.left.popleft(), self.clock()
-            needs = run.ticket.needed(candidate.entry.name)
-            got = self.providers.admit(candidate.entry, candidate.model, now, needs)
+            need = needs.get(candidate.entry.name, 0)
+            got = self.providers.admit(candidate.entry, candidate.model, now, need)
             if not isinstance(got, Verdict):
-                admission = self.admissions.reserve(candidate.entry, needs, now)
+                admission = self.admissions.reserve(candidate.entry, need, now)
                 run.admitted = Admitted(candidate, got, admission)
                 return
             run.verdicts.append(got)
+        self.providers.keep_room(run.ticket)
 
     def give_back(self, run: Run) -> None:
         """Return slot, permit and place in the limits of a call that was not made."""
@@ -91,6 +92,7 @@ class Walker:
     async def walk(self, run: Run, spec: RequestSpec, history: Sequence[Message]) -> Answer | None:
         """Try the candidates in order; return the answer, or None with the reasons on `run`."""
         while (live := self._next_call(run, spec, history)) is not None:
+            self.providers.give_up_room(run.ticket)
             run.verdicts.append(_taken(live))
             try:
                 answer = await self._call(live, spec)
@@ -135,7 +137,7 @@ class Walker:
                 live.admission = self.admissions.reserve(candidate.entry, need, now)
                 return live
             if got.kind is VerdictKind.LIMITED:
-                run.ticket.refused(candidate.entry.name, need)
+                run.ticket.needs = {**(run.ticket.needs or {}), candidate.entry.name: need}
             run.verdicts.append(got)
         return None
 

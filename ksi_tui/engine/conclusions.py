@@ -183,6 +183,7 @@ class Conclusions:
         if run.calls:
             run.lay_by()
             ticket.laid_by = run
+        self.core.providers.keep_room(ticket)
         state = State.RETRYING if ticket.walks else State.QUEUED
         self._wait_again(run, state, [*writes], uncalled=uncalled)
 

@@ -153,6 +153,7 @@ class Endings:
         was = core.move(ticket, state)
         core.alarms.clear(("deadline", ticket.request_id))
         core.alarms.clear(("backoff", ticket.request_id))
+        core.providers.give_up_room(ticket)
         writes: list[Write] = [
             Finished(
                 request_id=ticket.request_id,

@@ -270,6 +270,7 @@ class Interventions:
         now = core.clock()
         action = self._record("send elsewhere", ticket, data, _detail(data), deed)
         if ticket.run is None:
+            core.providers.give_up_room(ticket)
             ticket.route, ticket.retry_at = route, None
             core.alarms.clear(("backoff", ticket.request_id))
             written = core.store.write(action, self._rerouted(ticket, now))

@@ -31,7 +31,7 @@ from ksi_tui.engine.provider_memory import dump, restore
 from ksi_tui.engine.providers.base import Provider
 from ksi_tui.engine.rate_limit import RateLimit
 from ksi_tui.engine.substitutes import Substitutes
-from ksi_tui.engine.ticket import Route
+from ksi_tui.engine.ticket import Route, Ticket
 from ksi_tui.engine.worker_health import WorkerHealth
 
 _Kinds = Container[CauseKind]
@@ -251,8 +251,6 @@ class ProviderManager:
         """
         cause = self.obstacle(entry, model, now, tokens)
         if cause is not None:
-            if cause.kind is CauseKind.RATE and entry.limit is not None:
-                entry.limit.refused(tokens)
             return Verdict(
                 provider=entry.name,
                 kind=VERDICTS[cause.kind],
@@ -264,6 +262,23 @@ class ProviderManager:
             return Verdict(provider=entry.name, kind=VerdictKind.OPEN, detail=f"{entry.name} open")
         entry.in_flight += 1
         return permit
+
+    def keep_room(self, ticket: Ticket) -> None:
+        """Keep room in the limits that turned a request away: it waits for that."""
+        for limit, tokens in self._limits(ticket):
+            limit.keep_room(tokens)
+
+    def give_up_room(self, ticket: Ticket) -> None:
+        """Keep none any longer for a request that waits no more: others may go now."""
+        given_up = [limit.give_up_room(tokens) for limit, tokens in self._limits(ticket)]
+        ticket.needs = None
+        if any(given_up):
+            self._on_freed()
+
+    def _limits(self, ticket: Ticket) -> list[tuple[RateLimit, int]]:
+        """Return the limits that turned a request away, with the tokens that it needs of each."""
+        limits = ((self._entries[name].limit, n) for name, n in (ticket.needs or {}).items())
+        return [(limit, tokens) for limit, tokens in limits if limit is not None]
 
     def stands(self, entry: Entry, permit: Permit, model: str, now: float) -> bool:
         """Whether a call that was admitted a moment ago may still be made."""

@@ -50,35 +50,41 @@ class RateLimit:
         self._tokens = 0
         self._free: list[int] = []
         self._next = 0
-        self._waits_for = 0
+        self._kept = 0
 
     def used(self, now: float) -> tuple[int, int]:
-        """Return the calls and the tokens of the last 60 s."""
-        self._slide(now)
-        return len(self._window), self._tokens
+        """Return the calls and the tokens of the last 60 s; `now` may be a time to come."""
+        calls, tokens = len(self._window), self._tokens
+        for admission in self._window:
+            if admission.at + WINDOW_S > now:
+                break
+            calls -= 1
+            tokens -= admission.tokens
+        return calls, tokens
 
     def obstacle(self, now: float, tokens: int = 0) -> Limited | None:
-        """Return what keeps a call of so many tokens from being admitted now, or None.
+        """Return what keeps a call of so many tokens from being admitted then, or None.
 
-        A call that was refused for its tokens is waited for by those that need fewer: it
-        would never find room otherwise.
+        Changes nothing: it is asked about times to come too. Room that is kept for a call is
+        waited for by those that need less: it would never find any otherwise.
         """
-        self._slide(now)
-        reached = [r for r in (self._requests(), self._room(tokens)) if r is not None]
+        calls, used = self.used(now)
+        if not calls:
+            return None
+        needed = max(1, tokens, self._kept)
+        reached = [r for r in (self._requests(calls), self._room(used, needed)) if r is not None]
         return max(reached, key=lambda limited: limited.until, default=None)
 
-    def _requests(self) -> Limited | None:
-        calls = len(self._window)
+    def _requests(self, calls: int) -> Limited | None:
         if self.rpm is None or calls < self.rpm:
             return None
-        until = self._window[calls - self.rpm].at + WINDOW_S
+        until = self._window[-self.rpm].at + WINDOW_S
         return Limited(until=until, text=f"at {calls} of {self.rpm} requests a minute")
 
-    def _room(self, tokens: int) -> Limited | None:
-        needed = max(1, tokens, self._waits_for)
-        if self.tpm is None or not self._window or self._tokens + needed <= self.tpm:
+    def _room(self, used: int, needed: int) -> Limited | None:
+        if self.tpm is None or used + needed <= self.tpm:
             return None
-        text = f"at {self._tokens} of {self.tpm} tokens a minute"
+        text = f"at {used} of {self.tpm} tokens a minute"
         if needed > 1:
             text += f", {needed} needed"
         return Limited(until=self._room_at(needed), text=text)
@@ -93,14 +99,21 @@ class RateLimit:
                 return admission.at + WINDOW_S
         return self._window[-1].at + WINDOW_S
 
-    def refused(self, tokens: int) -> None:
-        """Note that a call of so many tokens could not be admitted and waits."""
-        self._waits_for = max(self._waits_for, tokens)
+    def keep_room(self, tokens: int) -> None:
+        """Keep room for a call of so many tokens that waits, until the next is admitted."""
+        self._kept = max(self._kept, tokens)
+
+    def give_up_room(self, tokens: int) -> bool:
+        """Keep room no longer for one that waits no more; returns whether any was kept for it."""
+        given_up = 0 < self._kept == tokens
+        if given_up:
+            self._kept = 0
+        return given_up
 
     def admit(self, now: float, tokens: int) -> Admission:
         """Take a call into the window. Ask `obstacle` first: this refuses nothing."""
         self._slide(now)
-        self._waits_for = 0
+        self._kept = 0
         number = self._free.pop() if self._free else self._next
         self._next = max(self._next, number + 1)
         admission = Admission(number, max(now, self._newest), tokens)
@@ -131,7 +144,7 @@ class RateLimit:
         while self._window and self._window[0].at + WINDOW_S <= now:
             self._leaves(self._window.popleft())
         if not self._window:
-            self._waits_for = 0
+            self._kept = 0
 
     def _leaves(self, admission: Admission) -> None:
         admission.current = False

@@ -36,8 +36,8 @@ class Ticket:
     part of the deadline that has run up to `clock_from`, since when it runs (None: it
     stands still). `used_tokens` is the sum over all of its calls. `spec` is there only
     while its payload happens to be in memory, `laid_by` while an attempt waits for a
-    candidate that was busy. `needs` is the tokens for which limits refused it, by
-    provider.
+    candidate that was busy. `needs` is the tokens for which limits turned it away, by
+    provider, since it was last called.
     """
 
     request_id: str
@@ -71,14 +71,6 @@ class Ticket:
     def order(self) -> tuple[bool, int, int]:
         """Sort key inside the session: what has begun goes first, then priority, then arrival."""
         return (self.started_at is None, self.rank, self.place)
-
-    def needed(self, provider: str) -> int:
-        """Return the tokens for which a provider's limit refused it; 0 where none has."""
-        return self.needs.get(provider, 0) if self.needs else 0
-
-    def refused(self, provider: str, tokens: int) -> None:
-        """Remember for how many tokens a provider's limit refused it."""
-        self.needs = {**(self.needs or {}), provider: tokens}
 
     def deadline_spent(self, now: float) -> float:
         """Return how many seconds of the deadline have run."""

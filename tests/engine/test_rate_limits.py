@@ -50,6 +50,19 @@ async def test_the_next_call_waits_for_the_window_and_goes_exactly_then(tmp_path
         await rig.ended(third)
 
 
+async def test_asking_what_will_happen_lifts_no_limit(tmp_path: Path) -> None:
+    settings = config(tmp_path, providers=[provider("p", rpm=1, tpm=9000)])
+    async with running(settings, clock=HandClock()) as rig:
+        await rig.ended(await rig.submit("one"))
+        second = await rig.submit("two")
+        for _ in range(2):
+            assert (await rig.status(second))["if_nobody_acts"] == "in 60 s p may be called again"
+        rig.core.queue.provider_freed()
+        third = await rig.submit("three")
+        assert await rig.why(third) == "p at 1 of 1 requests a minute, 60 s left"
+        assert rig.p.prompts == ["one"]
+
+
 async def test_another_candidate_is_tried_first_and_the_record_says_why(tmp_path: Path) -> None:
     settings = config(tmp_path, providers=[provider("p", rpm=1), provider("q", priority=2)])
     async with running(settings, clock=HandClock()) as rig:
@@ -158,6 +171,42 @@ async def test_new_and_more_urgent_ones_do_not_keep_room_from_who_waits_for_all(
         await rig.ended(big, *urgent)
         assert rig.p.prompts[:2] == ["small", "big"]
         assert len(rig.p.prompts) == 5
+
+
+async def test_no_room_is_kept_for_one_that_another_provider_answers(tmp_path: Path) -> None:
+    settings = config(
+        tmp_path, providers=[provider("p", tpm=1000), provider("q", "m-big", priority=2)]
+    )
+    async with running(settings, clock=HandClock()) as rig:
+        await rig.ended(await rig.submit("small", max_tokens=1))
+        await rig.ended(await rig.submit("big", model="m-big", max_tokens=1000))
+        assert rig.providers["q"].prompts == ["big"]
+        await rig.ended(await rig.submit("small again", max_tokens=1))
+        assert rig.p.prompts == ["small", "small again"]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "sent elsewhere", "answered elsewhere"])
+async def test_no_room_is_kept_for_one_that_waits_no_more(tmp_path: Path, how: str) -> None:
+    other = provider("q", "m-big", priority=2, max_concurrency=1)
+    settings = config(tmp_path, providers=[provider("p", tpm=1000), other])
+    async with running(settings, clock=HandClock(), scripts={"q": held}) as rig:
+        await rig.ended(await rig.submit("small", max_tokens=1))
+        ahead = await rig.submit("fills q", model="m-big", max_tokens=1000)
+        await rig.calls(1, "q")
+        big = await rig.submit("big", model="m-big", max_tokens=1000)
+        await until(lambda: rig.ticket(big).started_at and rig.ticket(big).run is None)
+        small = await rig.submit("small again", max_tokens=1)
+        assert await rig.why(small) == "p at 10 of 1000 tokens a minute, 1005 needed, 60 s left"
+        if how == "cancelled":
+            await rig.emit("completion:cancel", request_id=big)
+        elif how == "sent elsewhere":
+            await rig.emit("completion:retry", request_id=big, avoid=["p"])
+        else:
+            rig.providers["q"].calls[0].go.set()
+            await rig.calls(2, "q")
+        await rig.ended(small)
+        assert rig.p.prompts == ["small", "small again"]
+        await rig.emit("completion:cancel", request_ids=[ahead, big])
 
 
 async def test_an_attempt_laid_by_keeps_its_place_while_it_waits_for_room(tmp_path: Path) -> None:
