@@ -227,7 +227,7 @@ class Wires:
         return self.dispatcher.gate(ticket, now)
 
     def served_by(self, route: Route) -> Hashable:
-        """Name the providers that serve a route."""
+        """Name the providers that serve a route; their order says for whom it waits."""
         return self.core.providers.candidates(route).names
 
     def write_call(self, record: CallRecord) -> asyncio.Future[None]:

@@ -38,12 +38,12 @@ class Candidates:
 
     usable: tuple[Candidate, ...]
     passed_over: tuple[Verdict, ...]
-    names: frozenset[str] = field(init=False)
-    """The providers of those that may serve it."""
+    names: tuple[str, ...] = field(init=False)
+    """The providers of those that may serve it, in that order."""
 
     def __post_init__(self) -> None:
         """Keep the names at hand: each session that comes into line is asked for them."""
-        object.__setattr__(self, "names", frozenset(each.entry.name for each in self.usable))
+        object.__setattr__(self, "names", tuple(each.entry.name for each in self.usable))
 
 
 class Selection:

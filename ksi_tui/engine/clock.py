@@ -1,7 +1,7 @@
-"""The engine's one clock: epoch seconds that never jump.
+"""The engine's one clock: epoch seconds that a corrected wall clock does not move.
 
-Anchored at the wall clock when the engine starts and driven by the monotonic one, so
-that a corrected wall clock neither ends a backoff early nor stretches a lock.
+Anchored at the wall clock when the engine starts and driven by one that only advances, so
+that a correction neither ends a backoff early nor stretches a lock.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 
 Clock = Callable[[], float]
 
 
 def steady_clock() -> Clock:
-    """Return a clock of epoch seconds that advances with the monotonic clock."""
-    offset = time.time() - time.monotonic()
-    monotonic = time.monotonic
-    return lambda: offset + monotonic()
+    """Return a clock of epoch seconds.
+
+    It goes on while the machine sleeps where the system has a clock that does (Linux:
+    CLOCK_BOOTTIME), else what follows a sleep would be recorded too early by its length.
+    """
+    boottime: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+    passed = time.monotonic if boottime is None else partial(time.clock_gettime, boottime)
+    offset = time.time() - passed()
+    return lambda: offset + passed()
 
 
 def time_of_day(at: float) -> str:

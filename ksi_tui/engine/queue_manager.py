@@ -43,7 +43,7 @@ def _of_its_own(route: Route) -> Hashable:
 class QueueManager:
     """All waiting requests. `gate` says what holds a head back; `changes` counts what changed.
 
-    `served_by` names the providers that serve a route: routes that have the same are peers.
+    `served_by` names who serves a route: routes for which it gives the same are peers.
     """
 
     def __init__(self, gate: Gate, served_by: Callable[[Route], Hashable] = _of_its_own) -> None:

@@ -393,13 +393,27 @@ async def test_freed_room_is_used_again(tmp_path: Path) -> None:
 async def test_the_store_leaves_alone_what_has_ended_anew(tmp_path: Path) -> None:
     store = await open_store(tmp_path / "ksi.db")
     await store.write(accepted(1), started(1), finished(1, 1, State.FAILED))
-    (old,) = await store.expired(T0 + 100, 0, 10)
+    (old,) = await store.expired(T0 + 100, 0, 10, now=T0 + 100)
     again = moved(1, State.FAILED, State.QUEUED, queued_at=T0 + 50)
     await store.write(again, started(1), finished(1, 2))
     await store.write(RequestsRemoved(expired=[old]))
     assert await store.states(["r-1"]) == {"r-1": State.COMPLETED}
     assert (await store.counts())[State.COMPLETED] == 1
-    assert await store.expired(T0 + 100, 1, 10) == []
-    assert len(await store.expired(T0 + 100, 2, 10)) == 1
-    assert await store.expired(T0 + 2.5, 2, 10) == []
+    assert await store.expired(T0 + 100, 1, 10, now=T0 + 100) == []
+    assert len(await store.expired(T0 + 100, 2, 10, now=T0 + 100)) == 1
+    assert await store.expired(T0 + 2.5, 2, 10, now=T0 + 100) == []
+    await store.aclose()
+
+
+async def test_those_that_ended_while_a_clock_was_ahead_keep_nobody_who_came_later(
+    tmp_path: Path,
+) -> None:
+    store = await open_store(tmp_path / "ksi.db")
+    ahead_s = 365 * DAY_S
+    for number in range(1, 8):
+        at = T0 + number + (ahead_s if number <= 4 else 0)
+        await store.write(accepted(number), started(number), finished(number, number, at=at))
+    now = T0 + 31 * DAY_S
+    found = await store.expired(now - DAY_S, 7, 2, now=now)
+    assert [each.request_id for each in found] == ["r-5", "r-6"]
     await store.aclose()

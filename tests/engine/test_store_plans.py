@@ -58,7 +58,7 @@ QUESTIONS: dict[str, Question] = {
     "filing": lambda store: store.filing(),
     "unfiled": lambda store: store.unfiled(0, limit=5, max_chars=100),
     "unfiled up to": lambda store: store.unfiled(0, upto=1, limit=5, max_chars=100),
-    "expired": lambda store: store.expired(T0, 5, 5),
+    "expired": lambda store: store.expired(T0, 5, 5, now=T0),
     "session ids": lambda store: store.session_ids("a", 5),
     "deserted": lambda store: store.deserted(["s-1"], T0),
     "series": lambda store: store.series(SeriesQuery(low=0, high=60, step_s=60)),

@@ -10,12 +10,18 @@ from ksi_tui.engine.clock import steady_clock
 from ksi_tui.engine.worker_health import PATIENCE, WorkerHealth
 
 
+@pytest.mark.parametrize("stands_still", [False, True], ids=["boottime", "monotonic"])
 def test_the_clock_begins_at_the_wall_clock_and_a_corrected_one_moves_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, stands_still: bool
 ) -> None:
     wall, passed = [1_000.0], [7.0]
     monkeypatch.setattr(time, "time", lambda: wall[0])
-    monkeypatch.setattr(time, "monotonic", lambda: passed[0])
+    if stands_still:  # in a sleep, where the system has no other
+        monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
+        monkeypatch.setattr(time, "monotonic", lambda: passed[0])
+    else:
+        monkeypatch.setattr(time, "CLOCK_BOOTTIME", 70, raising=False)
+        monkeypatch.setattr(time, "clock_gettime", lambda which: {70: passed}[which][0])
     clock = steady_clock()
     assert clock() == 1_000.0
     wall[0] += 86_400

@@ -286,6 +286,19 @@ def test_a_starting_worker_is_waited_for_until_patience_ends() -> None:
 # --- statistics and memory -----------------------------------------------------------------
 
 
+def test_only_routes_whose_providers_stand_in_one_order_wait_for_the_same() -> None:
+    desk = Desk(
+        p("far", "a", kind="litellm", model="openai/{model}"),
+        p("near", "b"),
+        routing={"fallbacks": {"a": ["b"], "b": ["a"]}},
+    )
+    desk.starting = True
+    assert isinstance(desk.check(model="a"), Cause)
+    assert desk.check(model="b") is None
+    names = {model: desk.manager.candidates(route(model)).names for model in "ab"}
+    assert names == {"a": ("far", "near"), "b": ("near", "far")}
+
+
 def test_an_interruption_is_neither_success_nor_failure() -> None:
     desk = Desk(p("a"))
     desk.fail("a", ErrorKind.WORKER_LOST)

@@ -160,7 +160,7 @@ REMOVE_ACTION: Final = "DELETE FROM actions WHERE row = ?"
 
 OLDEST_ENDED: Final = """
 SELECT row, finish_seq, request_id, session_id, finished_at FROM requests
-WHERE state = ? AND finish_seq > 0 AND finish_seq <= ? ORDER BY finish_seq LIMIT ?"""
+WHERE state = ? AND finish_seq > ? AND finish_seq <= ? ORDER BY finish_seq LIMIT ?"""
 SESSION_IDS: Final = """
 SELECT session_id FROM sessions WHERE session_id > ? ORDER BY session_id LIMIT ?"""
 DESERTED: Final = f"""

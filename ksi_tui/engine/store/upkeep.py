@@ -141,10 +141,13 @@ class Upkeep(Protocol):
         """
         ...
 
-    async def expired(self, before: float, filed_seq: int, limit: int) -> Sequence[Expired]:
+    async def expired(
+        self, before: float, filed_seq: int, limit: int, *, now: float
+    ) -> Sequence[Expired]:
         """Return the oldest of the requests that finished before a time, `limit` at most.
 
         A completed one above `filed_seq` is left out: its result is in no response file yet.
+        Those that finished after `now`, when a clock was ahead, keep nobody who came later.
         """
         ...
 

@@ -64,19 +64,29 @@ class SqliteUpkeep(SqliteReader):
             last = max(after, counters["next_finish_seq"] - 1)
         return Unfiled(results=results, upto=last)
 
-    async def expired(self, before: float, filed_seq: int, limit: int) -> Sequence[Expired]:
+    async def expired(
+        self, before: float, filed_seq: int, limit: int, *, now: float
+    ) -> Sequence[Expired]:
         """Return the oldest of the requests that finished before a time, `limit` at most.
 
         A completed one above `filed_seq` is left out: its result is in no response file yet.
+        Those that finished after `now`, when a clock was ahead, keep nobody who came later.
         """
         found: list[Expired] = []
         async with self._question():
             for state in _FINAL:
                 upto = filed_seq if state is State.COMPLETED else _ALL
-                asked = (state, upto, limit - len(found))
-                ended = await self._rows(statements.OLDEST_ENDED, *asked)
+                ended = await self._oldest_ended(state, upto, limit - len(found), now)
                 found += [_expired(row, state) for row in ended if row[4] < before]
         return found
+
+    async def _oldest_ended(self, state: State, upto: int, limit: int, now: float) -> list[Row]:
+        after = 0
+        while True:
+            ended = list(await self._rows(statements.OLDEST_ENDED, state, after, upto, limit))
+            if not ended or any(row[4] <= now for row in ended):
+                return ended
+            after = ended[-1][1]
 
     async def _counters(self) -> dict[str, int]:
         return {row[0]: row[1] for row in await self._rows(statements.COUNTERS)}

@@ -112,7 +112,9 @@ class CleanUp:
         core = self._core
         async with core.removing:
             await core.store.write()  # what was let go again is on disk before it is looked for
-            found = await core.store.expired(before, core.upkeep.filed_seq, self._bite.rows)
+            found = await core.store.expired(
+                before, core.upkeep.filed_seq, self._bite.rows, now=core.clock()
+            )
             expired = [each for each in found if each.request_id not in core.tickets]
             if not expired:
                 return ()
