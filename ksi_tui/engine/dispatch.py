@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 WRITTEN_WITHIN_S = 5.0
 """How long the end of the engine waits at least for a disk that takes no final states."""
 
+LATE_S = 10.0
+"""How late what is due in a sleep of the machine may be noticed: the loop's timers sleep too."""
+
 
 class Dispatcher:
     """Keeps as many requests running as limits allow."""
@@ -182,7 +185,7 @@ class Dispatcher:
             self._timer = None
         at = self.core.alarms.next_at()
         if at is not None:
-            delay_s = max(0.0, at - now) + 0.001
+            delay_s = min(max(0.0, at - now), LATE_S) + 0.001
             self._timer = asyncio.get_running_loop().call_later(delay_s, self.poke)
 
     def _backoff_over(self, request_id: str, now: float) -> None:

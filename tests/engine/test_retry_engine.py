@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ksi_tui.engine import dispatch
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import State
 from tests.engine.engine_fixtures import (
@@ -93,6 +94,19 @@ async def test_retry_after_is_obeyed_up_to_the_longest_cooldown(tmp_path: Path) 
         rig.advance(39)
         assert len(rig.p.calls) == 1
         rig.advance(1.1)
+        await rig.ended(request_id)
+
+
+async def test_what_was_due_in_a_sleep_of_the_machine_is_noticed_soon_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "LATE_S", 0.01)
+    clock = HandClock()
+    script = in_turn(fails(ErrorKind.API_RATE_LIMIT, retry_after_s=300), answers)
+    async with running(config(tmp_path), clock=clock, scripts={"p": script}) as rig:
+        request_id = await rig.submit()
+        await rig.state(request_id, State.RETRYING)
+        clock.now += 300  # and no timer of the loop has advanced
         await rig.ended(request_id)
 
 
