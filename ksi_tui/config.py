@@ -30,6 +30,7 @@ from ksi_tui.config_errors import explained, readable_filters, unserved
 from ksi_tui.engine.errors import ConfigError
 from ksi_tui.engine.payload_errors import shown
 from ksi_tui.known_providers import KEY_NAMES, KEY_VARIABLES
+from ksi_tui.provider_params import references, unsendable
 from ksi_tui.settings_file import config_file, read_toml
 from ksi_tui.ui_settings import LEAST_HZ, MOST_HZ, login_name
 
@@ -110,21 +111,6 @@ class CircuitSettings(_Section):
     min_calls: Count = 20
 
 
-ENV_REFERENCE = "os.environ/"
-"""What a value begins with that stands for the environment variable of the name that follows."""
-
-
-def references(value: Any) -> list[str]:
-    """Return the environment variables that `os.environ/NAME` in plain data names."""
-    if isinstance(value, Mapping):
-        return [name for item in value.values() for name in references(item)]
-    if isinstance(value, list | tuple):
-        return [name for item in value for name in references(item)]
-    if isinstance(value, str) and value.startswith(ENV_REFERENCE):
-        return [value.removeprefix(ENV_REFERENCE)]
-    return []
-
-
 class ProviderSettings(_Section):
     """One `[[providers]]` entry. `priority` 1 is tried before 2.
 
@@ -173,6 +159,9 @@ class ProviderSettings(_Section):
                 raise ValueError(
                     f"params.{name.lower()}: keys come from the environment only; use api_key_env"
                 )
+        if (found := unsendable(self.params)) is not None:
+            way, said = found
+            raise ValueError(f"params.{'.'.join(map(str, way))}: {said}")
         return self
 
     @property

@@ -13,9 +13,10 @@ from typing import Any
 from ksi_tui import paths
 from ksi_tui.commands.output import say, write
 from ksi_tui.commands.settings import settings
-from ksi_tui.config import ENV_REFERENCE, Config, config_file
+from ksi_tui.config import Config, config_file
 from ksi_tui.engine.errors import ConfigError
 from ksi_tui.exits import OK
+from ksi_tui.provider_params import ENV_REFERENCE
 from ksi_tui.redaction import redacted_data, secrets_of
 
 

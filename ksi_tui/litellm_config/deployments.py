@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from ksi_tui.config import ENV_REFERENCE, ProviderSettings
+from ksi_tui.config import ProviderSettings
 from ksi_tui.known_providers import KEY_VARIABLES
 from ksi_tui.litellm_config.document import Document, Path_
+from ksi_tui.provider_params import ENV_REFERENCE, unsendable
 from ksi_tui.redaction import looks_secret
 
 _ENTRY_KEYS: Final = ("model_name", "litellm_params", "model_info")
@@ -203,6 +204,9 @@ def _call_params(document: Document, where: Path_, left: dict[str, Any]) -> dict
             document.warn((*where, key), "not used: prices are per token, in [prices]")
         else:
             _refuse_secrets(document, (*where, key), key, value)
+            if (found := unsendable(value)) is not None:
+                way, said = found
+                raise document.error((*where, key, *way), said)
             params[key] = value
     return params
 

@@ -93,7 +93,7 @@ def read_document(file: Path) -> Document:
         raise ConfigError(f"{file}: no such LiteLLM configuration") from None
     noted = _Lines(file)
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is not None:
@@ -112,6 +112,16 @@ def read_document(file: Path) -> Document:
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: must be a mapping with a model_list; found {_kind(data)}")
     return Document(file, data, noted.lines)
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML's safe reader, for which a date is the text that it is written as.
+
+    No setting of LiteLLM's is a date; `api_version: 2024-10-21` is meant as a text.
+    """
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
 
 
 class _Lines:

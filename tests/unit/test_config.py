@@ -126,6 +126,15 @@ def test_a_tilde_in_a_path_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -
         ('[[providers]]\nname = "a"\n[[providers]]\nname = "a"', r"'a' is used twice"),
         ('[[providers]]\nname = "a"\nkind = "magic"', r"'litellm' or 'simulated'; found 'magic'"),
         ('[[providers]]\nname = "a"\ncircuit = { fail = 1 }', r"allowed here: fail_max,"),
+        (
+            '[[providers]]\nname = "a"\nparams = { api_version = 2024-10-21 }',
+            r"providers\[0\]: params\.api_version: a date .* put it in quotes: '2024-10-21'",
+        ),
+        (
+            '[[providers]]\nname = "a"\nparams = { stop = ["a", { at = 10:00:00 }] }',
+            r"params\.stop\.1\.at: a date or time is no text; put it in quotes: '10:00:00'",
+        ),
+        ('[[providers]]\nname = "a"\nparams = { top_p = inf }', r"params\.top_p: inf is no num"),
         ('[ui]\ntext = "loud"', r"ui\.text: .*'on_open', 'always' or 'never'; found 'loud'"),
         ('[prices."m"]\ninput = -1', r"prices\.m\.input: .*greater than or equal to 0; found -1"),
         ("providers = 3", r"providers: .*found 3"),

@@ -253,13 +253,11 @@ def test_of_very_many_faults_the_first_are_told(tmp_path: Path) -> None:
         (f"a: {'[' * 20_000}{']' * 20_000}", "nested too deep: 100 levels at most"),
         (f"a: {'[' * 120}{']' * 120}", "nested too deep: 100 levels at most"),
         ("a: !!bool maybe", "a value is not what its !! says"),
-        ("a: !!timestamp maybe", "a value is not what its !! says"),
         ("a: !!int ''", "not valid YAML"),
         ("a: !!float ''", "not valid YAML"),
         ("a: !!python/object/apply:os.system [echo]", "could not determine a constructor"),
         ("? [a, b]\n: c", "a key must be a text"),
         (f"a: {'9' * 5_000}", "not valid YAML"),
-        ("a: 2000-99-99", "not valid YAML"),
     ],
 )
 def test_litellms_configuration_that_would_take_for_ever(

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ksi_tui.config import ENV_REFERENCE, ProviderSettings, references
+from ksi_tui.config import ProviderSettings
 from ksi_tui.engine.errors import ErrorKind, ProviderFault
 from ksi_tui.engine.models import Message, Usage
 from ksi_tui.engine.providers import usage as usages
 from ksi_tui.engine.providers.base import CallObserver, CallResult, CallSpec, Closed, OnDeltas
 from ksi_tui.engine.providers.framing import Kind
 from ksi_tui.engine.providers.pool import WorkerPool, WorkerView
+from ksi_tui.provider_params import ENV_REFERENCE, references
 from ksi_tui.redaction import looks_secret
 
 CONFIRM_S = 5.0
