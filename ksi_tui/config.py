@@ -148,6 +148,11 @@ class ProviderSettings(_Section):
 
     @model_validator(mode="after")
     def _known_placeholders(self) -> Self:
+        if references(self.model):
+            raise ValueError(
+                f"model = {shown(self.model)}: only api_base and params are read from the "
+                "environment; write the model's name"
+            )
         if not _names_a_model(self.model):
             raise ValueError(
                 f"model = {shown(self.model)}: only the placeholder {{model}}, and {{match}} for "

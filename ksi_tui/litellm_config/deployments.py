@@ -117,9 +117,9 @@ def _checked(
     own = document.table(where, entry["litellm_params"])
     if own.get("model") is None:
         raise document.error(where, "model is missing; for example openai/gpt-4o-mini")
-    document.text((*where, "model"), own["model"])
+    model = document.text((*where, "model"), own["model"])
     info = document.table((*path, "model_info"), entry.get("model_info"))
-    return name, {**defaults, **own}, info
+    return name, {**defaults, **own, "model": model}, info
 
 
 def _order(document: Document, path: Path_, params: Mapping[str, Any]) -> int:
@@ -156,7 +156,7 @@ def _fields(
     other_base = left.pop("base_url", None)
     base = left.pop("api_base", other_base)
     if base is not None:
-        fields["api_base"] = document.text((*where, "api_base"), base)
+        fields["api_base"] = document.reference((*where, "api_base"), base)
     _warn_of_no_key(document, path, model, fields)
     for theirs, ours in _NUMBERS.items():
         if theirs in left:
@@ -203,7 +203,7 @@ def _call_params(document: Document, where: Path_, left: dict[str, Any]) -> dict
         elif "_cost" in key or key.startswith("cost_"):
             document.warn((*where, key), "not used: prices are per token, in [prices]")
         else:
-            _refuse_secrets(document, (*where, key), key, value)
+            _check_texts(document, (*where, key), key, value)
             if (found := unsendable(value)) is not None:
                 way, said = found
                 raise document.error((*where, key, *way), said)
@@ -211,16 +211,17 @@ def _call_params(document: Document, where: Path_, left: dict[str, Any]) -> dict
     return params
 
 
-def _refuse_secrets(document: Document, path: Path_, name: str, value: Any) -> None:
+def _check_texts(document: Document, path: Path_, name: str, value: Any) -> None:
+    """Refuse a secret in plain text, and a reference to no variable."""
     if isinstance(value, dict):
         for key, item in value.items():
-            _refuse_secrets(document, (*path, str(key)), str(key), item)
+            _check_texts(document, (*path, str(key)), str(key), item)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _refuse_secrets(document, (*path, index), name, item)
-    elif isinstance(value, str) and value and looks_secret(name):
-        harmless = name.endswith(_NOT_A_SECRET) or value.startswith(("oidc/", ENV_REFERENCE))
-        if not harmless and not os.path.isabs(value):
+            _check_texts(document, (*path, index), name, item)
+    elif isinstance(value, str) and document.variable(path, value) is None:
+        harmless = not looks_secret(name) or name.endswith(_NOT_A_SECRET)
+        if value and not (harmless or value.startswith("oidc/") or os.path.isabs(value)):
             raise _plain_secret(document, path)
 
 
@@ -234,12 +235,9 @@ def _plain_secret(document: Document, path: Path_) -> Exception:
 
 def _variable(document: Document, path: Path_, value: Any) -> str:
     """Return the name of the environment variable that holds a key."""
-    reference = document.text(path, value)
-    name = reference.removeprefix(ENV_REFERENCE)
-    if name == reference:
+    name = document.variable(path, document.reference(path, value))
+    if name is None:
         raise _plain_secret(document, path)
-    if not name:
-        raise document.error(path, f"{ENV_REFERENCE} has to be followed by a variable's name")
     return name
 
 

@@ -7,6 +7,7 @@ the last of the one and never ends with the other.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,8 @@ import yaml
 from ksi_tui import named_file
 from ksi_tui.engine.errors import ConfigError
 from ksi_tui.engine.nesting import MOST_DEEP
+from ksi_tui.provider_params import ENV_REFERENCE
+from ksi_tui.redaction import looks_secret
 
 _MOST_VALUES: Final = 100_000
 _TOO_DEEP: Final = f"nested too deep: {MOST_DEEP} levels at most"
@@ -67,17 +70,48 @@ class Document:
             raise self.error(path, f"must be a list; found {_kind(value)}")
         return value
 
-    def text(self, path: Path_, value: Any) -> str:
-        """Return a text that is not empty; raises ConfigError for anything else."""
+    def reference(self, path: Path_, value: Any) -> str:
+        """Return a text that is not empty, and a reference to the environment as it stands.
+
+        Raises ConfigError for anything else.
+        """
         if not isinstance(value, str) or not value:
             raise self.error(path, f"must be a text; found {_kind(value)}")
+        self.variable(path, value)
+        return value
+
+    def text(self, path: Path_, value: Any) -> str:
+        """Return a text that is not empty, or the one of the variable that it refers to.
+
+        Raises ConfigError for anything else, also where the variable is not set, or holds a
+        secret by its name: what is read here is shown.
+        """
+        text = self.reference(path, value)
+        variable = self.variable(path, text)
+        if variable is not None and looks_secret(variable):
+            said = "is named like a secret, which is not read into what is shown"
+            raise self.error(path, f"the environment variable {variable} {said}")
+        return self._resolved(path, text)
+
+    def variable(self, path: Path_, text: str) -> str | None:
+        """Return the name of the variable that a text refers to, None where it is no reference."""
+        name = text.removeprefix(ENV_REFERENCE)
+        if not name and text:
+            raise self.error(path, f"{ENV_REFERENCE} has to be followed by a variable's name")
+        return None if name == text else name
+
+    def _resolved(self, path: Path_, text: str) -> str:
+        if (variable := self.variable(path, text)) is None:
+            return text
+        if not (value := os.environ.get(variable)):
+            raise self.error(path, f"the environment variable {variable} is not set")
         return value
 
     def number(self, path: Path_, value: Any, least: float, *, whole: bool = False) -> float:
-        """Return a number of at least `least`; raises ConfigError for anything else."""
+        """Return a number of at least `least`, also of the environment; ConfigError else."""
         allowed = f"must be a {'whole ' if whole else ''}number of at least {least:g}"
         if isinstance(value, str):
-            value = _as_number(value)
+            value = _as_number(self._resolved(path, value))
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
             raise self.error(path, f"{allowed}; found {_kind(value)}")
         if value == float("inf") or (whole and value != int(value)):

@@ -67,3 +67,79 @@ def test_what_no_call_can_carry_is_refused_with_its_line(
         ConfigError, match=rf"c\.yaml:5: model_list\[0\]\.litellm_params\.{message}"
     ):
         of(tmp_path, f"{ONE}      {line}\n")
+
+
+# --- the environment ----------------------------------------------------------------------------
+
+
+def test_what_names_and_bounds_a_deployment_comes_from_the_environment_when_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"MODEL": "azure/gpt-4o", "NAME": "fast", "LIMIT": "60", "CLOCK": "7.5", "NEXT": "q"}
+    for variable, value in values.items():
+        monkeypatch.setenv(variable, value)
+    text = (
+        "model_list:\n  - model_name: os.environ/NAME\n    litellm_params:\n"
+        "      model: os.environ/MODEL\n      rpm: os.environ/LIMIT\n"
+        "      timeout: os.environ/CLOCK\n      order: os.environ/LIMIT\n"
+        "      input_cost_per_token: os.environ/CLOCK\n      output_cost_per_token: 1\n"
+        "    model_info: {base_model: os.environ/MODEL}\n"
+        "  - {model_name: q, litellm_params: {model: openai/q}}\n"
+        "router_settings:\n  timeout: os.environ/LIMIT\n  fallbacks: [{fast: os.environ/NEXT}]\n"
+    )
+    file = tmp_path / "c.yaml"
+    file.write_text(text, encoding="utf-8")
+    config = load_config(litellm_config=file)
+    found, _ = config.providers
+    assert (found.name, found.models, found.model) == ("azure:gpt-4o", ("fast",), "azure/gpt-4o")
+    assert (found.rpm, found.reply_timeout_s, found.priority) == (60, 7.5, 60)
+    assert found.params == {"base_model": "azure/gpt-4o"}
+    assert config.engine.reply_timeout_s == 60
+    assert config.routing.fallbacks == {"fast": ("q",)}
+    assert config.prices["gpt-4o"].input == 7_500_000
+    assert config.warnings == ()
+
+
+def test_a_wildcard_may_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL", "openrouter/*")
+    (found,) = of(
+        tmp_path, ONE.replace("openai/m", "os.environ/MODEL").replace("name: m", "name: h/*")
+    )
+    assert (found.models, found.model, found.catch_all) == (("h/*",), "openrouter/{match}", True)
+
+
+def test_what_only_a_call_needs_stays_a_reference(tmp_path: Path) -> None:
+    names = ("api_base", "api_version", "organization", "azure_ad_token", "extra_headers")
+    values = [f"      {name}: os.environ/{name.upper()}" for name in names[:-1]]
+    values.append("      extra_headers: {x: os.environ/EXTRA_HEADERS}")
+    (found,) = of(tmp_path, ONE + "\n".join(values))
+    assert found.variables == tuple(name.upper() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("model: os.environ/UNSET", r"model: the environment variable UNSET is not set"),
+        ("model: os.environ/EMPTY", r"model: the environment variable EMPTY is not set"),
+        ("model: os.environ/", r"model: os\.environ/ has to be followed by a variable's name"),
+        ("model: os.environ/MY_KEY", r"model: the environment variable MY_KEY is named like a se"),
+        ("rpm: os.environ/UNSET", r"rpm: the environment variable UNSET is not set"),
+        ("rpm: os.environ/TEXT", r"rpm: must be a whole number of at least 1; found a text"),
+        ("timeout: os.environ/", r"timeout: os\.environ/ has to be followed by a variable's na"),
+        ("api_base: os.environ/", r"api_base: os\.environ/ has to be followed by a variable's"),
+        ("extra_body: {a: os.environ/}", r"extra_body\.a: os\.environ/ has to be followed by a"),
+    ],
+)
+def test_what_the_environment_does_not_hold_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, message: str
+) -> None:
+    for variable, value in {"EMPTY": "", "MY_KEY": "sk-secret", "TEXT": "sk-secret"}.items():
+        monkeypatch.setenv(variable, value)
+    text = "model_list:\n  - model_name: m\n    litellm_params:\n"
+    text += f"      {line}\n" + ("" if line.startswith("model") else "      model: openai/m\n")
+    expected = rf"c\.yaml:4: model_list\[0\]\.litellm_params\.{message}"
+    with pytest.raises(ConfigError, match=expected) as caught:
+        of(tmp_path, text)
+    assert "sk-secret" not in str(caught.value)
