@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from ksi_tui.config import ProviderSettings
+from ksi_tui.config import MOST, ProviderSettings
 from ksi_tui.known_providers import KEY_VARIABLES
 from ksi_tui.litellm_config.document import Document, Path_
 from ksi_tui.provider_params import ENV_REFERENCE, unsendable
@@ -36,6 +36,9 @@ _PRICES: Final = {
     "cache_creation_input_token_cost": "cache_write",
     "output_cost_per_reasoning_token": "reasoning",
 }
+
+_DEAREST: Final = MOST // 10**6
+"""Dollars per token: [prices] has them per million."""
 
 _NOT_DONE: Final = {
     "weight": "not used: of deployments with the same order the least busy goes first",
@@ -125,7 +128,7 @@ def _checked(
 def _order(document: Document, path: Path_, params: Mapping[str, Any]) -> int:
     order = params.get("order")
     where = (*path, "litellm_params", "order")
-    return 1 if order is None else int(document.number(where, order, 0, whole=True))
+    return 1 if order is None else int(document.number(where, order, 0, MOST - 1, whole=True))
 
 
 def _is_chat(document: Document, path: Path_, info: Mapping[str, Any]) -> bool:
@@ -314,7 +317,7 @@ def _prices(
 ) -> None:
     """Take over a deployment's own prices: per million tokens of the model that answers."""
     found = {
-        ours: document.number((*path, "litellm_params", theirs), said[theirs], 0) * 1e6
+        ours: document.number((*path, "litellm_params", theirs), said[theirs], 0, _DEAREST) * 1e6
         for theirs, ours in _PRICES.items()
         if said.get(theirs) is not None
     }

@@ -15,12 +15,16 @@ from typing import Any, Final
 import yaml
 
 from ksi_tui import named_file
+from ksi_tui.config import MOST
 from ksi_tui.engine.errors import ConfigError
 from ksi_tui.engine.nesting import MOST_DEEP
+from ksi_tui.engine.payload_errors import shown
 from ksi_tui.provider_params import ENV_REFERENCE
 from ksi_tui.redaction import looks_secret
 
 _MOST_VALUES: Final = 100_000
+_MOST_COUNT: Final = 2**53 - 2
+"""One more is still told from its neighbours, and some of ours are one more than theirs."""
 _TOO_DEEP: Final = f"nested too deep: {MOST_DEEP} levels at most"
 
 Path_ = tuple[str | int, ...]
@@ -107,15 +111,30 @@ class Document:
             raise self.error(path, f"the environment variable {variable} is not set")
         return value
 
-    def number(self, path: Path_, value: Any, least: float, *, whole: bool = False) -> float:
-        """Return a number of at least `least`, also of the environment; ConfigError else."""
-        allowed = f"must be a {'whole ' if whole else ''}number of at least {least:g}"
+    def number(
+        self,
+        path: Path_,
+        value: Any,
+        least: float,
+        most: float | None = None,
+        *,
+        whole: bool = False,
+    ) -> float:
+        """Return a number from `least` to `most`, also of the environment; ConfigError else.
+
+        Nothing else said, `most` is that of times, or of counts where it is `whole`.
+        """
+        kind = f"must be a {'whole ' if whole else ''}number of"
         if isinstance(value, str):
             value = _as_number(self._resolved(path, value))
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-            raise self.error(path, f"{allowed}; found {_kind(value)}")
-        if value == float("inf") or (whole and value != int(value)):
-            raise self.error(path, f"{allowed}; found {value!r}")
+            raise self.error(path, f"{kind} at least {least:g}; found {_kind(value)}")
+        if whole and value != float("inf") and value != int(value):
+            raise self.error(path, f"{kind} at least {least:g}; found {value!r}")
+        if most is None:
+            most = _MOST_COUNT if whole else MOST
+        if value > most:
+            raise self.error(path, f"{kind} at most {most:,}; found {_kind(value)}")
         return int(value) if whole else value
 
 
@@ -236,7 +255,7 @@ def _kind(value: Any) -> str:
         case list():
             return "a list"
         case bool() | int() | float():
-            return repr(value)
+            return shown(value)
         case str():
             return "a text" if value else "an empty text"
         case _:

@@ -47,7 +47,12 @@ class Translation:
         return merged
 
     def _refuse_clashes(self, listed: list[Any] | tuple[Any, ...]) -> None:
-        own = {each.get("name") if isinstance(each, Mapping) else each.name for each in listed}
+        # Whatever is no provider with a name is left to the check of the settings themselves.
+        own = [
+            each.name if isinstance(each, ProviderSettings) else each.get("name")
+            for each in listed
+            if isinstance(each, ProviderSettings | Mapping)
+        ]
         for provider in self.providers:
             if provider.name in own:
                 raise ConfigError(

@@ -69,6 +69,59 @@ def test_what_no_call_can_carry_is_refused_with_its_line(
         of(tmp_path, f"{ONE}      {line}\n")
 
 
+# --- bounds -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            ONE + "litellm_settings: {request_timeout: 6000000000}",
+            r"5: litellm_settings\.request_timeout: must be a number of at most 1,000,000,000; "
+            r"found 6000000000",
+        ),
+        (ONE + "router_settings: {retry_after: 1e+10}", r"5: .*retry_after: must .* at most 1,"),
+        (ONE + "router_settings: {cooldown_time: .inf}", r"5: .*cooldown_time: .*; found inf"),
+        (
+            ONE + "router_settings:\n  num_retries: 9007199254740992",
+            r"6: .*num_retries: .* at most",
+        ),
+        (ONE + "      rpm: 1e300", r"5: .*litellm_params\.rpm: must be a whole number of at most"),
+        (ONE + "      rpm: .inf", r"5: .*litellm_params\.rpm: .*; found inf"),
+        pytest.param(
+            ONE + f"      rpm: 0x{'f' * 5_000}",
+            r"5: .*rpm: .*; found a number too long to tell",
+            id="a number of 5,000 digits",
+        ),
+        (ONE + "      order: 1000000000", r"5: .*order: .* at most 999,999,999; found 1000000000"),
+        (ONE + "      input_cost_per_token: 2000", r"5: .*_token: must .* at most 1,000; found 2"),
+    ],
+)
+def test_what_is_too_much_is_blamed_on_the_file_that_says_it(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "ksi-tui.toml").write_text("[engine]\nworkers = 1\n")
+    with pytest.raises(ConfigError, match=rf"^\S*c\.yaml:{message}"):
+        of(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ('providers = ["sim"]', r"^ksi-tui\.toml: providers\[0\]: .*; found 'sim'"),
+        ("providers = [3]", r"^ksi-tui\.toml: providers\[0\]: .*; found 3"),
+        ('[[providers]]\nname = ["a"]', r"^ksi-tui\.toml: providers\[0\]\.name: .*; found a list"),
+        ("[[providers]]\nname = { a = 1 }", r"^ksi-tui\.toml: providers\[0\]\.name: .*a table"),
+    ],
+)
+def test_what_is_no_provider_is_refused_as_without_such_a_file(
+    tmp_path: Path, listed: str, message: str
+) -> None:
+    (tmp_path / "ksi-tui.toml").write_text(f"{listed}\n")
+    with pytest.raises(ConfigError, match=message):
+        of(tmp_path, ONE)
+
+
 # --- the environment ----------------------------------------------------------------------------
 
 
