@@ -30,6 +30,7 @@ from ksi_tui.config_errors import explained, readable_filters, unserved
 from ksi_tui.engine.errors import ConfigError
 from ksi_tui.engine.payload_errors import shown
 from ksi_tui.known_providers import KEY_NAMES, KEY_VARIABLES
+from ksi_tui.names import NAME_PATTERN
 from ksi_tui.provider_params import references, unsendable
 from ksi_tui.settings_file import config_file, read_toml
 from ksi_tui.ui_settings import LEAST_HZ, MOST_HZ, login_name
@@ -48,7 +49,7 @@ Count = Annotated[int, Field(ge=1, lt=2**53)]
 
 
 HomePath = Annotated[Path, AfterValidator(paths.from_home)]
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=NAME_PATTERN)]
 Filters = Annotated[dict[Name, str], AfterValidator(readable_filters)]
 
 

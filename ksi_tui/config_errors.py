@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import ErrorDetails
 
-from ksi_tui.engine.payload_errors import MAX_PATH_CHARS, shortened, shown
+from ksi_tui.engine.payload_errors import MAX_PATH_CHARS, pattern_words, shortened, shown
 
 if TYPE_CHECKING:
     from ksi_tui.config import ProviderSettings, RoutingSettings
@@ -29,6 +29,8 @@ def explained(
         allowed = ", ".join(keys_at(error["loc"]))
         return f"{where}: unknown key{f'; allowed here: {allowed}' if allowed else ''}"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "string_pattern_mismatch":
+        message = pattern_words(error)
     if error["type"] in ("value_error", "missing"):
         return f"{where}: {message}" if where else message
     return f"{where}: {message}; found {_shown(error['input'])}"

@@ -10,6 +10,8 @@ from typing import Any, get_args
 
 from pydantic import AliasChoices, BaseModel
 
+from ksi_tui.names import NAME_PATTERN, NAME_WORDS
+
 MAX_PATH_CHARS = 250
 """So much of the way to a wrong key is told; the longest name of our own is far below it."""
 
@@ -25,8 +27,17 @@ def explained(fault: Any, model: type[BaseModel]) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if kind == "value_error":
         return f"{where}: {message}" if where else message
+    if kind == "string_pattern_mismatch":
+        message = pattern_words(fault)
     message = _PLAIN_WORDS.get(kind, message)
     return f"{where}: {message}; found {shown(fault['input'])}"
+
+
+def pattern_words(fault: Any) -> str:
+    """Return what a text that fits no pattern should be: a name's, or else an id's."""
+    if fault["ctx"]["pattern"] == NAME_PATTERN:
+        return f"this is a name: {NAME_WORDS}"
+    return "control characters and marks of direction are not allowed"
 
 
 _PLAIN_WORDS = {
@@ -35,7 +46,6 @@ _PLAIN_WORDS = {
     "model_attributes_type": "this is an object",
     "list_type": "this is a list",
     "tuple_type": "this is a list",
-    "string_pattern_mismatch": "control characters and marks of direction are not allowed",
 }
 """What the validator's own words would tell of Python and of patterns."""
 

@@ -434,7 +434,7 @@ def parse(model: type[PayloadT], data: Mapping[str, Any], event: str) -> Payload
     except RecursionError:  # an enum tells what it was given, however deep that is
         raise InvalidRequest(f"{event}: nested too deep: {MOST_DEEP} levels at most") from None
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False)
+        faults = error.errors(include_url=False)
         raise InvalidRequest(
             f"{event}: " + "; ".join(explained(fault, model) for fault in faults[:5])
         ) from None

@@ -17,7 +17,7 @@ from ksi_tui.engine.control_payloads import AddProvider, ForceCircuit, Probe, Re
 from ksi_tui.engine.control_replies import circuit_reply, circuit_told
 from ksi_tui.engine.core import Core
 from ksi_tui.engine.dispatch import Dispatcher
-from ksi_tui.engine.errors import Conflict
+from ksi_tui.engine.errors import ConfigError, Conflict, InvalidRequest
 from ksi_tui.engine.models import Action
 from ksi_tui.engine.pauses import paused
 from ksi_tui.engine.provider_entry import Entry
@@ -146,9 +146,15 @@ class ProviderControls:
     # --- one more --------------------------------------------------------------------------
 
     async def add(self, data: AddProvider) -> dict[str, Any]:
-        """Take in one more provider until the engine ends; answers with its status."""
+        """Take in one more provider until the engine ends; answers with its status.
+
+        Raises Conflict when its name is taken, InvalidRequest when it cannot be made.
+        """
         core = self._core
-        core.providers.add(data.settings)
+        try:
+            core.providers.add(data.settings)
+        except ConfigError as error:
+            raise InvalidRequest(f"provider:add: {error}") from None
         core.queue.providers_changed()
         entry = self._core.providers.known(data.name)
         detail = f"{data.kind}, models {', '.join(data.models)}"

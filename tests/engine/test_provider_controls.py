@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ksi_tui.engine import CompletionEngine
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.models import State
 from ksi_tui.engine.views import Level
@@ -510,7 +511,9 @@ async def test_an_added_provider_has_a_circuit_of_its_own(tmp_path: Path) -> Non
     [
         ({"name": "p"}, "conflict", "the name 'p' is taken; in use are: p"),
         ({}, "invalid_request", "name is missing"),
-        ({"name": "a b"}, "invalid_request", "name: "),
+        ({"name": "a b"}, "invalid_request", "name: this is a name: letters and digits of"),
+        ({"name": 'a"b'}, "invalid_request", "after the first of them; found 'a\"b'"),
+        ({"name": "x", "by": "a\x1bb"}, "invalid_request", "by: control characters and marks of"),
         ({"name": "x", "kind": "openai"}, "invalid_request", "'litellm' or 'simulated'"),
         ({"name": "x", "models": []}, "invalid_request", "models: "),
         ({"name": "x", "model": "{modal}"}, "invalid_request", "only the placeholder {model}"),
@@ -531,6 +534,15 @@ async def test_what_cannot_be_added_says_why_and_never_a_key(
         assert "secret" not in reply["error"]
         assert rig.core.providers.names == ["p"]
         assert await actions(rig) == []
+
+
+async def test_a_provider_that_cannot_be_made_is_an_invalid_request(tmp_path: Path) -> None:
+    async with CompletionEngine(config(tmp_path)) as engine:
+        wrong = {"name": "x", "kind": "simulated", "params": {"delay_ms": "soon"}}
+        reply = await engine.emit("provider:add", wrong)
+        assert reply["code"] == "invalid_request"
+        assert reply["error"].startswith("provider:add: provider x: params: delay_ms is ")
+        assert [p.name for p in engine.snapshot().providers] == ["p"]
 
 
 async def test_a_name_that_was_taken_meanwhile_builds_nothing(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_tilde_in_a_path_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -
         ("wrokers = 1", r"wrokers: unknown key; allowed here: engine, retry,"),
         ("[engine]\nworkers = = 1", r"not valid TOML: .*line 2"),
         ("[engine]\ntimeout_s = inf", r"engine\.timeout_s: .*finite"),
-        ('[[providers]]\nname = "a b"', r"providers\[0\]\.name: "),
+        ('[[providers]]\nname = "a b"', r"providers\[0\]\.name: this is a name: .*; found 'a b'"),
         ('[[providers]]\nname = "a"\nmodel = "os.environ/M"', r"write the model's name"),
         ('[[providers]]\nname = "a"\nmodel = "{m}"', r"only the placeholder \{model\}"),
         ('[[providers]]\nname = "a"\nmodel = "{model.__class__}"', r"only the placeholder"),
