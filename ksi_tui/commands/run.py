@@ -8,9 +8,11 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ksi_tui.access.opening import opened_listener
@@ -24,6 +26,7 @@ from ksi_tui.commands.writable import watched
 from ksi_tui.config import Config
 from ksi_tui.door.opening import opened_door
 from ksi_tui.engine import CompletionEngine
+from ksi_tui.engine.models import RequestSpec
 from ksi_tui.engine.store.sqlite import open_reader
 from ksi_tui.engine.views import Level
 from ksi_tui.exits import BAD_USAGE, INTERRUPTED, OK, SOME_FAILED
@@ -82,6 +85,7 @@ def _run_lines(
                     first=first,
                     more=lines,
                     complain=complain,
+                    specs=partial(_specs, config.engine.database_path),
                     again=options.resume,
                 )
             )
@@ -89,6 +93,11 @@ def _run_lines(
     elif not bad:
         say("no requests in the input")
     return BAD_USAGE if bad and code != INTERRUPTED else code
+
+
+async def _specs(database: Path, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
+    async with await open_reader(database) as reader:
+        return await reader.specs(request_ids)
 
 
 class _Life:

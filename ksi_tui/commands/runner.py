@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from ksi_tui.client import EngineClient, Subscription
+from ksi_tui.commands.asked_before import Specs, of_others
 from ksi_tui.commands.request_lines import BadLine, RequestLine
 from ksi_tui.engine import events
 from ksi_tui.engine.errors import KsiError, NotReady, QueueFull
@@ -186,12 +187,14 @@ class LineRun(Run):
         first: Sequence[RequestLine],
         more: Iterator[RequestLine | BadLine],
         complain: Callable[[BadLine], None],
+        specs: Specs,
         again: bool,
     ) -> None:
         super().__init__(engine, printer)
         self._backlog = deque(first)
         self._more = more
         self._complain = complain
+        self._specs = specs
         self._again = again
         self._nth = 0
         self._room = 0
@@ -293,10 +296,11 @@ class LineRun(Run):
         reply = await answered(self._engine, "completion:batch", {"requests": requests})
         if self.cursor is None:
             self.cursor = int(reply["cursor"])
+        others = await self._of_others(lines, reply["accepted"])
         taken = {
             request_id
-            for request_id, answer in zip(ids, reply["accepted"], strict=True)
-            if not _refused(answer)
+            for line, request_id, answer in zip(lines, ids, reply["accepted"], strict=True)
+            if not _refused(answer) and line.number not in others
         }
         self._own -= new - taken
         self._unfinished -= new - taken
@@ -304,10 +308,26 @@ class LineRun(Run):
         await self._print_known(
             [
                 answer["request_id"]
-                for answer in reply["accepted"]
-                if answer.get("duplicate") and answer["status"] in _FINAL
+                for line, answer in zip(lines, reply["accepted"], strict=True)
+                if answer.get("duplicate")
+                and answer["status"] in _FINAL
+                and line.number not in others
             ]
         )
+
+    async def _of_others(
+        self, lines: Sequence[RequestLine], answers: Sequence[Record]
+    ) -> Collection[int]:
+        """Complain of those whose own id is that of another request; returns their numbers."""
+        named = [
+            (line, str(answer["request_id"]))
+            for line, answer in zip(lines, answers, strict=True)
+            if line.key is None and answer.get("duplicate")
+        ]
+        others = await of_others(named, self._specs)
+        for bad in others.values():
+            self._complain(bad)
+        return others.keys()
 
     async def _look_at_refusals(
         self, lines: Sequence[RequestLine], answers: Sequence[Record], *, any_taken: bool

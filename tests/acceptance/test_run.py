@@ -47,6 +47,36 @@ def test_bad_lines_are_named_and_the_others_run(machine: Machine) -> None:
     assert "'low' or 'background'; found 'urgent'" in told[7]
 
 
+def test_an_old_answer_is_none_to_another_prompt(machine: Machine) -> None:
+    first = [{"request_id": "1", "prompt": "one"}, {"request_id": "2", "prompt": "two"}]
+    second = [
+        {"request_id": "1", "prompt": "uno"},
+        first[1],
+        {"request_id": "3", "prompt": "three"},
+    ]
+    assert machine.run("run", machine.file("first", first), "--json").code == 0
+    for more in ([], ["--resume"]):
+        ended = machine.run("run", machine.file("second", second), "--json", *more)
+        assert ended.code == 2
+        assert sorted(record["text"] for record in ended.records) == ["three", "two"]
+        assert ended.err == (
+            "ksi-tui: line 1: the request_id '1' is that of another request, with other prompt;"
+            " give this line one of its own, or none\n"
+        )
+    again = machine.run("run", "first", "--json")
+    assert (again.code, again.err) == (0, "")
+    assert sorted(record["text"] for record in again.records) == ["one", "two"]
+
+
+def test_two_requests_of_one_input_under_one_id(machine: Machine) -> None:
+    lines = [{"request_id": "x", "prompt": prompt} for prompt in ("one", "two", "one")]
+    ended = machine.run("run", machine.file("in", lines), "--json")
+    assert ended.code == 2
+    assert [record["text"] for record in ended.records] == ["one"]
+    assert "line 2: the request_id 'x' is that of another request" in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
 def test_bad_lines_outweigh_failures(machine: Machine) -> None:
     machine.configure()
     given = '{"prompt": "bad", "model": "sim/down", "max_attempts": 1}\n{nonsense\n'

@@ -15,7 +15,13 @@ async def test_what_found_no_room_keeps_its_order() -> None:
     printed, complaints = Printed(), list[BadLine]()
     lines: list[RequestLine] = [line(number) for number in range(5)]
     run = LineRun(
-        engine, printed, first=lines, more=iter(()), complain=complaints.append, again=False
+        engine,
+        printed,
+        first=lines,
+        more=iter(()),
+        complain=complaints.append,
+        specs=engine.asked,
+        again=False,
     )
     async with asyncio.timeout(10):
         await run.complete()

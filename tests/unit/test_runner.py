@@ -14,6 +14,7 @@ from ksi_tui.commands.request_lines import BadLine, RequestLine
 from ksi_tui.commands.runner import LineRun, Record, ResumedRun
 from ksi_tui.engine.errors import KsiError, NotReady, QueueFull
 from ksi_tui.engine.events import Router
+from ksi_tui.engine.models import RequestSpec
 
 
 class ScriptedEngine:
@@ -30,6 +31,7 @@ class ScriptedEngine:
         self.full_disk = False
         self.paused: list[dict[str, Any]] = []
         self.all_held: Callable[[], bool] = lambda: False
+        self.specs: dict[str, RequestSpec] = {}
         self.router = Router(lambda: 0.0)
         self.after_batch: Callable[[], None] = lambda: None
 
@@ -52,6 +54,9 @@ class ScriptedEngine:
 
     def snapshot(self, query: SnapshotQuery | None = None) -> Snapshot:
         raise AssertionError("a run reads results, not the screen's snapshot")
+
+    async def asked(self, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
+        return {each: self.specs[each] for each in request_ids if each in self.specs}
 
     def _request_status(self, data: Mapping[str, Any]) -> dict[str, Any]:
         if self._status(data["request_id"]) is None:
@@ -85,6 +90,8 @@ class ScriptedEngine:
         if len(self.waiting) >= self.depth:
             return {"error": f"{len(self.waiting)} requests wait", "code": "queue_full"}
         self.waiting.append(request_id)
+        if "prompt" in request:
+            self.specs[request_id] = asked(request_id, request["prompt"])
         return {"request_id": request_id, "status": "queued"}
 
     def _results(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,6 +115,10 @@ class Printed(list[str]):
         self.news.set()
 
 
+def asked(request_id: str, prompt: str) -> RequestSpec:
+    return RequestSpec(request_id=request_id, session_id=request_id, model="m", prompt=prompt)
+
+
 def line(number: int, **data: Any) -> RequestLine:
     data.setdefault("request_id", f"q{number}")
     return RequestLine(number=number, data=data, key=None)
@@ -122,7 +133,13 @@ def line_run(
 ) -> tuple[LineRun, Printed, list[BadLine]]:
     printed, complaints = Printed(), list[BadLine]()
     run = LineRun(
-        engine, printed, first=first, more=iter(more), complain=complaints.append, again=again
+        engine,
+        printed,
+        first=first,
+        more=iter(more),
+        complain=complaints.append,
+        specs=engine.asked,
+        again=again,
     )
     return run, printed, complaints
 
@@ -187,6 +204,23 @@ async def test_refused_lines_are_complained_of_and_not_waited_for() -> None:
         (3, "unknown key 'bad'"),
         (5, "r"),
     ]
+
+
+async def test_an_id_that_was_asked_something_else_is_a_bad_line() -> None:
+    engine = ScriptedEngine()
+    engine.waiting = ["old", "runs"]
+    engine.specs = {name: asked(name, "a") for name in engine.waiting}
+    engine.finish(1)
+    engine.after_batch = engine.finish
+    given = [("old", "b"), ("runs", "b"), ("old", "a"), ("q", "a"), ("q", "b"), ("q", "a")]
+    run, printed, complaints = line_run(
+        engine, [line(n, request_id=i, prompt=p) for n, (i, p) in enumerate(given, 1)]
+    )
+    await finished(run)
+    assert printed == ["old", "q"]
+    assert (run.finished, run.total) == (2, 2)
+    assert [bad.number for bad in complaints] == [1, 2, 5]
+    assert "'runs' is that of another request, with other prompt" in complaints[1].reason
 
 
 @pytest.mark.parametrize("depth", [1, 3, 100, 1_500])

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 import aiosqlite
 
 from ksi_tui.engine.injection.policy import Chain, Injection
-from ksi_tui.engine.models import CallRecord, Pause, State, Usage
+from ksi_tui.engine.models import CallRecord, Pause, RequestSpec, State, Usage
 from ksi_tui.engine.store import journal, migrations, rows, statements, usage, usage_statements
 from ksi_tui.engine.store.columns import to_json
 from ksi_tui.engine.store.finder import Finder
@@ -116,6 +116,11 @@ class SqliteReader:
             actions=[rows.action(row) for row in actions],
             injections=tuple(rows.injection(row[1:]) for row in injections),
         )
+
+    async def specs(self, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
+        """Return the payloads of the given requests."""
+        found = await self._ask_by_ids(statements.SPECS, request_ids)
+        return {row[0]: rows.spec(row) for row in found}
 
     async def states(self, request_ids: Sequence[str]) -> Mapping[str, State]:
         """Return the states of those of the given requests that exist."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 import aiosqlite
 
 from ksi_tui.engine.errors import ConfigError, StoreError, StoreUnavailable
-from ksi_tui.engine.models import Message, RequestSpec, State
+from ksi_tui.engine.models import Message, State
 from ksi_tui.engine.store import migrations, rows, statements
 from ksi_tui.engine.store.asked_together import AskedTogether
 from ksi_tui.engine.store.base import Write
@@ -223,11 +223,6 @@ class SqliteStore(SqliteUpkeep):
             injections=injections,
             terms=terms,
         )
-
-    async def specs(self, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
-        """Return the payloads of the given requests."""
-        found = await self._ask_by_ids(statements.SPECS, request_ids)
-        return {row[0]: rows.spec(row) for row in found}
 
     async def unfinished(self, request_ids: Sequence[str]) -> Sequence[Unfinished]:
         """Return those of the given requests that are unfinished, as `load` would."""
