@@ -12,10 +12,11 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
+from ksi_tui.commands.endable_file import endable
 from ksi_tui.engine.errors import InputError
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -57,16 +58,13 @@ def opened(name: str) -> Iterator[BinaryIO]:
     """Open the input, `-` for stdin. Raises InputError when that cannot be, or it is binary."""
     if name == "-" and sys.stdin is None:
         raise InputError("cannot read stdin: it is closed")
-    try:
-        file = sys.stdin.buffer if name == "-" else open(name, "rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(endable(sys.stdin.fileno() if name == "-" else name))
+        except OSError as error:
+            raise InputError(f"cannot read {name}: {error.strerror}") from None
         _refuse_binary(name, file)
         yield file
-    finally:
-        if name != "-":
-            file.close()
 
 
 def _refuse_binary(name: str, file: BinaryIO) -> None:

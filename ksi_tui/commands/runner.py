@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from ksi_tui.client import EngineClient, Subscription
+from ksi_tui.commands.arriving import Arriving
 from ksi_tui.commands.asked_before import Specs, of_others
 from ksi_tui.commands.request_lines import BadLine, RequestLine
 from ksi_tui.engine import events
@@ -32,7 +33,9 @@ _GATHER_S = 0.02
 _STUCK_TRIES = 5
 _STUCK_S = 0.2
 _LOOK_EVERY_S = 0.5
-_ENDS = frozenset({events.RESULT, events.ERROR, events.CANCELLED, events.LOST})
+_ARRIVED = events.Event(0, "run:arrived", {}, 0.0)
+"""Wakes the run as an end does; no engine tells it."""
+_NEWS = frozenset({events.RESULT, events.ERROR, events.CANCELLED, events.LOST, _ARRIVED.name})
 _LATER = frozenset({QueueFull.code, NotReady.code})
 _FINAL = frozenset({"completed", "failed", "cancelled"})
 _UNFINISHED = ("queued", "processing", "retrying")
@@ -105,7 +108,7 @@ class Run(ABC):
         """
         try:
             async with asyncio.timeout(_LOOK_EVERY_S if self.paused else None):
-                await _next_end(wakes)
+                await _next_news(wakes)
         except TimeoutError:
             return await self._goes_on(wakes)
         if self._awaited >= _MANY:
@@ -192,7 +195,7 @@ class LineRun(Run):
     ) -> None:
         super().__init__(engine, printer)
         self._backlog = deque(first)
-        self._more = more
+        self._arriving = Arriving(more)
         self._complain = complain
         self._specs = specs
         self._again = again
@@ -200,7 +203,6 @@ class LineRun(Run):
         self._room = 0
         self._step = _TOP_UP
         self._stuck = 0
-        self._read_all = False
         self._own: set[str] = set()
         self._unfinished: set[str] = set()
 
@@ -212,7 +214,7 @@ class LineRun(Run):
     @property
     def on_disk(self) -> bool:
         """Whether the input was read and handed over to its end."""
-        return self.cursor is not None and self._read_all and not self._backlog
+        return self.cursor is not None and self._arriving.over and not self._backlog
 
     @property
     def _awaited(self) -> int:
@@ -237,15 +239,24 @@ class LineRun(Run):
             self._nth = await self._which_run()
             await self._submit(MAX_BATCH)
             self._step = max(1, min(_TOP_UP, len(self._unfinished) // 4))
-            while True:
-                wakes.drain()
-                await self._print_new()
-                await self._top_up()
-                if self._unfinished:
-                    if not await self._wait(wakes):
-                        return
-                elif self._read_all and not self._backlog:
+            self._arriving.begin(lambda: wakes.push(_ARRIVED))
+            try:
+                await self._go_on(wakes)
+            finally:
+                self._arriving.stop()
+
+    async def _go_on(self, wakes: Subscription) -> None:
+        while True:
+            wakes.drain()
+            await self._print_new()
+            await self._top_up()
+            if self._unfinished:
+                if not await self._wait(wakes):
                     return
+            elif not self._backlog:
+                if self._arriving.over:
+                    return
+                await _next_news(wakes)
 
     async def _which_run(self) -> int:
         """Return which run of this input it is, by what the engine knows of its first lines."""
@@ -265,8 +276,8 @@ class LineRun(Run):
 
     async def _top_up(self) -> None:
         """Hand more over once a fair number of requests made room, or none is left to wait for."""
-        if not self._backlog and not self._read_all:
-            await self._read(_TOP_UP)
+        if len(self._backlog) < _TOP_UP:
+            self._take_arrived()
         if self._backlog and (self._room >= self._step or not self._unfinished):
             await self._submit(min(max(self._room, 1), MAX_BATCH))
 
@@ -276,10 +287,8 @@ class LineRun(Run):
         await self._submit(self._room)
         return True
 
-    async def _read(self, count: int) -> None:
-        lines = await asyncio.to_thread(lambda: list(islice(self._more, count)))
-        self._read_all = len(lines) < count
-        for line in lines:
+    def _take_arrived(self) -> None:
+        for line in self._arriving.take():
             if isinstance(line, BadLine):
                 self._complain(line)
             else:
@@ -292,7 +301,7 @@ class LineRun(Run):
         new = set(ids) - self._own
         self._own |= new
         self._unfinished |= new
-        self._room = 0
+        self._room = max(0, self._room - len(lines))
         reply = await answered(self._engine, "completion:batch", {"requests": requests})
         if self.cursor is None:
             self.cursor = int(reply["cursor"])
@@ -342,6 +351,8 @@ class LineRun(Run):
                 later.append((line, answer))
             elif _refused(answer):
                 self._complain(BadLine(number=line.number, reason=str(answer["error"])))
+        if later:
+            self._room = 0
         self._backlog.extendleft(line for line, _ in reversed(later))
         self._stuck = self._stuck + 1 if later and not any_taken and not self._unfinished else 0
         if self._stuck and later[0][1]["code"] == NotReady.code:
@@ -371,9 +382,9 @@ def _refused(reply: Record) -> bool:
     return "code" in reply
 
 
-async def _next_end(wakes: Subscription) -> None:
-    """Return when a request has come to its end; raises NotReady when the engine has."""
+async def _next_news(wakes: Subscription) -> None:
+    """Return when a request has ended or lines have come; raises NotReady when the engine ended."""
     async for event in wakes:
-        if event.name in _ENDS:
+        if event.name in _NEWS:
             return
     raise NotReady("the engine ended before the requests did")

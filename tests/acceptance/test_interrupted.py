@@ -187,6 +187,23 @@ def test_an_input_that_did_not_fit_is_given_again(machine: Machine) -> None:
     assert len(again.records) == 80
 
 
+def test_a_pipe_that_stays_open_holds_up_neither_its_lines_nor_the_end(machine: Machine) -> None:
+    machine.configure(engine="max_queue_depth = 2")
+    process = machine.start("run", "-", "--json", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("one\ntwo\nthree\n")
+    process.stdin.flush()
+    assert [record["text"] for record in until(process, 3)] == ["one", "two", "three"]
+    process.stdin.write("four\nhalf of the fi")
+    process.stdin.flush()
+    assert [record["text"] for record in until(process, 1)] == ["four"]
+    process.send_signal(signal.SIGTERM)
+    rest = ended(process)
+    assert (rest.code, rest.out) == (130, "")
+    assert "interrupted: 0 of 4 not finished; the input is not all on disk" in rest.err
+    assert len(rest.err.splitlines()) == 1
+
+
 def test_a_file_without_resume_runs_anew(machine: Machine) -> None:
     file = machine.file("in", ["hello", '{"prompt": "mine", "request_id": "mine"}'])
     first = machine.run("run", file, "--json").records

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import queue
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def line_run(
     engine: ScriptedEngine,
     first: Sequence[RequestLine],
     *,
-    more: Sequence[RequestLine | BadLine] = (),
+    more: Iterable[RequestLine | BadLine] = (),
     again: bool = False,
 ) -> tuple[LineRun, Printed, list[BadLine]]:
     printed, complaints = Printed(), list[BadLine]()
@@ -241,6 +242,37 @@ async def test_over_the_depth_it_hands_over_in_order_as_room_comes(depth: int) -
         group.create_task(finished(run))
     assert printed == [f"q{n}" for n in range(4_000)]
     assert not complaints
+    assert run.on_disk
+
+
+async def test_a_line_that_arrives_waits_for_no_others_while_there_is_room() -> None:
+    engine = ScriptedEngine()
+    pipe = queue.SimpleQueue[RequestLine | None]()
+    given = list(map(line, range(8)))
+    run, printed, _ = line_run(engine, given[:4], more=iter(pipe.get, None))
+
+    batched = asyncio.Event()
+    engine.after_batch = batched.set
+
+    async def accepted(count: int) -> None:
+        while sum(engine.batches) < count:
+            batched.clear()
+            await batched.wait()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(run.complete())
+        await accepted(4)
+        engine.finish(3)
+        for each in given[4:6]:
+            pipe.put(each)
+            await accepted(each.number + 1)
+        assert engine.waiting == ["q3", "q4", "q5"]
+        engine.finish()
+        pipe.put(given[6])
+        await accepted(7)
+        engine.finish()
+        pipe.put(None)
+    assert printed == [f"q{n}" for n in range(7)]
     assert run.on_disk
 
 
