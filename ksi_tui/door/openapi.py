@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from ksi_tui import __version__
 from ksi_tui.client import Snapshot, SnapshotQuery
-from ksi_tui.door.stream import LEAST_CHARS, MOST_CHARS
+from ksi_tui.door.stream import LEAST_CHARS, MOST_CHARS, MOST_PATTERN
 from ksi_tui.door.wire import STATUS
 from ksi_tui.engine.event_payloads import PAYLOADS
 
@@ -165,7 +165,12 @@ def _stream() -> Json:
                 "name": "pattern",
                 "in": "query",
                 "description": "Names of events; * stands for one segment, alone for all.",
-                "schema": {"type": "string", "default": "*", "minLength": 1, "maxLength": 200},
+                "schema": {
+                    "type": "string",
+                    "default": "*",
+                    "minLength": 1,
+                    "maxLength": MOST_PATTERN,
+                },
             },
             {
                 "name": "most_chars",

@@ -26,6 +26,7 @@ from ksi_tui.door.shortened import shortened
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import InvalidRequest, QueueFull
 from ksi_tui.engine.events import LOST, OF_REQUEST
+from ksi_tui.engine.payloads import MAX_ID_CHARS
 
 HEARTBEAT_S: Final = 10.0
 MOST_STREAMS: Final = 100
@@ -34,7 +35,7 @@ GATHER_S: Final = 0.02
 _AT_ONCE: Final = 100
 _CHUNK: Final = 32_768
 """So many bytes are encoded in one turn of the loop: 2 ms."""
-_MOST_PATTERN: Final = 200
+MOST_PATTERN: Final = MAX_ID_CHARS + len(OF_REQUEST)
 LEAST_CHARS: Final = 100
 MOST_CHARS: Final = 1_000_000
 """What `most_chars` may be."""
@@ -174,8 +175,8 @@ class Streams:
 
 def _pattern(request: web.Request) -> str:
     pattern = request.query.get("pattern", "*")
-    if not 0 < len(pattern) <= _MOST_PATTERN:
-        raise InvalidRequest(f"pattern has 1 to {_MOST_PATTERN} characters, such as completion:*")
+    if not 0 < len(pattern) <= MOST_PATTERN:
+        raise InvalidRequest(f"pattern has 1 to {MOST_PATTERN} characters, such as completion:*")
     return pattern
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from ksi_tui.engine.events import Subscription
 from ksi_tui.engine.views import Snapshot, SnapshotQuery
 from ksi_tui.remote.asking import asked
-from ksi_tui.remote.errors import DoorClosed, LineFault
+from ksi_tui.remote.errors import Broken, DoorClosed, LineFault
 from ksi_tui.remote.hearing import Hearing
 from ksi_tui.remote.link import Link
 from ksi_tui.remote.wire import Wire
@@ -57,12 +57,20 @@ class Call:
         return await self._wire.snapshot(query or SnapshotQuery())
 
     def events(self, pattern: str = "*") -> Subscription:
-        """Return what the engine tells from now on; it goes on after breaks, with its gaps told."""
+        """Return what the engine tells from now on; it goes on after breaks, with its gaps told.
+
+        It ends where the engine refuses to tell it; `unheard` is why.
+        """
         hearing = Hearing(self._wire, self._link, pattern)
         subscription = hearing.subscribe(pattern)
         task = asyncio.create_task(hearing.run(), name="call-events")
         self._hearings.append((hearing, task))
         return subscription
+
+    def unheard(self) -> LineFault:
+        """Return why a subscription has ended, to be raised."""
+        refusals = (hearing.refusal for hearing, _ in self._hearings)
+        return next(filter(None, refusals), Broken("the engine tells no more"))
 
     @property
     def lost(self) -> str | None:

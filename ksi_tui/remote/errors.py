@@ -5,7 +5,8 @@ KsiError
 └── LineFault                 one exchange with the engine failed
     ├── NotSent               before anything was sent: nothing was done
     ├── Broken                after it was sent: it may have been done
-    └── Misread               what came back is not what an engine of this version says
+    ├── Misread               what came back is not what an engine of this version says
+    └── Refused               the engine will not, and says why: again would be no use
 """
 
 from __future__ import annotations
@@ -31,3 +32,7 @@ class Broken(LineFault):
 
 class Misread(LineFault):
     """The answer is not what was agreed on."""
+
+
+class Refused(LineFault):
+    """The engine takes the question for a wrong one; the message is its own."""

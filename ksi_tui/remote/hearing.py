@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ksi_tui.engine.events import LOST, OF_REQUEST, SNAPSHOT, Event, Subscription, matches
-from ksi_tui.remote.errors import LineFault
+from ksi_tui.remote.errors import LineFault, Refused
 from ksi_tui.remote.link import Link
 from ksi_tui.remote.server_sent import Message
 from ksi_tui.remote.wire import Wire, event_of
@@ -44,6 +44,8 @@ class Hearing:
         self._state: Event | None = None
         self._boot: str | None = None
         self._seq = 0
+        self.refusal: Refused | None = None
+        """Why the engine tells nothing of this pattern, and never will."""
 
     def subscribe(self, pattern: str, on_end: Callable[[], object] = lambda: None) -> Subscription:
         """Return a new subscription; its first event is the state that was told last, if any.
@@ -67,7 +69,7 @@ class Hearing:
             subscription.end()
 
     async def run(self) -> None:
-        """Hear until cancelled."""
+        """Hear until cancelled, or until the engine refuses the pattern, which ends all."""
         while True:
             try:
                 wire, most_chars = self._wire, self._most_chars
@@ -77,6 +79,11 @@ class Hearing:
                         self._take(messages)
                 why = "the engine ended it"
             except LineFault as error:
+                # Where all is asked for, nothing can be wrong but who answers.
+                if isinstance(error, Refused) and self._pattern != "*":
+                    self.refusal = error
+                    self.close()
+                    return
                 why = str(error)
             self._link.broke(why)
             await self._link.pause()

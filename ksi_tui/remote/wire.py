@@ -22,7 +22,7 @@ import aiohttp
 from ksi_tui.codec import CodecError, plain, rebuilt
 from ksi_tui.engine.events import Event
 from ksi_tui.engine.views import Snapshot, SnapshotQuery
-from ksi_tui.remote.errors import Broken, LineFault, Misread, NotSent
+from ksi_tui.remote.errors import Broken, LineFault, Misread, NotSent, Refused
 from ksi_tui.remote.server_sent import Decoder, Message
 
 Data = Mapping[str, Any]
@@ -41,6 +41,7 @@ _QUERY_CHARS: Final = 120_000
 MOST_ROWS: Final = 1_000
 """A door shows no more rows of one kind."""
 _OPERATOR_CHARS: Final = 64
+_FOR_LATER: Final = frozenset({408, 429})
 _BASE: Final = "http://engine"
 _NO_LIMIT: Final = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
 
@@ -123,9 +124,11 @@ class Wire:
         """Yield what the engine tells, in the pieces in which it comes, from `last_id` on.
 
         Texts of more than `most_chars` come cut, where it is given.
-        Entering returns once the engine has begun to answer. Raises LineFault; a stream that
-        ends simply ends.
+        Entering returns once the engine has begun to answer. Raises LineFault, Refused where
+        again would be no use; a stream that ends simply ends.
         """
+        if not _is_text(pattern):
+            raise Refused("the pattern is not UTF-8 text")
         headers = {"Accept": "text/event-stream"}
         if last_id is not None:
             headers["Last-Event-ID"] = last_id
@@ -143,6 +146,8 @@ class Wire:
             ) as answer:
                 if answer.status != 200:
                     found = await _object(answer)
+                    if 400 <= answer.status < 500 and answer.status not in _FOR_LATER:
+                        raise Refused(str(found.get("error")))
                     raise Misread(f"/events answered {answer.status}: {found.get('error')}")
                 yield _messages(answer)
 
@@ -233,6 +238,15 @@ def event_of(message: Message) -> Event:
     if not (isinstance(seq, int) and isinstance(name, str) and isinstance(data, dict)):
         raise Misread("an event of the wrong shape")
     return Event(seq, name, data, at)
+
+
+def _is_text(given: str) -> bool:
+    """Whether it can be sent; an argument of a command may be any bytes."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _named(operator: str) -> str:

@@ -62,7 +62,7 @@ async def test_only_what_fits_the_pattern(tmp_path: Path) -> None:
     "query",
     [
         {"pattern": ""},
-        {"pattern": "x" * 201},
+        {"pattern": "x" * 209},
         {"after": "nonsense"},
         {"most_chars": "99"},
         {"most_chars": "1000001"},

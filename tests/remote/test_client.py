@@ -181,6 +181,23 @@ async def test_an_answer_is_followed_over_a_break_without_a_piece_twice(tmp_path
         await until(lambda: not rig.engine._router.follows("mine"))
 
 
+async def test_a_request_that_cannot_be_followed_ends_its_subscription_alone(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as (rig, door), attached(door.socket) as client:
+        told = client.subscribe("completion:queued")
+        for wrong in ("request:" + "x" * 201, "request:\udcff"):
+            async with asyncio.timeout(10):
+                assert [event async for event in client.subscribe(wrong)] == []
+        assert client.lost is None
+        longest = client.subscribe("request:" + "x" * 200)
+        assert (await anext(longest)).data["request"] is None
+        await rig.submit(request_id="x" * 200)
+        assert [event.name async for event in _until_result(longest)][-1] == "completion:result"
+        while (await anext(told)).name != "completion:queued":
+            pass
+
+
 async def _until_result(told: Subscription) -> AsyncIterator[Event]:
     async for event in told:
         yield event

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from ksi_tui.client import Snapshot, SnapshotQuery
+from ksi_tui.door import stream
 from ksi_tui.engine.errors import ErrorKind
 from ksi_tui.engine.views import Level, Verdict
 from tests.engine.engine_fixtures import Rig, Upstream, answers, fails, held, in_turn, provider
@@ -344,8 +346,39 @@ async def test_tail(shell: Shell, tmp_path: Path) -> None:
 
 
 async def test_a_pattern_that_fits_nothing_is_refused_at_once(shell: Shell) -> None:
-    ended = await shell("tail", "")
-    assert (ended.code, "a pattern has 1 to 200 characters" in ended.err) == (2, True)
+    for pattern in ("", "x" * 209):
+        ended = await shell("tail", pattern)
+        assert (ended.code, "a pattern has 1 to 208 characters" in ended.err) == (2, True)
+
+
+async def test_what_the_engine_refuses_to_tell_is_not_waited_for(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "MOST_PATTERN", 20)  # as an engine of another version may have it
+    async with served(tmp_path) as (rig, _):
+        ended = await shell("tail", "completion:" + "x" * 10)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err == ("ksi-tui: pattern has 1 to 20 characters, such as completion:*\n")
+        ended = await shell("submit", "hello", "--id", "x" * 13, "--wait")
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err == (
+            "ksi-tui: xxxxxxxxxxxxx was accepted, and cannot be followed: pattern has 1 to 20"
+            " characters, such as completion:*\n"
+        )
+        await rig.ended("x" * 13)
+
+
+async def test_a_pattern_that_is_no_text_is_refused(shell: Shell, tmp_path: Path) -> None:
+    async with served(tmp_path):
+        ended = await shell("tail", os.fsdecode(b"a\xff"))
+        assert (ended.code, ended.err) == (2, "ksi-tui: the pattern is not UTF-8 text\n")
+
+
+async def test_a_request_with_the_longest_id_is_followed(shell: Shell, tmp_path: Path) -> None:
+    async with served(tmp_path):
+        for more in (["--wait"], ["--stream"]):
+            ended = await shell("submit", "hello", "--id", more[0].rjust(200, "x"), *more)
+            assert (ended.code, ended.out, ended.err) == (0, "re: hello\n", "")
 
 
 async def listened(rig: Rig, count: int) -> None:

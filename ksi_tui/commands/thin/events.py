@@ -12,7 +12,7 @@ from ksi_tui.commands.output import write
 from ksi_tui.commands.thin.line import NAME_CHARS, TEXT_CHARS, answered, conversed, telling_losses
 from ksi_tui.engine.clock import iso, time_of_day
 from ksi_tui.engine.errors import InputError
-from ksi_tui.engine.events import LOST, SNAPSHOT, Event
+from ksi_tui.engine.events import LOST, OF_REQUEST, SNAPSHOT, Event
 from ksi_tui.engine.gaps import gap
 from ksi_tui.exits import OK
 from ksi_tui.remote.call import Call
@@ -20,7 +20,7 @@ from ksi_tui.streams import flush_stdout
 from ksi_tui.widgets.clean import clean
 
 _FIRST: Final = ("request_id", "session_id", "provider", "status", "error", "reason")
-_MOST_PATTERN: Final = 200
+_MOST_PATTERN: Final = 200 + len(OF_REQUEST)
 _LEFT_OUT: Final = frozenset({"result", "partial_text", "text", "content"})
 
 
@@ -60,8 +60,8 @@ async def _tail(call: Call, options: argparse.Namespace) -> int:
             if left is not None and event.name != SNAPSHOT:
                 left -= 1
                 if left == 0:
-                    break
-    return OK
+                    return OK
+        raise call.unheard()
 
 
 def _json(event: Event) -> str:

@@ -20,7 +20,7 @@ from ksi_tui.commands.settings import settings
 from ksi_tui.engine.views import Level, SnapshotQuery
 from ksi_tui.exits import BAD_USAGE, OK, SOME_FAILED
 from ksi_tui.remote.call import Call
-from ksi_tui.remote.errors import DoorClosed, LineFault
+from ksi_tui.remote.errors import DoorClosed, LineFault, Refused
 from ksi_tui.widgets.clean import clean
 
 Reply = Mapping[str, Any]
@@ -45,6 +45,9 @@ def conversed(options: argparse.Namespace, talk: Callable[[Call], Coroutine[Any,
         async with calling(options) as call, _telling_faults(call):
             try:
                 return await talk(call)
+            except Refused as error:
+                say(error)
+                return BAD_USAGE
             except LineFault as error:
                 say(f"the engine at {call.socket} was lost: {error}")
                 return BAD_USAGE

@@ -18,6 +18,7 @@ from ksi_tui.engine.events import OF_REQUEST, Event, Subscription
 from ksi_tui.exits import OK, SOME_FAILED
 from ksi_tui.remote.asking import new_request_id
 from ksi_tui.remote.call import Call
+from ksi_tui.remote.errors import Refused
 from ksi_tui.streams import flush_stdout
 from ksi_tui.widgets.clean import clean, clean_block
 
@@ -98,7 +99,7 @@ async def _ended(
             return record
         if ends and not refused(found):
             return None
-    return None
+    raise Refused(f"{request_id} was accepted, and cannot be followed: {call.unheard()}")
 
 
 def _told(record: Mapping[str, Any], options: argparse.Namespace, shown: _Shown | None) -> int:
