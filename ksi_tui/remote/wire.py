@@ -85,6 +85,8 @@ class Wire:
             body = json.dumps(dict(data or {}), allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
             return {"error": f"{name}: not plain JSON: {error}", "code": "invalid_request"}
+        if not _is_text(name):
+            return {"error": "the event's name is not UTF-8 text", "code": "invalid_request"}
         url = f"{_BASE}/events/{quote(name, safe='')}"
         headers = {"Content-Type": "application/json"}
         with _told_apart():

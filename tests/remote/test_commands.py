@@ -312,6 +312,9 @@ async def test_emit(shell: Shell, tmp_path: Path) -> None:
         assert (unknown.code, unknown.json["code"]) == (2, "invalid_request")
         missing = await shell("emit", "completion:request_status", '{"request_id": "zz"}')
         assert (missing.code, missing.json["code"]) == (1, "not_found")
+        no_text = await shell("emit", os.fsdecode(b"a\xff"))
+        assert (no_text.code, no_text.json["code"]) == (2, "invalid_request")
+        assert no_text.err == "ksi-tui: the event's name is not UTF-8 text\n"
         for bad in ("{", "[1]"):
             wrong = await shell("emit", "completion:status", bad)
             assert (wrong.code, wrong.out) == (2, "")

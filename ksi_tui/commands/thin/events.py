@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ksi_tui.commands.output import write
+from ksi_tui.commands.thin.given import stdin_text
 from ksi_tui.commands.thin.line import NAME_CHARS, TEXT_CHARS, answered, conversed, telling_losses
 from ksi_tui.engine.clock import iso, time_of_day
 from ksi_tui.engine.errors import InputError
@@ -35,8 +35,8 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _data(given: str) -> dict[str, Any]:
+    text = stdin_text() if given == "-" else given
     try:
-        text = sys.stdin.buffer.read().decode() if given == "-" else given
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"the data is not valid JSON: {error}") from None

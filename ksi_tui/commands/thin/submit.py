@@ -6,11 +6,11 @@ The request has its name before it is sent, so that a broken line never makes tw
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ksi_tui.commands.output import result_lines, say, write
+from ksi_tui.commands.thin.given import stdin_text
 from ksi_tui.commands.thin.line import NAME_CHARS, answered, conversed, refused, telling_losses
 from ksi_tui.engine import events
 from ksi_tui.engine.errors import InputError
@@ -48,14 +48,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _prompt(given: str) -> str:
-    if given != "-":
-        return given
-    if sys.stdin is None:
-        raise InputError("cannot read stdin: it is closed")
-    try:
-        return sys.stdin.buffer.read().decode().rstrip("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"stdin is not UTF-8 text (byte {error.start + 1})") from None
+    return stdin_text().rstrip("\n") if given == "-" else given
 
 
 async def _submit(call: Call, options: argparse.Namespace, data: Mapping[str, Any]) -> int:
