@@ -17,7 +17,7 @@ from ksi_tui.engine.admissions import Admissions
 from ksi_tui.engine.call_effects import effect
 from ksi_tui.engine.clock import Clock
 from ksi_tui.engine.diversions import Diversions
-from ksi_tui.engine.errors import POLICY, ProviderFault
+from ksi_tui.engine.errors import POLICY, ProviderFault, StoreUnavailable
 from ksi_tui.engine.events import Router
 from ksi_tui.engine.live_call import LiveCall
 from ksi_tui.engine.models import CallRecord, Outcome, Usage
@@ -208,9 +208,11 @@ class Bookkeeper:
             "confirmed": closed.confirmed,
         }
 
-        def written(_: asyncio.Future[None]) -> None:
+        def written(future: asyncio.Future[None]) -> None:
             self.closing.discard(live)
-            self._publish(events.UPSTREAM_CLOSED, told)
+            refused = not future.cancelled() and isinstance(future.exception(), StoreUnavailable)
+            if not refused:  # else nobody has heard of its request
+                self._publish(events.UPSTREAM_CLOSED, told)
 
         self._write(record).add_done_callback(written)
 

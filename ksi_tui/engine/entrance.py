@@ -1,10 +1,10 @@
 """Puts accepted requests on disk and lets them queue: the last step of taking them in.
 
 A request that somebody follows already queues at once, and its call no longer waits for the
-disk: its end is written after it, so that neither is told before both are there. Where nothing of
-its answer is told before the end, it may share the end's transaction. All others queue once they
-are on disk, so that who submits one and then subscribes misses nothing of it. What is accepted is
-decided before, in `intake`.
+disk: its end is written after it, so that neither is told before both are there; who does not
+follow it hears of it once it is on disk. Where nothing of its answer is told before the end, it
+may share the end's transaction. All others queue once they are on disk, so that who submits one
+and then subscribes misses nothing of it. What is accepted is decided before, in `intake`.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ class Entrance:
         future.add_done_callback(written)
         if early:
             self._early += 1
+            self._core.router.hold(each.ticket.request_id)
             self._queue(each)
         await answered
 
@@ -136,7 +137,10 @@ class Entrance:
         if each.reply is not None:
             self._early -= 1
         if error is None:
-            return each.reply or self._queue(each)
+            if each.reply is None:
+                return self._queue(each)
+            self._core.router.release(each.ticket.request_id)
+            return each.reply
         if each.reply is None:
             self._count_out(each.ticket)
         else:
@@ -164,6 +168,7 @@ class Entrance:
     def _take_back(self, ticket: Ticket) -> None:
         """End a request that queued and is not on disk: nothing of it is kept or told."""
         core = self._core
+        core.router.forget(ticket.request_id)
         if not ticket.state.final:
             self._endings.cancel(ticket, None, _NOT_WRITTEN)
         core.counts[ticket.state] -= 1

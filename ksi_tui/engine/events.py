@@ -154,6 +154,7 @@ class Router:
         self._hearing: dict[str, tuple[Subscription, ...]] = {}
         self._following: dict[str, list[Subscription]] = {}
         self._kept: dict[str, Keep] = {}
+        self._held: dict[str, list[tuple[str, Data]]] = {}
         self._seq = 0
 
     def keep(self, names: Iterable[str], keep: Keep) -> None:
@@ -177,11 +178,18 @@ class Router:
 
     def publish(self, name: str, data: Data) -> None:
         """Hand a notification to every subscriber whose pattern fits."""
+        request_id = data.get("request_id", "")
+        if self._held and request_id in self._held:
+            self._held[request_id].append((name, data))
+            self.tell(request_id, name, data)
+            return
+        self._publish(name, data, self._following.get(request_id) if self._following else None)
+
+    def _publish(self, name: str, data: Data, followers: list[Subscription] | None) -> None:
         self._seq += 1
         keep = self._kept.get(name)
         if keep is not None:
             keep(name, data)
-        followers = self._following.get(data.get("request_id", "")) if self._following else None
         if not self._subscriptions and not followers:
             return
         told = self._hearing.get(name)
@@ -202,6 +210,19 @@ class Router:
         event = Event(self._seq, name, data, self._clock())
         for subscription in self._following.get(request_id, ()):
             subscription.push(event)
+
+    def hold(self, request_id: str) -> None:
+        """Tell of a request those only who follow it, until `release` or `forget`."""
+        self._held[request_id] = []
+
+    def release(self, request_id: str) -> None:
+        """Tell everybody else what was held back of a request, in its order."""
+        for name, data in self._held.pop(request_id):
+            self._publish(name, data, None)
+
+    def forget(self, request_id: str) -> None:
+        """Tell nobody else what was held back of a request."""
+        del self._held[request_id]
 
     def subscribe(self, pattern: str, snapshot: Data, capacity: int = 10_000) -> Subscription:
         """Return a new subscription whose first event is the given snapshot.

@@ -186,6 +186,48 @@ async def test_one_that_cannot_be_written_down_is_taken_back(
         assert _on_disk(tmp_path) == [("mine", "completed")]
 
 
+async def test_nobody_else_hears_of_one_before_it_is_on_disk(tmp_path: Path, disk: Disk) -> None:
+    async with (
+        running(config(tmp_path)) as rig,
+        rig.engine.subscribe("request:mine") as followed,
+        rig.engine.subscribe("*") as others,
+    ):
+        with disk.waited_for():
+            submitting = _submitted(rig)
+            await until(lambda: rig.p.calls and rig.p.calls[0].over)
+            at_once = [event.name for event in followed.drain()]
+            assert at_once[:3] == ["engine:snapshot", "completion:queued", "completion:progress"]
+            assert [event.name for event in others.drain()] == ["engine:snapshot"]
+        await submitting
+        await rig.ended("mine")
+        told = [event for event in others.drain() if event.data["request_id"] == "mine"]
+        names = [event.name for event in told]
+        assert (names[0], names[-1]) == ("completion:queued", "completion:result")
+        assert set(names[1:-1]) == {"completion:progress"}
+        assert [event.seq for event in told] == list(range(told[0].seq, told[0].seq + len(told)))
+        assert [event.name for event in followed.drain()][-1] == "completion:result"
+        once = [*at_once, *names].count("completion:queued")
+        assert once == 2, "each is told once"
+
+
+async def test_nobody_else_hears_of_one_that_is_taken_back(tmp_path: Path, disk: Disk) -> None:
+    async with (
+        running(config(tmp_path), scripts={"p": held}) as rig,
+        rig.engine.subscribe("request:mine"),
+        rig.engine.subscribe("*") as others,
+    ):
+        with disk.waited_for():
+            submitting = _submitted(rig)
+            await until(lambda: rig.p.calls)
+            disk.fault = sqlite3.OperationalError("disk I/O error")
+        assert (await submitting)["code"] == "not_ready"
+        await until(lambda: rig.p.calls[0].over and not rig.left_over())
+        disk.fault = None
+        await until(lambda: rig.core.store.fault is None)
+        await rig.settled()
+        assert [event.name for event in others.drain()] == ["engine:snapshot"]
+
+
 async def test_while_the_disk_fails_nobody_is_called_early(tmp_path: Path, disk: Disk) -> None:
     async with running(config(tmp_path)) as rig, rig.engine.subscribe("request:mine"):
         disk.fault = sqlite3.OperationalError("disk I/O error")
