@@ -131,6 +131,7 @@ class Parts:
                 await self.pool.aclose(CLOSE_WAIT_S)
             self.walker.books.close_unconfirmed()
             self.dispatcher.save_providers()
+            self.intake.numbers.settle()
         finally:
             try:
                 await self.responses.aclose()

@@ -20,7 +20,7 @@ from ksi_tui.engine.errors import (
 )
 from ksi_tui.engine.models import RequestSpec, State
 from ksi_tui.engine.payloads import MAX_ID_CHARS, Completion, parse
-from ksi_tui.engine.reservations import Reservations, number_of
+from ksi_tui.engine.reservations import Numbers, Reservations, number_of
 from ksi_tui.engine.store.base import Accepted, SessionSeen, Write
 from ksi_tui.engine.ticket import Ticket, ticket_found, ticket_of
 
@@ -45,12 +45,13 @@ class Intake:
         self._entrance = entrance
         self._default_model = core.config.default_model
         self._reserved = Reservations()
+        self.numbers = Numbers(core)
 
     async def reserve(self) -> dict[str, Any]:
-        """Answer `completion:reserve`: an id for a request to come."""
+        """Answer `completion:reserve`: an id for a request to come, nobody else's for ever."""
         if self._core.draining:
             raise NotReady("the engine is ending and takes no more requests")
-        request_id = self._new_id()
+        request_id = await self.numbers.reserved()
         self._reserved.add(request_id)
         return {"request_id": request_id}
 
@@ -249,7 +250,7 @@ class Intake:
             bound, limit, found = full
             where = f" in session {item.session_id}" if bound == "max_session_depth" else ""
             raise QueueFull(f"{found} requests wait{where}, {bound} is {limit}")
-        request_id = item.request_id or self._new_id()
+        request_id = item.request_id or self.numbers.new_id()
         spec = item.spec(
             request_id=request_id,
             session_id=item.session_id or self._own_session(request_id, taken),
@@ -283,11 +284,6 @@ class Intake:
             if depth >= settings.max_session_depth:
                 return "max_session_depth", settings.max_session_depth, depth
         return None
-
-    def _new_id(self) -> str:
-        number = self._core.next_number
-        self._core.next_number += 1
-        return f"r-{number}"
 
     def _prepared(self, spec: RequestSpec, *, new_session: bool) -> Entering:
         core, now = self._core, self._core.clock()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ksi_tui.engine import reservations
-from ksi_tui.engine.reservations import Reservations
+from ksi_tui.engine.reservations import Reservations, number_of
+from ksi_tui.engine.store.numbering import NumbersGiven
+from ksi_tui.engine.store.writer import GroupConnection
 from tests.engine.engine_fixtures import Rig, config, running
 
 
@@ -91,6 +95,71 @@ async def test_the_numbers_go_on_after_it(tmp_path: Path) -> None:
         await rig.ended(generated, reserved)
     async with running(config(tmp_path)) as rig:
         assert await rig.submit() not in (reserved, generated)
+
+
+async def test_one_that_nobody_has_used_is_nobody_elses_in_the_next_life(tmp_path: Path) -> None:
+    async with running(config(tmp_path)) as rig:
+        reserved = [await _reserve(rig) for _ in range(3)]
+    async with running(config(tmp_path)) as rig:
+        other = await rig.submit("theirs")
+        assert other == "r-4", "the numbers go on where they were"
+        reply = await rig.emit("completion:async", prompt="mine", request_id=reserved[0])
+        assert "duplicate" not in reply
+        await rig.ended(other, reserved[0])
+        assert sorted(rig.p.prompts) == ["mine", "theirs"]
+
+
+async def test_nor_after_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reservations, "STEP", 10)
+    async with running(config(tmp_path)) as rig:
+        await rig.submit(request_id="r-77")
+        for number in range(78, 118):
+            assert await _reserve(rig) == f"r-{number}"
+            if number % 7 == 0:
+                later = tmp_path / str(number)
+                _as_a_crash_leaves_it(tmp_path, later)
+                async with running(config(later)) as other:
+                    assert number < number_of(await other.submit()) <= number + 16
+
+
+async def test_a_write_gives_many_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reservations, "STEP", 10)
+    async with running(config(tmp_path)) as rig:
+        written: list[NumbersGiven] = []
+        write = rig.core.store.write
+
+        def counted(*writes: Any) -> asyncio.Future[None]:
+            written.extend(each for each in writes if isinstance(each, NumbersGiven))
+            return write(*writes)
+
+        monkeypatch.setattr(rig.core.store, "write", counted)
+        ids = await asyncio.gather(*(_reserve(rig) for _ in range(25)))
+        assert len({*ids, *[await _reserve(rig) for _ in range(25)]}) == 50
+        assert len(written) <= 10
+
+
+async def test_none_leaves_while_the_disk_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = GroupConnection.commit
+
+    def broken(_: GroupConnection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with running(config(tmp_path)) as rig:
+        monkeypatch.setattr(GroupConnection, "commit", broken)
+        assert (await rig.emit("completion:reserve"))["code"] == "not_ready"
+        monkeypatch.setattr(GroupConnection, "commit", commit)
+        assert number_of(await _reserve(rig))
+
+
+def _as_a_crash_leaves_it(folder: Path, copied: Path) -> None:
+    copied.mkdir()
+    with (
+        closing(sqlite3.connect(folder / "ksi.db")) as here,
+        closing(sqlite3.connect(copied / "ksi.db")) as there,
+    ):
+        here.backup(there)
 
 
 async def test_an_engine_that_ends_hands_out_none(tmp_path: Path) -> None:

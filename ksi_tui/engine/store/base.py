@@ -29,6 +29,7 @@ from ksi_tui.engine.models import (
 from ksi_tui.engine.store.found import Find, Found, FoundRequest, NamesOf
 from ksi_tui.engine.store.injection_records import InjectionReader, InjectionWrite
 from ksi_tui.engine.store.journal import JournalEntry, JournalQuery, JournalWrite
+from ksi_tui.engine.store.numbering import NumbersGiven
 from ksi_tui.engine.store.records import (
     Recovery,
     SessionFound,
@@ -47,9 +48,8 @@ from ksi_tui.engine.store.upkeep import Upkeep, UpkeepWrite
 class Accepted:
     """A new request. `place` is its position in the order of arrival, unique and rising.
 
-    The only write that is refused when the disk cannot take it: its future then
-    raises StoreUnavailable and the request is as if never sent. `next_number` is the
-    number that the next generated request id will carry.
+    Refused when the disk cannot take it: its future then raises StoreUnavailable and the request
+    is as if never sent. `next_number`: what the next generated request id will carry.
     """
 
     spec: RequestSpec
@@ -233,6 +233,7 @@ class TurnsForgotten:
 
 Write = (
     Accepted
+    | NumbersGiven
     | Moved
     | Finished
     | TurnsAdded
@@ -379,8 +380,8 @@ class Store(Reader, Upkeep, Protocol):
     def write(self, *writes: Write) -> asyncio.Future[None]:
         """Hand over writes that belong together; the future is done when they are on disk.
 
-        It may be dropped. While the disk fails, everything but `Accepted` is kept and
-        tried again, so the future of such writes only waits longer.
+        It may be dropped. While the disk fails, everything but `Accepted` and `NumbersGiven` is
+        kept and tried again, so the future of such writes only waits longer.
         """
 
     def write_within(self, within_s: float, *writes: Write) -> asyncio.Future[None]:

@@ -23,6 +23,7 @@ import aiosqlite
 from ksi_tui.engine.errors import StoreError, StoreUnavailable
 from ksi_tui.engine.store import migrations
 from ksi_tui.engine.store.base import Accepted, Write
+from ksi_tui.engine.store.numbering import NumbersGiven
 from ksi_tui.engine.store.wide import flat, runs
 from ksi_tui.engine.store.writes import Batch, request_of
 
@@ -266,8 +267,8 @@ class GroupWriter:
         self._pending.clear()
         self._batch = None
         for handover in waiting:
-            if accepted := _accepted(handover):
-                self._drop(accepted)
+            if any(isinstance(write, Accepted | NumbersGiven) for write in handover.writes):
+                self._drop(_accepted(handover))
                 handover.fail(unavailable)
             else:
                 self._keep(handover)

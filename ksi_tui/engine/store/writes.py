@@ -48,6 +48,7 @@ from ksi_tui.engine.store.journal import (
     of_action,
     of_end,
 )
+from ksi_tui.engine.store.numbering import SET_NUMBER, NumbersGiven
 from ksi_tui.engine.store.upkeep import UPKEEP_WRITES, UpkeepWrite, counters_of, steps_of
 from ksi_tui.engine.store.usage import Gathered
 
@@ -210,6 +211,10 @@ class Batch:
         self._raise("next_place", write.place + 1)
         self._raise("next_number", write.next_number)
 
+    def _number(self, write: NumbersGiven) -> None:
+        self._added[SET_NUMBER] = [(write.next_number,)]
+        self._raised.pop("next_number", None)
+
     def _move(self, write: Moved) -> None:
         row = columns.moved_row(write)
         statement = statements.MOVE
@@ -368,6 +373,7 @@ def _session_row(session_id: str, delta: _SessionDelta) -> tuple[object, ...]:
 
 _ADD: Final[dict[type[Any], Callable[[Batch, Any], None]]] = {
     Accepted: Batch._accept,
+    NumbersGiven: Batch._number,
     Moved: Batch._move,
     Finished: Batch._finish,
     TurnsAdded: Batch._add_turns,
