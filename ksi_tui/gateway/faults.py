@@ -7,7 +7,7 @@ a status. What only the operator may know (whose key was refused) is not told to
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ksi_tui.engine.errors import ErrorKind, KsiError
@@ -124,6 +124,15 @@ def fault_of_end(data: Mapping[str, Any]) -> Fault:
     by, reason = data.get("by"), data.get("reason")
     text = "the request was cancelled" + (f" by {by}" if by else "")
     return fault_of_kind(ErrorKind.CANCELLED, f"{text}: {reason}" if reason else text)
+
+
+def ended_before(fault: Fault) -> Fault:
+    """Return the fault of a request that had ended so before its key came again: no wait helps."""
+    text = (
+        "the request of this Idempotency-Key has ended and does not run again, asking again takes "
+        f"a new key; it ended so: {fault.message}"
+    )
+    return replace(fault, message=_short(text), retry_after_s=None)
 
 
 def engine_ended() -> Fault:

@@ -25,6 +25,7 @@ from ksi_tui.gateway.faults import (
     Fault,
     Refused,
     bad_request,
+    ended_before,
     engine_ended,
     fault_of_end,
     fault_of_reply,
@@ -303,7 +304,7 @@ def _envelope(report: Mapping[str, Any]) -> Mapping[str, Any]:
     end = {"kind": error.get("kind"), "error": error.get("message")}
     if error.get("kind") in (None, ErrorKind.CANCELLED):
         end = {"by": report["by"], "reason": report["reason"]}
-    raise Refused(fault_of_end(end))
+    raise Refused(ended_before(fault_of_end(end)))
 
 
 def headers_of(request_id: str) -> dict[str, str]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from ksi_tui.engine.errors import ErrorKind
 from tests.engine.engine_fixtures import fails, held, until
 from tests.gateway.fixtures import ask, content_of, scripted
+
+
+def _but_message(told: tuple[int, Any, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told[1]["error"].items() if name != "message"}
 
 
 async def test_the_same_key_again_gives_the_same_answer(tmp_path: Path) -> None:
@@ -88,9 +93,24 @@ async def test_a_failure_is_told_again_and_does_not_run_again(tmp_path: Path) ->
     ):
         first = await door.post(ask(), Idempotency_Key="k1")
         again = await door.post(ask(), Idempotency_Key="k1")
-        assert first[:2] == again[:2]
-        assert first[0] == 400
+        assert first[0] == again[0] == 400
+        assert _but_message(first) == _but_message(again)
         assert first[1]["error"]["code"] == "context_length_exceeded"
+        assert first[1]["error"]["message"] in again[1]["error"]["message"]
+        assert len(rig.p.calls) == 1
+
+
+async def test_a_failure_that_is_told_again_does_not_ask_to_wait(tmp_path: Path) -> None:
+    limited = fails(ErrorKind.API_RATE_LIMIT, "slow down", retry_after_s=3.0)
+    async with scripted(tmp_path, {"p": limited}, retry={"max_attempts": 1}) as (rig, door):
+        first = await door.post(ask(), Idempotency_Key="k1")
+        assert (first[0], "Retry-After" in first[2]) == (429, True)
+        for body in (ask(), ask(stream=True)):
+            status, answer, headers = await door.post(body, Idempotency_Key="k1")
+            assert status == 429
+            assert "Retry-After" not in headers
+            assert "takes a new key" in answer["error"]["message"]
+            assert "slow down" in answer["error"]["message"]
         assert len(rig.p.calls) == 1
 
 
@@ -101,9 +121,10 @@ async def test_an_operators_cancel_is_not_undone_by_its_key(tmp_path: Path) -> N
         await rig.emit("completion:cancel", request_id="k1", by="op1", reason="runaway")
         first = await posting
         again = await door.post(ask(), Idempotency_Key="k1")
-        assert first[:2] == again[:2]
-        assert first[0] == 499
+        assert first[0] == again[0] == 499
         assert first[1]["error"]["message"] == "the request was cancelled by op1: runaway"
+        assert "does not run again" in again[1]["error"]["message"]
+        assert "the request was cancelled by op1: runaway" in again[1]["error"]["message"]
         assert len(rig.p.calls) == 1
 
 
