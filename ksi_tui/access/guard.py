@@ -109,7 +109,12 @@ class Guard:
         if record is None:
             return self._stranger(request, peer)
         request[WHO] = who = Who(name=record.name, role=record.role, peer=peer, token=record)
-        request[wire.CALLER] = replace(wire.caller_of(request), operator=record.name, proven=True)
+        request[wire.CALLER] = replace(
+            wire.caller_of(request),
+            operator=record.name,
+            proven=True,
+            own_sessions=not record.role.covers(Role.OPERATE),
+        )
         if not record.role.covers(needed):
             self._told("refused: the role is too small", request, who)
             return refused(

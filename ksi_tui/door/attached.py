@@ -21,13 +21,15 @@ DASHBOARD = "dashboard"
 class Caller:
     """Who calls: `client` tells two of one operator apart, where they say so.
 
-    `proven`: a guard knows the operator, who then signs whatever an event says.
+    `proven`: a guard knows the operator, who then signs whatever an event says. `own_sessions`:
+    the results of its requests go into the sessions that they run in, and no others.
     """
 
     operator: str = ""
     kind: str = ""
     client: str = ""
     proven: bool = False
+    own_sessions: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -26,9 +26,11 @@ from ksi_tui.client import EngineClient
 from ksi_tui.door import looking, openapi, place, wire
 from ksi_tui.door.acting import Acting
 from ksi_tui.door.attached import Attached
+from ksi_tui.door.reaching import other_session
 from ksi_tui.door.stream import Streams
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.errors import EventError, KsiError
+from ksi_tui.engine.payload_errors import shown
 from ksi_tui.engine.views import Level
 
 log = logging.getLogger(__name__)
@@ -128,8 +130,12 @@ class Door:
 
     async def _emit(self, request: web.Request) -> web.Response:
         data = await wire.object_of(request)
-        caller = wire.caller_of(request)
-        return wire.replied(await self._acting.emit(request.match_info["name"], data, caller))
+        caller, name = wire.caller_of(request), request.match_info["name"]
+        other = other_session(name, data) if caller.own_sessions else None
+        if other is not None:
+            said = f"to send a result into another session ({shown(other)}) needs the role operate"
+            return wire.refused(said, code="forbidden", status=403)
+        return wire.replied(await self._acting.emit(name, data, caller))
 
     async def _snapshot(self, request: web.Request) -> web.StreamResponse:
         return await looking.respond(self._client, self.attached, request)

@@ -146,6 +146,66 @@ async def test_a_route_that_is_not_there_is_told_to_who_has_a_token(listener: Li
     assert (await listener.ask("PUT", "/hello", token=token)).status == 405
 
 
+INTO_BOSS = {"mode": "next", "target_sessions": ["boss"]}
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        ("completion:async", {"injection_config": INTO_BOSS}),
+        ("completion:async", {"session_id": "mine", "injection_config": INTO_BOSS}),
+        ("completion:async", {"injection_config": {**INTO_BOSS, "mode": "direct"}}),
+        ("completion:async", {"injection_metadata": INTO_BOSS}),
+        ("completion:async", {"injection_metadata": {"injection_config": INTO_BOSS}}),
+        (
+            "completion:async",
+            {"injection_config": {"target_sessions": ["originating", "boss"]}},
+        ),
+        ("completion:inject", {"injection_config": INTO_BOSS}),
+        ("completion:batch", {"injection_config": INTO_BOSS}),
+    ],
+)
+async def test_only_an_operators_results_go_into_other_sessions(
+    listener: Listener, event: str, data: dict[str, object]
+) -> None:
+    asked: dict[str, object] = {"prompt": "text", **data}
+    if event == "completion:batch":
+        asked = {"requests": [{"prompt": "first"}, asked]}
+    path = f"/events/{event}"
+    refused = await listener.ask("POST", path, token=listener.tokens[Role.SUBMIT], json=asked)
+    assert (refused.status, refused.json["code"]) == (403, "forbidden")
+    assert "'boss'" in refused.json["error"]
+    assert "role operate" in refused.json["error"]
+    assert not (await listener.engine.emit("completion:requests", {}))["requests"]
+    taken = await listener.ask("POST", path, token=listener.tokens[Role.OPERATE], json=asked)
+    assert taken.status == 200
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"injection_config": {"mode": "next"}},
+        {"injection_config": {"target_sessions": "originating"}},
+        {"session_id": "s", "injection_config": {"target_sessions": ["s"]}},
+        {"conversation_id": "s", "injection_config": {"target_sessions": ["originating", "s"]}},
+        {"injection_config": {**INTO_BOSS, "enabled": False}},
+    ],
+)
+async def test_who_submits_may_have_results_in_the_session_of_the_request(
+    listener: Listener, data: dict[str, object]
+) -> None:
+    token, asked = listener.tokens[Role.SUBMIT], {"prompt": "text", **data}
+    for event, sent in (("async", asked), ("batch", {"requests": [asked]})):
+        answer = await listener.ask("POST", f"/events/completion:{event}", token=token, json=sent)
+        assert answer.status == 200, answer
+
+
+async def test_without_tokens_everybody_may(tmp_path: Path) -> None:
+    async with running(tmp_path) as listener:
+        asked = {"prompt": "text", "injection_config": INTO_BOSS}
+        assert (await listener.ask("POST", "/events/completion:async", json=asked)).status == 200
+
+
 @pytest.mark.parametrize("event", sorted(LOCAL_ONLY))
 async def test_some_events_come_by_the_socket_only(listener: Listener, event: str) -> None:
     token = listener.tokens[Role.OPERATE]
