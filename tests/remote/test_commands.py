@@ -99,6 +99,20 @@ async def test_submit_prints_the_id_or_the_reply_and_codes_tell_how_it_ended(
         assert both.code == 2
 
 
+@pytest.mark.parametrize("wait", [(), ("--wait",)], ids=["goes on", "waits"])
+async def test_submit_says_that_a_name_is_that_of_an_earlier_request(
+    shell: Shell, tmp_path: Path, wait: tuple[str, ...]
+) -> None:
+    async with served(tmp_path) as (rig, _):
+        first = await shell("submit", "one", "--id", "mine", "--wait")
+        assert (first.code, first.out, first.err) == (0, "re: one\n", "")
+        again = await shell("submit", "other", "--id", "mine", *wait)
+        assert again.code == 0
+        assert again.out == ("re: one\n" if wait else "mine\n")
+        assert again.err.startswith("ksi-tui: mine was there before: ")
+        assert rig.p.prompts == ["one"]
+
+
 async def test_submit_streams_what_comes(shell: Shell, tmp_path: Path) -> None:
     async with (
         served(tmp_path, scripts={"p": held}) as (rig, _),

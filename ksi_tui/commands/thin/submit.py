@@ -54,6 +54,7 @@ def _prompt(given: str) -> str:
 async def _submit(call: Call, options: argparse.Namespace, data: Mapping[str, Any]) -> int:
     if not (options.wait or options.stream):
         reply = await call.emit("completion:async", data)
+        _tell_of_a_twin(reply, options)
         return answered(reply, _accepted, as_json=options.json)
     # Named here, so that it is followed before its first word can come.
     data = {"request_id": new_request_id(), **data}
@@ -61,6 +62,7 @@ async def _submit(call: Call, options: argparse.Namespace, data: Mapping[str, An
     reply = await call.emit("completion:async", data)
     if refused(reply):
         return answered(reply, _accepted, as_json=options.json)
+    _tell_of_a_twin(reply, options)
     request_id = str(reply["request_id"])
     shown = _Shown() if options.stream else None
     async with telling_losses(call):
@@ -69,6 +71,12 @@ async def _submit(call: Call, options: argparse.Namespace, data: Mapping[str, An
         say(f"{request_id} has ended, and its record is not kept any more")
         return SOME_FAILED
     return _told(record, options, shown)
+
+
+def _tell_of_a_twin(reply: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Say that a name which was given is that of an earlier request, whatever that was asked."""
+    if options.id is not None and reply.get("duplicate"):
+        say(f"{options.id} was there before: what it was asked then counts, and nothing was sent")
 
 
 def _accepted(reply: Mapping[str, Any]) -> str:
