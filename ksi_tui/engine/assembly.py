@@ -371,7 +371,7 @@ async def _take_back(parts: Parts, recovery: Recovery, *, resume: bool) -> None:
         core.recovered = len(recovery.unfinished)
         with _collector_paused():
             tickets = [ticket_found(found) for found in recovery.unfinished]
-            parts.intake.adopt(tickets)
+            parts.intake.go_on(tickets)
             if len(tickets) >= MANY:
                 gc.freeze()
 

@@ -93,6 +93,7 @@ class Walker:
         """Try the candidates in order; return the answer, or None with the reasons on `run`."""
         while (live := self._next_call(run, spec, history)) is not None:
             self.providers.give_up_room(run.ticket)
+            run.ticket.needs, run.ticket.called = None, True
             run.verdicts.append(_taken(live))
             try:
                 answer = await self._call(live, spec)

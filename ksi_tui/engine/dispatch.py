@@ -112,6 +112,8 @@ class Dispatcher:
         The deadline stands still while a lock or a pause is waited for.
         """
         cause = self._hold_alone(ticket, now)
+        if cause is not None:
+            self.core.providers.give_up_room(ticket)
         alarms = self.core.alarms
         if cause is not None and cause.kind is CauseKind.BACKOFF:
             alarms.set(("backoff", ticket.request_id), cause.until or now)

@@ -199,19 +199,24 @@ class Intake:
         states = dict(await core.store.states(unloaded)) if unloaded else {}
         lost = [request_id for request_id, state in states.items() if not state.final]
         if lost:
-            self.adopt([ticket_found(found) for found in await core.store.unfinished(lost)])
+            self.go_on([ticket_found(found) for found in await core.store.unfinished(lost)])
         loaded |= {i: core.tickets[i] for i in ids if i in core.tickets}
         states.update({i: ticket.state for i, ticket in loaded.items()})
         return states
 
+    def go_on(self, tickets: Sequence[Ticket]) -> None:
+        """Let requests run that an earlier life of the engine left unfinished, by its clock."""
+        for ticket in tickets:
+            if ticket.retry_at is not None:
+                ticket.retry_at -= self._core.set_back_s
+        self.adopt(tickets)
+
     def adopt(self, tickets: Sequence[Ticket]) -> None:
-        """Let requests run that an earlier life of the engine left unfinished."""
+        """Let unfinished requests run that are not in memory yet."""
         core = self._core
         now = core.clock()
         for ticket in tickets:
             if ticket.request_id not in core.tickets:
-                if ticket.retry_at is not None:
-                    ticket.retry_at -= core.set_back_s
                 core.tickets[ticket.request_id] = ticket
                 core.sessions.seen(ticket.session_id, ticket.agent_id, now)
                 core.queue.add(ticket, now)

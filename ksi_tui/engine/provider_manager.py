@@ -271,7 +271,6 @@ class ProviderManager:
     def give_up_room(self, ticket: Ticket) -> None:
         """Keep none any longer for a request that waits no more: others may go now."""
         given_up = [limit.give_up_room(tokens) for limit, tokens in self._limits(ticket)]
-        ticket.needs = None
         if any(given_up):
             self._on_freed()
 

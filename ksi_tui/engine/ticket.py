@@ -37,7 +37,7 @@ class Ticket:
     stands still). `used_tokens` is the sum over all of its calls. `spec` is there only
     while its payload happens to be in memory, `laid_by` while an attempt waits for a
     candidate that was busy. `needs` is the tokens for which limits turned it away, by
-    provider, since it was last called.
+    provider, since it was last called; `called`: somebody was, since it was opened.
     """
 
     request_id: str
@@ -63,6 +63,7 @@ class Ticket:
     error_message: str | None = None
     used_tokens: int = 0
     needs: dict[str, int] | None = None
+    called: bool = False
     spec: RequestSpec | None = None
     run: Run | None = None
     laid_by: Run | None = None

@@ -278,6 +278,18 @@ def test_a_bite_follows_the_disk() -> None:
     assert bite.rows == bite.MOST
 
 
+async def test_terms_for_a_request_go_with_it(tmp_path: Path) -> None:
+    clock, no = HandClock(), fails(ErrorKind.INVALID_REQUEST)
+    async with running(config(tmp_path), clock=clock, scripts={"p": no}) as rig:
+        terms = {"mode": "next", "target_sessions": ["z"]}
+        await rig.emit("injection:queue", request_id="gone", injection_config=terms)
+        await rig.ended(await rig.submit(request_id="gone"))
+        clock.now += 40 * DAY_S
+        await clean_up(rig).round()
+        assert (await rig.emit("injection:status"))["queued_terms"] == 0
+        assert (await rig.core.store.load()).injection_terms == {}
+
+
 async def test_a_lock_whose_alarm_was_not_heard_ends(tmp_path: Path) -> None:
     clock = HandClock()
     async with running(config(tmp_path), clock=clock) as rig:

@@ -18,6 +18,7 @@ from tests.engine.engine_fixtures import (
     fails,
     held,
     in_turn,
+    provider,
     running,
     until,
 )
@@ -214,6 +215,18 @@ async def test_a_prompt_without_any_takes_none_at_its_retry(tmp_path: Path) -> N
         rig.advance(31)
         await rig.ended(asked)
         assert rig.p.prompts == ["ask", "ask"]
+        assert rig.core.injections.pending == 1
+
+
+async def test_one_sent_elsewhere_takes_nothing_new(tmp_path: Path) -> None:
+    settings = config(tmp_path, providers=[provider("p"), provider("q", priority=2)])
+    async with running(settings, scripts={"p": held}) as rig:
+        asked = await rig.submit("ask", session_id="to")
+        await rig.calls(1)
+        await rig.emit("injection:inject", session_id="to", content="late")
+        await rig.emit("completion:retry", request_id=asked, avoid=["p"])
+        await rig.ended(asked)
+        assert (rig.p.prompts, rig.providers["q"].prompts) == (["ask"], ["ask"])
         assert rig.core.injections.pending == 1
 
 

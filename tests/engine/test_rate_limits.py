@@ -185,8 +185,10 @@ async def test_no_room_is_kept_for_one_that_another_provider_answers(tmp_path: P
         assert rig.p.prompts == ["small", "small again"]
 
 
-@pytest.mark.parametrize("how", ["cancelled", "sent elsewhere", "answered elsewhere"])
-async def test_no_room_is_kept_for_one_that_waits_no_more(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(
+    "how", ["cancelled", "sent elsewhere", "answered elsewhere", "paused", "locked"]
+)
+async def test_no_room_is_kept_for_one_that_cannot_use_it(tmp_path: Path, how: str) -> None:
     other = provider("q", "m-big", priority=2, max_concurrency=1)
     settings = config(tmp_path, providers=[provider("p", tpm=1000), other])
     async with running(settings, clock=HandClock(), scripts={"q": held}) as rig:
@@ -201,6 +203,10 @@ async def test_no_room_is_kept_for_one_that_waits_no_more(tmp_path: Path, how: s
             await rig.emit("completion:cancel", request_id=big)
         elif how == "sent elsewhere":
             await rig.emit("completion:retry", request_id=big, avoid=["p"])
+        elif how == "paused":
+            await rig.emit("queue:pause", scope="session", id=big)
+        elif how == "locked":
+            await rig.emit("conversation:acquire_lock", session_id=big, agent_id="other")
         else:
             rig.providers["q"].calls[0].go.set()
             await rig.calls(2, "q")

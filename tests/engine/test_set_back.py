@@ -103,3 +103,18 @@ async def test_an_injection_waits_as_long_as_it_was_to_wait(tmp_path: Path) -> N
         assert rig.core.injections.pending == 1
         rig.advance(1)
         await until(lambda: rig.core.injections.pending == 0)
+
+
+async def test_a_restored_backoff_is_by_the_present_clock(tmp_path: Path) -> None:
+    clock, here, there = HandClock(), _settings(tmp_path / "here"), _settings(tmp_path / "there")
+    async with running(here, clock=clock, scripts={"p": FAILS}) as rig:
+        await _in_backoff(rig)
+    clock.now -= HOURS_S
+    async with running(there, clock=clock, scripts={"p": FAILS}) as rig:
+        taken_over = await rig.submit("x", session_id="t", request_id="other")
+        await rig.state(taken_over, State.RETRYING)
+        kept = await rig.emit("checkpoint:collect")
+    async with running(here, clock=clock, scripts={"p": FAILS}) as rig:
+        assert rig.core.set_back_s == HOURS_S
+        await rig.emit("checkpoint:restore", **kept)
+        assert (await rig.status(taken_over))["why"] == "backoff 30 s (network_error)"

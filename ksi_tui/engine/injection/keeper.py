@@ -107,7 +107,8 @@ class InjectionKeeper:
             return spec
         await table.all_arrived(ticket.session_id)
         held = table.bound_to(ticket.request_id)
-        if not held and ticket.attempts == 0 and ticket.interruptions == 0:
+        sent = ticket.called or ticket.attempts or ticket.interruptions
+        if not held and not sent:
             held = table.bind(ticket.session_id, ticket.request_id)
             for each in held:
                 core.alarms.clear(("injection", each.injection_id))

@@ -141,6 +141,7 @@ REMOVE_REQUEST: Final = (
     f"DELETE FROM attempts WHERE request_id = (SELECT request_id {_GONE})",
     f"DELETE FROM calls WHERE request_id = (SELECT request_id {_GONE})",
     f"DELETE FROM actions WHERE target = (SELECT request_id {_GONE})",
+    f"DELETE FROM injection_terms WHERE request_id = (SELECT request_id {_GONE})",
     f"DELETE FROM payloads WHERE row = (SELECT row {_GONE})",
     f"DELETE FROM replies WHERE row = (SELECT row {_GONE})",
     f"DELETE FROM labels WHERE row = (SELECT row {_GONE})",

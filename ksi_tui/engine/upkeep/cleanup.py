@@ -131,6 +131,7 @@ class CleanUp:
         shown = {each.request_id for each in core.recently_ended()}
         for each in expired:
             core.counts[each.state] -= 1
+            core.injections.terms.pop(each.request_id, None)
             if each.state is State.COMPLETED:
                 core.upkeep.filed -= 1
             if each.request_id in shown:
