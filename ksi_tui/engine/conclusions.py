@@ -184,6 +184,8 @@ class Conclusions:
             run.lay_by()
             ticket.laid_by = run
         self.core.providers.keep_room(ticket)
+        if not ticket.called and not ticket.walks and not ticket.interruptions:
+            ticket.unbegin()
         state = State.RETRYING if ticket.walks else State.QUEUED
         self._wait_again(run, state, [*writes], uncalled=uncalled)
 

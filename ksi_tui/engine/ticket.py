@@ -88,6 +88,11 @@ class Ticket:
         if self.clock_from is None:
             self.clock_from = now
 
+    def unbegin(self) -> None:
+        """Be as before the first dispatch: nobody was called for it."""
+        self.started_at = self.clock_from = None
+        self.spent_s = 0.0
+
     def stop_clock(self, now: float) -> None:
         """Let the deadline stand still from now on."""
         self.spent_s = self.deadline_spent(now)

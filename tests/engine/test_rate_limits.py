@@ -146,7 +146,7 @@ async def test_who_waits_for_room_keeps_its_place_before_smaller_ones(
     async with running(settings, clock=clock) as rig:
         await rig.ended(await rig.submit("small", max_tokens=1))
         big = await rig.submit("big", max_tokens=most)
-        await until(lambda: rig.ticket(big).run is None and rig.ticket(big).started_at)
+        await until(lambda: rig.ticket(big).needs and rig.ticket(big).run is None)
         small = await rig.submit("later", max_tokens=1)
         rig.advance(59.9)
         await asyncio.sleep(0)
@@ -164,7 +164,7 @@ async def test_new_and_more_urgent_ones_do_not_keep_room_from_who_waits_for_all(
     async with running(settings, clock=clock) as rig:
         await rig.ended(await rig.submit("small", max_tokens=1))
         big = await rig.submit("big", max_tokens=1000)
-        await until(lambda: rig.ticket(big).run is None and rig.ticket(big).started_at)
+        await until(lambda: rig.ticket(big).needs and rig.ticket(big).run is None)
         rig.advance(59)
         urgent = [await rig.submit(f"urgent {n}", max_tokens=1, priority="high") for n in range(3)]
         rig.advance(1)
@@ -196,7 +196,7 @@ async def test_no_room_is_kept_for_one_that_cannot_use_it(tmp_path: Path, how: s
         ahead = await rig.submit("fills q", model="m-big", max_tokens=1000)
         await rig.calls(1, "q")
         big = await rig.submit("big", model="m-big", max_tokens=1000)
-        await until(lambda: rig.ticket(big).started_at and rig.ticket(big).run is None)
+        await until(lambda: rig.ticket(big).needs and rig.ticket(big).run is None)
         small = await rig.submit("small again", max_tokens=1)
         assert await rig.why(small) == "p at 10 of 1000 tokens a minute, 1005 needed, 60 s left"
         if how == "cancelled":
@@ -215,6 +215,26 @@ async def test_no_room_is_kept_for_one_that_cannot_use_it(tmp_path: Path, how: s
         await rig.emit("completion:cancel", request_ids=[ahead, big])
 
 
+async def test_the_deadline_of_one_turned_away_for_its_tokens_has_not_begun(tmp_path: Path) -> None:
+    clock = HandClock()
+    settings = config(tmp_path, providers=[provider("p", tpm=1000)])
+    async with running(settings, clock=clock) as rig:
+        await rig.ended(await rig.submit("small", max_tokens=1))
+        alike = [await rig.submit("big", max_tokens=990, timeout_s=12) for _ in range(2)]
+        await until(lambda: rig.ticket(alike[0]).needs and rig.ticket(alike[0]).run is None)
+        rig.advance(59)
+        await rig.core.store.write()
+        found = await rig.core.store.unfinished(alike)
+        assert [each.started_at for each in found] == [None, None]
+        for each in alike:
+            status = await rig.status(each)
+            assert (status["status"], status["started_at"]) == ("queued", None)
+            assert status["if_nobody_acts"] == "in 1 s p may be called again"
+        rig.advance(1)
+        await rig.ended(alike[0])
+        assert (await rig.status(alike[0]))["status"] == "completed"
+
+
 async def test_an_attempt_laid_by_keeps_its_place_while_it_waits_for_room(tmp_path: Path) -> None:
     clock = HandClock()
     limited = provider("q", tpm=1000, priority=2)
@@ -223,7 +243,7 @@ async def test_an_attempt_laid_by_keeps_its_place_while_it_waits_for_room(tmp_pa
     async with running(settings, clock=clock, scripts=scripts) as rig:
         await rig.ended(await rig.submit("small", model="m-two", max_tokens=1))
         older = await rig.submit("older", model="m-two", max_tokens=990)
-        await until(lambda: rig.ticket(older).started_at and rig.ticket(older).run is None)
+        await until(lambda: rig.ticket(older).needs and rig.ticket(older).run is None)
         big = await rig.submit("big", model="m-one", max_tokens=989)
         await until(lambda: rig.ticket(big).laid_by)
         rig.advance(1)

@@ -26,7 +26,7 @@ both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 
 @both
-@pytest.mark.parametrize("mode", ["big@40", "endless_line", "bomb"])
+@pytest.mark.parametrize("mode", ["big@100", "endless_line", "bomb"])
 async def test_a_reply_that_is_too_large_is_refused_and_its_connection_closed(
     pool: WorkerPool, server: MisbehavingServer, mode: str, stream: bool
 ) -> None:

@@ -24,8 +24,11 @@ ADD_LABEL: Final = "INSERT OR REPLACE INTO labels (row, key, value) VALUES (?, ?
 
 _MOVED: Final = """
     state = ?2, attempts = ?3, walks = ?4, interruptions = ?5, spent_s = ?6, retry_at = ?8"""
+_BEGUN: Final = ", started_at = COALESCE(?7, started_at)"
+# Who was begun and called nobody has not begun.
+_BEGUN_OR_NOT: Final = """,
+    started_at = CASE WHEN ?2 = 'queued' AND ?4 + ?5 = 0 THEN ?7 ELSE COALESCE(?7, started_at) END"""
 _KEPT: Final = """,
-    started_at = COALESCE(?7, started_at),
     error_kind = COALESCE(?9, error_kind),
     error_message = CASE WHEN ?9 IS NULL THEN error_message ELSE ?10 END"""
 _BY_HAND: Final = """,
@@ -36,8 +39,8 @@ _FORGOTTEN: Final = """,
     finished_at = NULL, finish_seq = NULL, provider = NULL, answered_model = NULL, ttft_ms = NULL,
     ended_by = NULL, reason = NULL"""
 
-MOVE: Final = f"UPDATE requests SET {_MOVED}{_KEPT} WHERE request_id = ?1"
-REDIRECT: Final = f"UPDATE requests SET {_MOVED}{_KEPT}{_BY_HAND} WHERE request_id = ?1"
+MOVE: Final = f"UPDATE requests SET {_MOVED}{_BEGUN_OR_NOT}{_KEPT} WHERE request_id = ?1"
+REDIRECT: Final = f"UPDATE requests SET {_MOVED}{_BEGUN}{_KEPT}{_BY_HAND} WHERE request_id = ?1"
 REOPEN: Final = f"UPDATE requests SET {_MOVED}{_FORGOTTEN}{_BY_HAND} WHERE request_id = ?1"
 DROP_REPLY: Final = """
 DELETE FROM replies WHERE row = (SELECT row FROM requests WHERE request_id = ?)
