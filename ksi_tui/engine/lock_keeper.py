@@ -65,7 +65,10 @@ class LockKeeper:
             self.expire(session_id, now)
 
     def expire(self, session_id: str, now: float) -> None:
-        """End a lock whose time is over; one whose request still runs is renewed."""
+        """End a lock whose time is over; one whose request still runs is renewed.
+
+        One by hand passes to its holder's request that runs there and wants a lock.
+        """
         core = self.core
         lock = core.locks.get(session_id)
         if lock is None:
@@ -77,10 +80,17 @@ class LockKeeper:
                 core.alarms.set(("lock", session_id), renewed.expires_at)
                 core.store.write(LockSaved(lock=renewed))
             return
+        lane = core.queue.lane(session_id)
+        heir = None if lane is None else lane.running
+        if heir is not None and not heir.state.final and heir.agent_id == lock.holder:
+            writes = self.take_for(heir, now)
+            if writes:
+                core.store.write(*writes)
+                return
         core.store.write(*self.free(session_id, "expired"))
 
     def take_for(self, ticket: Ticket, now: float) -> list[Write]:
-        """Take the lock that a request wants at its dispatch; returns the writes that keep it."""
+        """Take the lock that a request wants and nobody has; returns the writes that keep it."""
         held = self.core.locks.get(ticket.session_id)
         if ticket.lock is None or ticket.agent_id is None:
             return []

@@ -425,6 +425,9 @@ class Model:
                 of = self.reqs.get(lock.of or "")
                 if of is not None and of.call is not None:
                     lock.until = self.now + lock.hold_s
+                elif heir := self._heir(session, lock):
+                    lock.until, lock.of = self.now + (heir.hold_s or 0), heir.id
+                    lock.hold_s = heir.hold_s or 0
                 else:
                     del self.locks[session]
         for req in self.unfinished():
@@ -432,6 +435,13 @@ class Model:
             if late and self.held(req) not in ("lock", "pause"):
                 self._end(req, "failed", ErrorKind.DEADLINE_EXCEEDED)
         self._changed()
+
+    def _heir(self, session: str, lock: Lock) -> Req | None:
+        """Return the holder's own request that runs and wants the lock that ended, if any."""
+        for req in self.running():
+            if req.session == session and req.agent == lock.holder and req.hold_s is not None:
+                return req
+        return None
 
     def due(self, call: Call) -> tuple[int, ErrorKind]:
         """Return when a call's clock ends it, and as what."""

@@ -220,6 +220,38 @@ async def test_a_lock_that_its_agent_extended_by_hand_outlives_the_request(tmp_p
         assert rig.core.locks.get("s") is not None
 
 
+async def test_one_by_hand_that_ends_passes_to_its_agents_request(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with running(config(tmp_path), clock=clock, scripts={"p": held}) as rig:
+        await lock(rig, timeout_s=5)
+        request_id = await rig.submit("x", session_id="s", agent_id="a1", conversation_lock=LOCK)
+        await rig.calls(1)
+        rig.advance(6)
+        await until(lambda: len(rig.events("conversation:locked")) == 2)
+        taken = rig.core.locks.get("s")
+        assert taken is not None
+        assert (taken.holder, taken.request_id, taken.hold_s) == ("a1", request_id, 60)
+        await rig.core.store.write()
+        assert (await rig.core.store.load()).locks == [taken]
+        rig.advance(61)
+        assert (await lock(rig, "a2"))["locked"] is False
+        rig.p.calls[0].go.set()
+        await rig.ended(request_id)
+        assert rig.core.locks.get("s") is None
+        assert [e["reason"] for e in rig.events("conversation:unlocked")] == ["request ended"]
+
+
+async def test_one_by_hand_that_is_released_does_not_pass_to_a_request(tmp_path: Path) -> None:
+    clock = HandClock()
+    async with running(config(tmp_path), clock=clock, scripts={"p": held}) as rig:
+        await lock(rig, timeout_s=5)
+        await rig.submit("x", session_id="s", agent_id="a1", conversation_lock=LOCK)
+        await rig.calls(1)
+        await rig.emit("conversation:release_lock", session_id="s", agent_id="a1")
+        rig.advance(6)
+        assert (await lock(rig, "a2"))["locked"] is True
+
+
 async def test_it_is_renewed_while_its_request_runs(tmp_path: Path) -> None:
     clock = HandClock()
     async with running(config(tmp_path), clock=clock, scripts={"p": held}) as rig:
