@@ -278,14 +278,20 @@ class Intake:
             return request_id
         return f"{request_id[: MAX_ID_CHARS - 20]}~{core.next_place}"
 
-    def full(self, session_id: str | None) -> tuple[str, int, int] | None:
-        """Return the limit that one more request would be over: its name, itself, who waits."""
+    def full(
+        self, session_id: str | None, before: Sequence[str] = ()
+    ) -> tuple[str, int, int] | None:
+        """Return the limit that one more request would be over: its name, itself, who waits.
+
+        `before` are the sessions of those that are to enter before it.
+        """
         core, settings = self._core, self._core.config.engine
-        waiting = core.queue.waiting_count + self._entrance.waiting
+        waiting = core.queue.waiting_count + self._entrance.waiting + len(before)
         if waiting >= settings.max_queue_depth:
             return "max_queue_depth", settings.max_queue_depth, waiting
         if session_id is not None:
             depth = core.queue.depth(session_id) + self._entrance.waiting_of(session_id)
+            depth += before.count(session_id)
             if depth >= settings.max_session_depth:
                 return "max_session_depth", settings.max_session_depth, depth
         return None

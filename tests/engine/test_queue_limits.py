@@ -76,6 +76,39 @@ async def test_a_batch_accepts_what_fits_and_refuses_the_rest_in_place(tmp_path:
         assert reply["cursor"] == 0
 
 
+async def test_what_is_injected_directly_into_many_is_within_the_limits(tmp_path: Path) -> None:
+    async with running(config(tmp_path, engine={"max_queue_depth": 3})) as rig:
+        await rig.emit("queue:pause", scope="engine")
+        given = {"session_id": "s", "content": "x", "mode": "direct"}
+        four = ["a", "b", "c", "d"]
+        refused = await rig.emit("injection:inject", **given, target_sessions=four)
+        assert refused["code"] == "queue_full"
+        assert "session d: max_queue_depth is 3, found 3" in refused["error"]
+        assert rig.core.queue.waiting_count == 0
+        result = {"request_id": "other", "session_id": "s", "result": "x"}
+        terms = {"mode": "direct", "target_sessions": four}
+        reply = await rig.emit("injection:process_result", **result, injection_config=terms)
+        assert (reply["queued"], reply["blocked"]) == (3, 1)
+        assert (reply["reasons"][0]["bound"], rig.core.queue.waiting_count) == (
+            "max_queue_depth",
+            3,
+        )
+
+
+async def test_what_waits_to_be_injected_goes_on_waiting_at_the_limit(tmp_path: Path) -> None:
+    async with running(config(tmp_path, engine={"max_session_depth": 1})) as rig:
+        await rig.emit("queue:pause", scope="engine")
+        stored = await rig.emit("injection:inject", session_id="s", content="x")
+        (waits,) = stored["injection_ids"]
+        in_the_way = await rig.submit("first", session_id="s")
+        refused = await rig.emit("injection:execute", injection_id=waits)
+        assert refused["code"] == "queue_full"
+        assert "max_session_depth is 1, found 1" in refused["error"]
+        assert (rig.core.queue.depth("s"), rig.core.injections.ids("s")) == (1, [waits])
+        await rig.emit("completion:cancel", request_id=in_the_way)
+        assert (await rig.emit("injection:execute", injection_id=waits))["status"] == "queued"
+
+
 # --- identity ------------------------------------------------------------------------------
 
 

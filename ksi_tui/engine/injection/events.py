@@ -99,8 +99,9 @@ class InjectionEvents:
             self._intake.model(data.model)
         elif data.model is not None:
             raise InvalidRequest("injection:inject: model goes with mode direct")
-        for injection in injections:
-            _refuse(self._injector.full(injection), injection.session_id)
+        for number, injection in enumerate(injections):
+            full = self._injector.full(injection, injections[:number])
+            _refuse(full, injection.session_id)
         delivery = await self._injector.by_hand(injections, data.model)
         return _injected(delivery, "queued" if terms.mode is InjectMode.DIRECT else "stored")
 

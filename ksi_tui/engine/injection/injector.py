@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from ksi_tui.engine import events
 from ksi_tui.engine.clock import iso
 from ksi_tui.engine.core import Core
-from ksi_tui.engine.errors import Conflict, EventError, NotReady, StoreError
+from ksi_tui.engine.errors import Conflict, EventError, NotReady, QueueFull, StoreError
 from ksi_tui.engine.injection.keeper import InjectionKeeper, source_of
 from ksi_tui.engine.injection.policy import (
     Blocked,
@@ -147,7 +147,7 @@ class Injector:
         known = await self._known([each.injection_id for each in wanted])
         chosen: list[Injection] = []
         for injection in wanted:
-            obstacle = refused or self.full(injection)
+            obstacle = refused or self.full(injection, chosen)
             if injection.injection_id in known:
                 delivery.duplicates += 1
             elif obstacle is not None:
@@ -184,11 +184,11 @@ class Injector:
             chain = None if above is None else replace(above, depth=above.depth + 1)
         return chain or Chain(depth=1, tokens=0, root_at=now)
 
-    def full(self, injection: Injection) -> Blocked | None:
-        """Return the limit that one more injection would be over, or None."""
+    def full(self, injection: Injection, before: Sequence[Injection] = ()) -> Blocked | None:
+        """Return the limit that one more injection would be over after those, or None."""
         if injection.mode is InjectMode.NEXT:
             return self._core.injections.room(injection.session_id, injection.chars)
-        full = self._intake.full(injection.session_id)
+        full = self._intake.full(injection.session_id, [each.session_id for each in before])
         if full is None:
             return None
         bound, limit, found = full
@@ -208,10 +208,14 @@ class Injector:
     ) -> None:
         """Let an injection that waits go as a completion of its own now.
 
-        `like` is the request whose result it is, if known. Raises as `inject` does, or
-        Conflict when it waits no more; what waited goes on waiting then.
+        `like` is the request whose result it is, if known. Raises as `inject` does, QueueFull
+        over a limit of the queue, or Conflict when it waits no more; what waited goes on then.
         """
         spec = self._completion(injection, like, model)
+        direct = replace(injection, mode=InjectMode.DIRECT)
+        full = self.full(direct)
+        if full is not None and self._core.injections.waiting(injection.injection_id) is not None:
+            raise QueueFull(f"session {direct.session_id}: {full.text()}; it goes on waiting")
         held = self._keeper.take_out(injection.injection_id)
         if held is None:
             raise Conflict(f"{injection.injection_id} waits no more")
@@ -226,7 +230,7 @@ class Injector:
         except EventError:
             self._keeper.put_back(held)
             raise
-        self._tell(Delivery(), [replace(injection, mode=InjectMode.DIRECT)], injection.source_id)
+        self._tell(Delivery(), [direct], injection.source_id)
 
     async def _put(
         self,
