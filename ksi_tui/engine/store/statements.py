@@ -27,7 +27,8 @@ _MOVED: Final = """
 _BEGUN: Final = ", started_at = COALESCE(?7, started_at)"
 # Who was begun and called nobody has not begun.
 _BEGUN_OR_NOT: Final = """,
-    started_at = CASE WHEN ?2 = 'queued' AND ?4 + ?5 = 0 THEN ?7 ELSE COALESCE(?7, started_at) END"""
+    started_at =
+        CASE WHEN ?2 = 'queued' AND ?4 + ?5 = 0 THEN ?7 ELSE COALESCE(?7, started_at) END"""
 _KEPT: Final = """,
     error_kind = COALESCE(?9, error_kind),
     error_message = CASE WHEN ?9 IS NULL THEN error_message ELSE ?10 END"""
