@@ -16,7 +16,7 @@ from textual.app import ComposeResult
 from ksi_tui.client import Snapshot, SnapshotQuery
 from ksi_tui.engine.errors import FilterError
 from ksi_tui.engine.views import Live
-from ksi_tui.screens import listed
+from ksi_tui.screens import following, listed
 from ksi_tui.screens.finding import Finding
 from ksi_tui.screens.host import ERROR_LIMIT, ask
 from ksi_tui.screens.search import QUIET_S, REFRESH_S, Page, Query, Search
@@ -49,7 +49,7 @@ class Listing(Finding, SubScreen):
         self._opened_with = self._typed = filter_text
         self._filter = filter_text
         self._order = order or self.ORDER
-        self._search = Search(self._ask_list, self._now)
+        self._search = Search(self._ask_rows, self._now)
         self._everything = Search(self._ask_list, self._now)
         self._shown: Page | None = None
         self._shown_at: float | None = None
@@ -60,6 +60,20 @@ class Listing(Finding, SubScreen):
 
     async def _ask_list(self, data: dict[str, Any]) -> dict[str, Any]:
         return await ask(self.host, "completion:requests", **data)
+
+    async def _ask_rows(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Ask for rows; around the cursor's where that one left them because others came."""
+        reply = await self._ask_list(data)
+        page, key = self._search.page, self.table.held_key if self.stands else None
+        if page is None or key is None or not following.left_page(page, data, reply, key):
+            return reply
+        found, all_seen = await following.around(self._ask_list, page, data, reply, key)
+        if found is None and not all_seen and self.stands and self.table.held_key == key:
+            self.table.let_go()
+            self.say(
+                "too many came: the row under the cursor is another one, choose again", Tone.WARN
+            )
+        return found or reply
 
     def compose_body(self) -> ComposeResult:
         yield LiveTable(self.TITLE_WORD, self.COLUMNS, id="requests", clock=self.host.clock)
@@ -128,7 +142,7 @@ class Listing(Finding, SubScreen):
             return replace(query, offset=0, limit=limit + _MARGIN)
         last = min(first + limit, page.total)
         if page.offset <= first and last <= page.offset + len(page.rows):
-            return replace(query, offset=page.query.offset, limit=page.query.limit)
+            return replace(query, offset=page.offset, limit=page.query.limit)
         return replace(query, offset=max(0, first - _MARGIN), limit=limit + 2 * _MARGIN)
 
     @on(LiveTable.WindowMoved)

@@ -144,6 +144,7 @@ class LiveTable(Pane):
         self._cursor_key: str | None = None
         self._pinned = False
         self._pinned_at = 0.0
+        self._let_go = False
         self._empty: Sequence[Line] = ()
         self._marked: dict[str, None] = {}
         self._sorted: tuple[str, bool] | None = None
@@ -216,22 +217,29 @@ class LiveTable(Pane):
 
     def to_top(self) -> None:
         """Let the cursor stand on the first row, whichever that is, as in a table left alone."""
-        self._pinned = False
+        self._pinned = self._let_go = False
         self._cursor = 0
         self._bring_into_view()
 
+    def let_go(self) -> None:
+        """Let the cursor stand on no row until it is moved: the one it was on is out of reach."""
+        self._let_go, self._cursor_key = True, None
+
+    @property
+    def held_key(self) -> str | None:
+        """The key of the row that the cursor follows, while it is in view."""
+        return self._cursor_key if self._pinned and self._in_view(self._cursor) else None
+
     def _follow_key(self) -> None:
         if self._pinned and self._clock() - self._pinned_at > LEFT_ALONE_S:
-            self._pinned = False
-            self._cursor = 0
-            self._bring_into_view()
+            self.to_top()
         for index, row in enumerate(self._rows if self._pinned else ()):
             if row.key == self._cursor_key:
                 self._cursor = self._offset + index
                 return
         self._cursor = max(0, min(self._cursor, self._total - 1))
         under = self._row(self._cursor)
-        if under is not None or not self._total:
+        if not self._let_go and (under is not None or not self._total):
             self._cursor_key = under.key if under else None
 
     def _row(self, index: int) -> Row | None:
@@ -263,7 +271,7 @@ class LiveTable(Pane):
     def body_state(self) -> object:
         """Return what the body is composed of."""
         heads = self._columns, self._sorted
-        rows = self._rows, self._offset, self._total, self._cursor
+        rows = self._rows, self._offset, self._total, self._cursor, self._let_go
         return rows, heads, tuple(self._marked), self._empty
 
     # --- drawing ---------------------------------------------------------------------
@@ -287,7 +295,7 @@ class LiveTable(Pane):
         row = self._row(index)
         if row is None:
             return Line()
-        cursor = index == self._cursor and self.has_focus
+        cursor = index == self._cursor and self.has_focus and not self._let_go
         return _row_line(row, self._columns, width, cursor, row.key in self._marked)
 
     def _heads(self, width: int) -> Line:
@@ -325,6 +333,7 @@ class LiveTable(Pane):
         if not self._total:
             return
         self._last_key_at = self._clock()
+        self._let_go = False
         self._cursor = max(0, min(index, self._total - 1))
         self._pinned = self._cursor > 0
         self._pinned_at = self._clock()

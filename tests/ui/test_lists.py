@@ -287,6 +287,40 @@ async def test_the_cursor_follows_its_request_when_new_ones_come() -> None:
         await hand.sees("Requests  5", "r-99", "► r-91")
 
 
+@SIZES
+async def test_the_cursor_follows_its_request_out_of_the_page(size: tuple[int, int]) -> None:
+    rows = [waiting(f"x{number}", queued_at=AT - 1000 + number) for number in range(10)]
+    client = ListClient(rows)
+    async with dashboard(client, size) as hand:
+        await listing(hand)
+        await hand.press("j", "j", "j")
+        await hand.sees("► x6 ")
+        for burst in range(3):
+            client.rows += [waiting(f"y{burst}-{n}", queued_at=AT + burst) for n in range(150)]
+            hand.clock.advance(2)
+            await hand.sees(f"Requests  {10 + 150 * (burst + 1)}", "► x6 ", " x6  ○ waiting")
+            assert table(hand).cursor_key == "x6"
+        await hand.press("k")
+        await hand.sees("► x7 ")
+
+
+async def test_a_request_that_cannot_be_followed_leaves_no_other_under_the_cursor() -> None:
+    client = ListClient([waiting(f"x{n}", queued_at=AT - 1000 + n) for n in range(10)])
+    async with dashboard(client, SMALL) as hand:
+        await listing(hand)
+        await hand.press("j", "j", "j")
+        await hand.sees("► x6 ")
+        client.rows += [waiting(f"y{n}", queued_at=AT) for n in range(5000)]
+        hand.clock.advance(2)
+        await hand.sees("the row under the cursor is another one")
+        await hand.sees_no("►")
+        await hand.press("c")
+        await hand.sees("cancel needs a request")
+        assert not client.sent("completion:cancel")
+        await hand.press("j")
+        await hand.sees("► y")
+
+
 async def test_frozen_nothing_is_read() -> None:
     client = ListClient(STORY)
     async with dashboard(client, SMALL) as hand:
