@@ -123,7 +123,10 @@ class Listing(Finding, SubScreen):
         if self._search.want(self.wanted, every_s=REFRESH_S if alive else QUIET_S):
             self.start(self._search.run, name="search", group="read")
         every = Query(filter=self.SCOPE, limit=1)
-        if self._filter and self._everything.want(every, every_s=_ALL_EVERY_S):
+        known = self._everything.page
+        passed = page is not None and known is not None and page.total > known.total
+        every_s = REFRESH_S if passed else _ALL_EVERY_S
+        if self._filter and self._everything.want(every, every_s=every_s):
             self.start(self._everything.run, name="count", group="read")
 
     @property
@@ -194,7 +197,7 @@ class Listing(Finding, SubScreen):
         return listed.Heading(
             title=self.TITLE_WORD,
             total=page.total if page else None,
-            everything=every.total if every else None,
+            everything=max(every.total, page.total if page else 0) if every else None,
             filter_text=self._typed,
             marked=len(self.table.marked),
             searching=error is None and self._searching,

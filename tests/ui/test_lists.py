@@ -222,6 +222,26 @@ async def test_a_narrower_list_starts_at_its_top(size: tuple[int, int]) -> None:
         await hand.sees("► r-9990", "filter: status:failed · 900 of 10k")
 
 
+async def test_no_more_fit_a_filter_than_there_are() -> None:
+    client = ListClient([waiting(f"x{n}", queued_at=AT - 1000 + n) for n in range(20)])
+    async with dashboard(client, SMALL) as hand:
+        await listing(hand)
+        await hand.press("slash")
+        await hand.type("acme")
+        await hand.press("enter")
+        await hand.sees("filter: acme · 20 of 20")
+        client.rows += [waiting(f"y{n}", queued_at=AT) for n in range(30)]
+        client.rows += [waiting(f"z{n}", session_id="globex-7") for n in range(5)]
+        client.gate.clear()
+        hand.clock.advance(2)
+        await hand.until(lambda: client.open_questions)
+        client.gate.set()
+        await hand.until(lambda: "· 50 of" in hand.screen)
+        assert "· 50 of 20" not in hand.screen
+        hand.clock.advance(2)
+        await hand.sees("filter: acme · 50 of 55")
+
+
 # --- live --------------------------------------------------------------------------------
 
 
