@@ -88,6 +88,29 @@ async def test_the_whole_session_with_its_reason(size: tuple[int, int]) -> None:
         )
 
 
+@pytest.mark.parametrize("size", BOTH)
+async def test_many_are_told_with_those_that_run_also_where_they_are_not_listed(
+    size: tuple[int, int],
+) -> None:
+    world = World()
+    for n in range(67):
+        world.add(f"q-{n}", "queued")
+    for n in range(2):
+        world.add(f"b-{n}", "retrying")
+    for n in range(13):
+        world.add(f"p-{n}", "processing")
+        world.lives[f"p-{n}"] = live(f"p-{n}")
+    async with dashboard(world, size) as hand:
+        await open_cancel(hand)
+        await hand.press("shift+tab", "shift+tab", "right")
+        listed = 12 if size == WIDE else 3
+        await hand.sees(
+            f"and {85 - listed} more: {14 - listed} running, 2 in backoff and 69 queued",
+            f"{listed} slots at anthropic, {14 - listed} more slots of those not listed",
+            "back in place, 16 start anew",
+        )
+
+
 async def test_a_request_that_has_ended_is_nothing_to_stop() -> None:
     world = World()
     world.states["r-1042"] = "completed"

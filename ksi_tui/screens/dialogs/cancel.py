@@ -41,7 +41,7 @@ class CancelDialog(SelectionDialog[StopReceipt | str]):
         facts = [
             ("Frees", stakes.frees(hits, self.reach.session_id)),
             ("They see", "completion:cancelled with your reason; session goes on"),
-            ("Undo", stakes.undo_promise(hits.shown)),
+            ("Undo", stakes.undo_promise(hits)),
         ]
         one = self._milder_of()
         if one is not None:

@@ -126,17 +126,30 @@ class Hits:
         """How many are in which state, of those that were read."""
         return Counter(self.states.values())
 
+    @property
+    def unlisted(self) -> Counter[str]:
+        """How many of those that were read, and are not in `shown`, are in which state."""
+        return self.counts - Counter(hit.status for hit in self.shown)
+
+    @property
+    def unread(self) -> int:
+        """How many were not read: nobody knows what they are doing."""
+        return max(0, self.total - len(self.states))
+
 
 async def read_hits(
     host: Host, reach: Reach, scope: Scope, states: Sequence[str], most: int
 ) -> Hits | str:
-    """Return what would be reached, `most` of it in detail, or why the engine does not say."""
+    """Return what would be reached, `most` of it in detail, or why the engine does not say.
+
+    Those that run come first: most is at stake with them.
+    """
     reader = _Reader(host, reach, states)
     found = await reader.read(scope)
     if isinstance(found, str):
         return found
     prices = await _prices(host)
-    first = list(found.states)[:most]
+    first = sorted(found.states, key=lambda each: found.states[each] != "processing")[:most]
     shown = await asyncio.gather(*(_detail(host, i, found.states[i], prices) for i in first))
     return Hits(
         states=found.states,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ksi_tui.screens.dialogs.hits import Hit, Hits, Reach, Scope
 from ksi_tui.widgets import fit, formats
@@ -57,10 +57,10 @@ def table(hits: Hits, happens: str = "WHAT HAPPENS") -> list[Line]:
 
 
 def in_states(hits: Hits) -> str:
-    """Return how many of all are in which state, as far as that was read."""
-    counts = counted(hits.counts)
-    unread = hits.total - len(hits.states)
-    return f"{counts}, {unread:,} not looked at" if unread > 0 and counts else counts or "unread"
+    """Return how many of those not listed are in which state, as far as that was read."""
+    counts = counted(hits.unlisted)
+    unread = hits.unread
+    return f"{counts}, {unread:,} not looked at" if unread and counts else counts or "not looked at"
 
 
 def counted(counts: Mapping[str, int]) -> str:
@@ -108,26 +108,36 @@ def what_happens(hit: Hit) -> str:
 
 
 def frees(hits: Hits, session_id: str | None) -> str:
-    """Return what stopping these gives back."""
+    """Return what stopping these gives back, also those that are not listed."""
     slots = Counter(hit.provider for hit in hits.shown if hit.provider is not None)
     parts = [f"{many(count, 'slot')} at {name_of(who)}" for who, count in slots.items()]
+    running = hits.unlisted["processing"]
+    if running:
+        parts.append(f"{many(running, 'more slot' if slots else 'slot')} of those not listed")
     if hits.lock_holder and hits.lock_is_theirs:
         parts.append(f"the lock of {named(hits.lock_holder)} on {named(session_id)}")
     elif hits.lock_holder:
         parts.append(f"not the lock of {named(hits.lock_holder)}: it was taken by hand")
-    waiting = hits.total - sum(slots.values())
-    if waiting > 0 and not slots:
+    waiting = hits.total - hits.unread - sum(slots.values()) - running
+    if waiting > 0 and not slots and not running:
         parts.insert(0, "its place in the queue" if waiting == 1 else "their places in the queue")
+    if hits.unread:
+        parts.append(f"what {hits.unread:,} not looked at hold")
     return ", ".join(parts) or "nothing else"
 
 
-def undo_promise(shown: Sequence[Hit]) -> str:
-    """Return what undoing a stop would do."""
-    anew = [hit for hit in shown if hit.called]
-    if not anew:
-        return "u within 10 min: back in place"
-    who = f"{named(anew[0].request_id)} starts" if len(anew) == 1 else f"{len(anew)} start"
-    return f"u within 10 min: back in place, {who} anew"
+def undo_promise(hits: Hits) -> str:
+    """Return what undoing a stop would do, also to those that are not listed."""
+    anew = [hit for hit in hits.shown if hit.called]
+    count = len(anew) + hits.unlisted["processing"] + hits.unlisted["retrying"]
+    told = "u within 10 min: back in place"
+    if hits.unread:
+        return f"{told}, what was sent starts anew: {count:,} of those looked at"
+    if not count:
+        return told
+    if count == 1 and anew:
+        return f"{told}, {named(anew[0].request_id)} starts anew"
+    return f"{told}, {count:,} {'starts' if count == 1 else 'start'} anew"
 
 
 def changes(before: Hits, after: Hits) -> list[str]:
