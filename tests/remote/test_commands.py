@@ -210,7 +210,14 @@ async def test_why_and_locks(shell: Shell, tmp_path: Path) -> None:
             assert part in why.out
         told = (await shell("why", "r-b", "--json")).json
         assert (told["cause"]["kind"], told["chain"][0]["request_id"]) == ("lock", "r-b")
-        assert told["remedies"]
+        assert any(remedy["also_hits"] for remedy in told["remedies"])
+        assert any(remedy["undo"] for remedy in told["remedies"])
+        for remedy in told["remedies"]:
+            (row,) = [
+                each for each in why.out.splitlines() if each.startswith(f"  {remedy['what']}")
+            ]
+            assert (f"; also hits: {remedy['also_hits']}" in row) == bool(remedy["also_hits"])
+            assert (f"; undo: {remedy['undo']}" in row) == bool(remedy["undo"])
         locks = await shell("locks")
         heading, row = locks.out.splitlines()
         assert heading.split()[:3] == ["SESSION", "HOLDER", "LEFT"]

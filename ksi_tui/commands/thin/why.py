@@ -86,4 +86,6 @@ def _lines(reply: Mapping[str, Any], live: Live | None) -> Iterator[str]:
         yield "what frees it, least harm first:"
         for remedy in live.remedies:
             frees = f": {remedy.frees}" if remedy.frees else ""
-            yield f"  {remedy.what}{frees}"
+            hits = f"; also hits: {remedy.also_hits}" if remedy.also_hits else ""
+            undo = f"; undo: {remedy.undo}" if remedy.undo else ""
+            yield f"  {remedy.what}{frees}{hits}{undo}"
