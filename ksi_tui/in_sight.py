@@ -1,4 +1,4 @@
-"""What the rows of Active tell of a request where nothing more of it is at hand. Pure.
+"""What the rows of a picture tell of a request where nothing more of it is at hand. Pure.
 
 For clients that hold pictures of an engine and not the engine: a distant one, a bundle.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ksi_tui.engine.views import ActiveView, Live, Phase
+from ksi_tui.engine.views import ActiveView, Live, Phase, Snapshot
 
 
 def live_in_sight(request_id: str, rows: Iterable[ActiveView]) -> Live | None:
@@ -33,3 +33,10 @@ def live_in_sight(request_id: str, rows: Iterable[ActiveView]) -> Live | None:
         text_length=0,
         if_nobody_acts=None,
     )
+
+
+def why_in_sight(request_id: str, picture: Snapshot) -> str | None:
+    """Return why a request waits as its row of Queues or Attention says, raw; None without one."""
+    queues = (row.why for row in picture.queues if row.head_id == request_id)
+    needs = (row.why for row in picture.attention if row.request_id == request_id)
+    return next((why for why in (*queues, *needs) if why), None)

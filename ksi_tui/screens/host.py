@@ -137,8 +137,9 @@ def looks_only(host: Host, *, long: bool) -> str:
     if recording is None:
         return READ_ONLY if host.ui.read_only else ""
     at, of = recording.position
-    if not long:
-        return f"REC {at}/{of}"
-    told = f"RECORDED {recording.day}, {at} of {of}"
     records = recording.records_at
+    if not long:
+        short = f"REC {at}/{of}"
+        return short if records is None else f"{short}, lists {formats.clock(records)}"
+    told = f"RECORDED {recording.day}, {at} of {of}"
     return told if records is None else f"{told}; lists and records of {formats.clock(records)}"

@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 
 from ksi_tui.actions import BY_ID, Where, shown_key
 from ksi_tui.client import SnapshotQuery
+from ksi_tui.in_sight import why_in_sight
 from ksi_tui.screens.base import KsiScreen, screen_bindings
 from ksi_tui.screens.layouts import Layout
 from ksi_tui.screens.why_frees import DEEDS, Frees
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ksi_tui.engine.views import Live
 
 _FRAME, _TABLE_FRAME = 2, 3
+_ALL = 1_000_000
 
 
 class WhyScreen(Frees):
@@ -155,8 +157,9 @@ class WhyScreen(Frees):
     def _show_ended(self) -> None:
         reading = self._snapshot is None
         text = "reading…" if reading else f"{name_of(self.request_id)} waits no more: it has ended"
-        if self.live is not None:  # in a recording: only the last moment has them
-            text = f"{clean(self.live.why, 200)}; the chain of this moment was not recorded"
+        recorded = None if reading else self._recorded()
+        if recorded is not None:
+            text = recorded
         self.query_one("#head", Bar).show(line(f" {text}"))
         more = "" if reading else "enter opens it · esc goes back"
         self.query_one("#chain", TextPane).show([line(text), line(more)])
@@ -167,6 +170,19 @@ class WhyScreen(Frees):
             table.set_rows(())
             table.set_empty()
             table.redraw()
+
+    def _recorded(self) -> str | None:
+        """Return what is said in place of a chain that is not at hand; None: it has ended."""
+        missing = "the chain of this moment was not recorded"
+        if self.live is not None:  # in a recording: only the last moment has them
+            return f"{clean(self.live.why, 200)}; {missing}"
+        if self.host.recording is None or self.client is None:
+            return None
+        picture = self.client.snapshot(SnapshotQuery(queue_limit=_ALL, attention_limit=_ALL))
+        why = why_in_sight(self.request_id, picture)
+        if why is not None:
+            return f"{clean(why, 200)}; {missing}"
+        return None if self.host.recording.records_at is None else missing
 
     # --- moving ----------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from ksi_tui.client import EngineClient
 from ksi_tui.codec import plain
 from ksi_tui.config import UiSettings
 from ksi_tui.engine import CompletionEngine
+from ksi_tui.engine.views import AttentionKind
 from ksi_tui.incident.bundle import Bundle, read_bundle
 from ksi_tui.incident.client import BundleClient
 from ksi_tui.screens import later
@@ -24,6 +25,7 @@ from ksi_tui.screens.save_bundle import SaveBundle
 from tests.incident.story import ended, incident, saved
 from tests.ui.harness import SMALL, WIDE, Clock, Hand, unhurried
 from tests.ui.scripted import AT, busy
+from tests.ui.story import row as needing
 
 BOTH = pytest.mark.parametrize("size", [SMALL, WIDE], ids=["80x24", "140x45"])
 ACTS = [action for action in ACTIONS if action.group is Group.ACT]
@@ -163,7 +165,10 @@ async def test_it_says_that_it_is_a_recording_of_when_and_steps(size: tuple[int,
         await hand.press("1")
         await hand.sees(gone[:8])
         await hand.press("comma")
-        await hand.sees("2 of 3; lists and records of 03:12:44" if wide else "REC 2/3", "03:12:39")
+        await hand.sees(
+            "2 of 3; lists and records of 03:12:44" if wide else "REC 2/3, lists 03:12:44",
+            "03:12:39",
+        )
         await hand.press("less_than_sign")
         await hand.sees("1 of 3" if wide else "REC 1/3", "03:11:39", "azure open since")
         await hand.sees_no(gone)
@@ -270,6 +275,23 @@ async def test_the_chain_is_that_of_the_last_moment_and_texts_are_hashes(state: 
         await hand.press("escape")
         hand.app.push_screen(later.request_screen("r-1"))
         await hand.sees("hash:", "(50 characters)")
+
+
+@BOTH
+async def test_what_waits_at_an_earlier_moment_has_not_ended(size: tuple[int, int]) -> None:
+    row = dataclasses.replace(busy().queues[0], head_id="r-head", why="lock held by a9")
+    need = needing(AttentionKind.WAIT, "r-need", request_id="r-need", why="no provider is left")
+    client = of_frames(at(-5, queues=(row,), attention=(need,)), at(0, queues=(), attention=()))
+    async with opened(client, size) as hand:
+        for name, why in (("r-head", "lock held by a9; "), ("r-need", "left; "), ("r-other", "")):
+            hand.app.push_screen(later.why_screen(name))
+            await hand.sees(f"{name} waits no more: it has ended")
+            await hand.press("comma")
+            await hand.sees(f"{why}the chain of this moment was not recorded")
+            if size == SMALL:
+                await hand.sees("REC 1/2, lists 03:12:44")
+            await hand.sees_no("waits no more")
+            await hand.press("full_stop", "escape")
 
 
 async def test_a_strangers_texts_cannot_reach_the_terminal() -> None:
