@@ -362,7 +362,9 @@ async def test_the_marked_ones_are_counted_sampled_and_named(size: tuple[int, in
     world.refused["r-2001"] = "it is somebody else's"
     async with dashboard(world, size) as hand:
         mark(hand, *(f"r-{number + 2000}" for number in range(30)))
-        await opened(hand, "c", "Stop 20 requests that are marked?", "30 marked", "more: 20 in bac")
+        await opened(
+            hand, "c", "Stop 20 requests that are marked?", "30 marked", " more: ", "in backoff"
+        )
         await hand.sees("Left out  10 requests that ended already", "[ Stop 20 requests ]")
         await confirm(hand)
         await hand.sees("19 of 20 stopped", "Refused: r-2001: it is somebody else's")
