@@ -45,6 +45,7 @@ from ksi_tui.engine.store.base import (
     TurnsAdded,
     Write,
 )
+from ksi_tui.engine.store.moment import Moment
 from ksi_tui.engine.store.records import Unfinished
 from ksi_tui.engine.ticket import ticket_found
 
@@ -100,21 +101,27 @@ class Checkpoints:
 
     async def collect(self) -> dict[str, Any]:
         """Answer `checkpoint:collect`."""
-        store = self._core.store
-        await store.write()  # what was handed over before is on disk then
-        recovery = await store.load()
-        unfinished = recovery.unfinished
-        running = {each.request_id for each in unfinished if each.state is State.PROCESSING}
-        queues = await self._queues(unfinished)
-        live = {session.session_id for session in self._core.sessions}
-        live |= {found.session_id for found in recovery.sessions}
-        saved = {name: await self._session(name) for name in sorted(live)}
+        core = self._core
+        await core.store.write()  # what was handed over before is on disk then
+        # Requests end while this reads: all that is on disk is read as of one moment.
+        async with core.store.moment() as moment:
+            recovery = await moment.load()
+            unfinished = recovery.unfinished
+            active = {
+                found.request_id: self._active(found)
+                for found in sorted(unfinished, key=lambda found: found.request_id)
+                if found.state is State.PROCESSING
+            }
+            circuits = core.providers.states()
+            live = {session.session_id for session in core.sessions}
+            live |= {found.session_id for found in recovery.sessions}
+            queues = await _queues(moment, unfinished)
+            saved = {name: await _session(moment, name) for name in sorted(live)}
+            injections = await injection_checkpoint.collected(moment, recovery)
         locks = {lock.session_id: lock_json(lock) for lock in recovery.locks}
-        circuits = self._core.providers.states()
-        injections = await self._injections.pending()
         return {
             "session_queues": queues,
-            "active_completions": {name: self._active(name) for name in sorted(running)},
+            "active_completions": active,
             "sessions": {name: session for name, session in saved.items() if session},
             "locks": locks,
             "pauses": paused_reply(recovery.pauses),
@@ -130,37 +137,11 @@ class Checkpoints:
             },
         }
 
-    async def _queues(self, unfinished: Sequence[Unfinished]) -> dict[str, Any]:
-        specs: dict[str, RequestSpec] = {}
-        for start in range(0, len(unfinished), _SPECS_AT_ONCE):
-            chunk = unfinished[start : start + _SPECS_AT_ONCE]
-            specs |= await self._core.store.specs([found.request_id for found in chunk])
-        queues: dict[str, Any] = {}
-        for found in sorted(unfinished, key=_order):
-            empty: dict[str, Any] = {"items": [], "is_active": False}
-            queue = queues.setdefault(found.session_id, empty)
-            queue["items"].append(item_of(found, specs[found.request_id]))
-            queue["is_active"] |= found.state is State.PROCESSING
-        return queues
-
-    async def _session(self, session_id: str) -> dict[str, Any] | None:
-        store = self._core.store
-        found = await store.session(session_id)
-        if found is None:
-            return None
-        turns = await store.turns(session_id, HISTORY_MAX_CHARS)
-        return {
-            "created_at": iso(found.created_at),
-            "last_activity": iso(found.last_activity),
-            "agents": sorted(found.agents),
-            "transcript": [dict(message) for message in turns],
-        }
-
-    def _active(self, request_id: str) -> dict[str, Any]:
-        ticket = self._core.tickets.get(request_id)
+    def _active(self, found: Unfinished) -> dict[str, Any]:
+        ticket = self._core.tickets.get(found.request_id)
         call = ticket.run.call if ticket is not None and ticket.run is not None else None
         return {
-            "session_id": ticket.session_id if ticket is not None else None,
+            "session_id": found.session_id,
             "provider": call.entry.name if call else None,
             "model": call.model if call else None,
             "text": call.text if call else "",
@@ -295,6 +276,33 @@ class Checkpoints:
         self._intake.adopt([ticket_found(each) for each in found])
         for each in found:
             core.sessions.seen(each.session_id, each.agent_id, now).request_count += 1
+
+
+async def _queues(moment: Moment, unfinished: Sequence[Unfinished]) -> dict[str, Any]:
+    specs: dict[str, RequestSpec] = {}
+    for start in range(0, len(unfinished), _SPECS_AT_ONCE):
+        chunk = unfinished[start : start + _SPECS_AT_ONCE]
+        specs |= await moment.specs([found.request_id for found in chunk])
+    queues: dict[str, Any] = {}
+    for found in sorted(unfinished, key=_order):
+        empty: dict[str, Any] = {"items": [], "is_active": False}
+        queue = queues.setdefault(found.session_id, empty)
+        queue["items"].append(item_of(found, specs[found.request_id]))
+        queue["is_active"] |= found.state is State.PROCESSING
+    return queues
+
+
+async def _session(moment: Moment, session_id: str) -> dict[str, Any] | None:
+    found = await moment.session(session_id)
+    if found is None:
+        return None
+    turns = await moment.turns(session_id, HISTORY_MAX_CHARS)
+    return {
+        "created_at": iso(found.created_at),
+        "last_activity": iso(found.last_activity),
+        "agents": sorted(found.agents),
+        "transcript": [dict(message) for message in turns],
+    }
 
 
 def _order(found: Unfinished) -> tuple[bool, int, int]:

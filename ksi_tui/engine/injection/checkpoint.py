@@ -24,6 +24,8 @@ from ksi_tui.engine.injection.policy import (
 )
 from ksi_tui.engine.store.base import Write
 from ksi_tui.engine.store.injection_records import InjectionSaved, TermsSaved
+from ksi_tui.engine.store.moment import Moment
+from ksi_tui.engine.store.records import Recovery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,28 +45,11 @@ class Waiting:
 
 
 class InjectionCheckpoint:
-    """Collects and restores pending and bound injections, and queued terms."""
+    """Restores pending and bound injections, and queued terms."""
 
     def __init__(self, core: Core, keeper: InjectionKeeper) -> None:
         self._core = core
         self._keeper = keeper
-
-    async def pending(self) -> dict[str, Any]:
-        """Return what waits: `{pending: […], queued: […]}`, plain JSON, in order of arrival."""
-        table, store = self._core.injections, self._core.store
-        found = await store.injections([*table.bound_ids(), *table.ids()])
-        return {
-            "pending": [plain(injection) for injection in found],
-            "queued": [
-                {
-                    "request_id": request_id,
-                    "terms": plain(queued.terms),
-                    "bounds": None if queued.bounds is None else plain(queued.bounds),
-                }
-                for request_id, queued in table.terms.items()
-                if not queued.owed
-            ],
-        }
 
     async def known(self, waiting: Waiting) -> set[str]:
         """Return the ids of those that are here already."""
@@ -82,6 +67,26 @@ class InjectionCheckpoint:
                 assert held is not None
                 table.bind_again(injection.request_id, [held])
         table.terms.update(waiting.terms)
+
+
+async def collected(moment: Moment, recovery: Recovery) -> dict[str, Any]:
+    """Return what waits: `{pending: […], queued: […]}`, plain JSON, in order of arrival.
+
+    `recovery` is what the same moment has loaded.
+    """
+    found = await moment.injections([waiting.injection_id for waiting in recovery.injections])
+    return {
+        "pending": [plain(injection) for injection in found],
+        "queued": [
+            {
+                "request_id": request_id,
+                "terms": plain(queued.terms),
+                "bounds": None if queued.bounds is None else plain(queued.bounds),
+            }
+            for request_id, queued in recovery.injection_terms.items()
+            if not queued.owed
+        ],
+    }
 
 
 def read(data: Mapping[str, Any]) -> Waiting:

@@ -29,10 +29,9 @@ from ksi_tui.engine.models import (
 from ksi_tui.engine.store.found import Find, Found, FoundRequest, NamesOf
 from ksi_tui.engine.store.injection_records import InjectionReader, InjectionWrite
 from ksi_tui.engine.store.journal import JournalEntry, JournalQuery, JournalWrite
+from ksi_tui.engine.store.moment import Memory, SessionReader
 from ksi_tui.engine.store.numbering import NumbersGiven
 from ksi_tui.engine.store.records import (
-    Recovery,
-    SessionFound,
     StoredRequest,
     Unfinished,
     UsageQuery,
@@ -257,7 +256,7 @@ Write = (
 # --- the seam -------------------------------------------------------------------------------
 
 
-class Reader(InjectionReader, Protocol):
+class Reader(InjectionReader, SessionReader, Protocol):
     """Questions to the store. Each answers from an index, never by a scan of the history.
 
     But for `find` and `names`: those look through all of it, and no other question waits for
@@ -282,10 +281,6 @@ class Reader(InjectionReader, Protocol):
 
     async def session_requests(self, session_id: str, limit: int) -> Sequence[StoredRequest]:
         """Return a session's newest requests, oldest first, without replies, attempts, calls."""
-        ...
-
-    async def session(self, session_id: str) -> SessionFound | None:
-        """Return a session, or None."""
         ...
 
     async def results(
@@ -363,7 +358,7 @@ class Reader(InjectionReader, Protocol):
         ...
 
 
-class Store(Reader, Upkeep, Protocol):
+class Store(Reader, Upkeep, Memory, Protocol):
     """The engine's durable memory; one engine owns it at a time."""
 
     @property
@@ -373,9 +368,6 @@ class Store(Reader, Upkeep, Protocol):
     @property
     def damaged(self) -> bool:
         """Whether they fail because the file is broken, so that waiting does not help."""
-
-    async def load(self) -> Recovery:
-        """Return what an engine needs to go on. Changes nothing."""
 
     def write(self, *writes: Write) -> asyncio.Future[None]:
         """Hand over writes that belong together; the future is done when they are on disk.
@@ -387,14 +379,8 @@ class Store(Reader, Upkeep, Protocol):
     def write_within(self, within_s: float, *writes: Write) -> asyncio.Future[None]:
         """As `write`, of what may wait so long for a transaction that somebody else needs."""
 
-    async def specs(self, request_ids: Sequence[str]) -> Mapping[str, RequestSpec]:
-        """Return the payloads of the given requests."""
-
     async def unfinished(self, request_ids: Sequence[str]) -> Sequence[Unfinished]:
         """Return those of the given requests that are unfinished, as `load` would."""
 
     async def sessions_named(self, names: Sequence[str]) -> frozenset[str]:
         """Return those of the given names that are sessions', live or ended."""
-
-    async def turns(self, session_id: str, max_chars: int) -> Sequence[Message]:
-        """Return the session's newest whole pairs of turns within `max_chars`, oldest first."""

@@ -2,37 +2,32 @@
 
 `open_store` is for an engine: it owns the database, creates or migrates it and writes.
 `open_reader` is for everybody else, also while an engine runs. Statements are in
-`statements`, group commit is in `writer`, questions are in `reader`.
+`statements`, group commit is in `writer`, questions are in `reader` and `memory`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
 
 from ksi_tui.engine.errors import ConfigError, StoreError, StoreUnavailable
-from ksi_tui.engine.models import Message, State
-from ksi_tui.engine.store import migrations, rows, statements
+from ksi_tui.engine.models import State
+from ksi_tui.engine.store import migrations, statements
 from ksi_tui.engine.store.asked_together import AskedTogether
 from ksi_tui.engine.store.base import Write
+from ksi_tui.engine.store.memory import SqliteMemory, SqliteMoment, moment_of
 from ksi_tui.engine.store.ownership import Ownership
 from ksi_tui.engine.store.reader import SqliteReader, connect_reader
-from ksi_tui.engine.store.records import Recovery, Unfinished
 from ksi_tui.engine.store.upkeep_reader import SqliteUpkeep
 from ksi_tui.engine.store.writer import GroupConnection, GroupWriter
 from ksi_tui.paths import private_dir
 
-_log = logging.getLogger(__name__)
-
-_AFTER_ALL_ROWS: Final = 2**63 - 1
-_PAIRS_AT_ONCE: Final = 20
 _WRITER_SETTINGS: Final = """
 PRAGMA synchronous=FULL;
 PRAGMA busy_timeout=2000;
@@ -143,7 +138,7 @@ async def _connect_writer(path: Path) -> tuple[aiosqlite.Connection, GroupConnec
     return connection, made[0]
 
 
-class SqliteStore(SqliteUpkeep):
+class SqliteStore(SqliteMemory, SqliteUpkeep):
     """The engine's durable memory in one SQLite file; see `base.Store`."""
 
     def __init__(
@@ -157,6 +152,7 @@ class SqliteStore(SqliteUpkeep):
         self._writer = writer
         self._ownership = ownership
         self._closing: asyncio.Task[None] | None = None
+        self._looking = asyncio.Lock()
         self._states = AskedTogether(super().states, "store-states")
         self._sessions = AskedTogether(self._found_sessions, "store-sessions")
 
@@ -197,37 +193,17 @@ class SqliteStore(SqliteUpkeep):
             steps.push_async_callback(self._writer.aclose)
             steps.push_async_callback(super().aclose)
             await self._writer.drain()
+            async with self._looking:  # who looks at a `moment` ends first
+                pass
 
-    async def load(self) -> Recovery:
-        """Return what an engine needs to go on. Changes nothing."""
-        async with self._question():
-            unfinished = await self._rows(statements.ALL_UNFINISHED)
-            sessions = await self._rows(statements.OPEN_SESSIONS)
-            locks = await self._rows(statements.LOCKS)
-            providers = await self._rows(statements.PROVIDERS)
-            admissions = await self._rows(statements.ADMISSIONS)
-            counters = await self._rows(statements.COUNTERS)
-            pauses = await self._rows(statements.PAUSES)
-            injections = await self._rows(statements.INJECTIONS_ALIVE)
-            terms = await self._rows(statements.INJECTION_TERMS)
-        # A hundred thousand values take long enough to be felt by whatever else the loop does.
-        return await asyncio.to_thread(
-            _recovery,
-            unfinished=unfinished,
-            sessions=sessions,
-            locks=locks,
-            providers=providers,
-            admissions=admissions,
-            counters=counters,
-            pauses=pauses,
-            injections=injections,
-            terms=terms,
-        )
-
-    async def unfinished(self, request_ids: Sequence[str]) -> Sequence[Unfinished]:
-        """Return those of the given requests that are unfinished, as `load` would."""
-        found = await self._ask_by_ids(statements.SOME_UNFINISHED, request_ids)
-        return [rows.unfinished(row) for row in found]
+    @asynccontextmanager
+    async def moment(self) -> AsyncIterator[SqliteMoment]:
+        """Let all that is asked inside be answered from one state; one at a time."""
+        async with self._looking:
+            if self._closing is not None:
+                raise StoreUnavailable(f"the database {self._path} is closed")
+            async with moment_of(self._path) as moment:
+                yield moment
 
     async def states(self, request_ids: Sequence[str]) -> Mapping[str, State]:
         """Return the states of those of the given requests that exist."""
@@ -240,69 +216,3 @@ class SqliteStore(SqliteUpkeep):
     async def _found_sessions(self, names: Sequence[str]) -> Mapping[str, str]:
         found = await self._ask_by_ids(statements.SESSIONS_NAMED, names)
         return {row[0]: row[0] for row in found}
-
-    async def turns(self, session_id: str, max_chars: int) -> Sequence[Message]:
-        """Return the session's newest whole pairs of turns within `max_chars`, oldest first."""
-        pairs: list[list[Message]] = []
-        left, before = max_chars, _AFTER_ALL_ROWS
-        while True:
-            found = await self._ask(statements.TURNS, session_id, before, _PAIRS_AT_ONCE)
-            for _, chars, pair in found:
-                left -= chars
-                if left < 0:
-                    break
-                pairs.append(rows.from_json(pair))
-            if left < 0 or len(found) < _PAIRS_AT_ONCE:
-                return [message for pair in reversed(pairs) for message in pair]
-            before = found[-1][0]
-
-
-def _recovery(
-    *,
-    unfinished: Sequence[rows.Row],
-    sessions: Sequence[rows.Row],
-    locks: Sequence[rows.Row],
-    providers: Sequence[rows.Row],
-    admissions: Sequence[rows.Row],
-    counters: Sequence[rows.Row],
-    pauses: Sequence[rows.Row],
-    injections: Sequence[rows.Row],
-    terms: Sequence[rows.Row],
-) -> Recovery:
-    values = {row[0]: row[1] for row in counters}
-    agents: dict[str, list[str]] = {}
-    for row in sessions:
-        if row[5] is not None:
-            agents.setdefault(row[0], []).append(row[5])
-    # A session with several agents has as many rows; the last stands for all.
-    found = {row[0]: row for row in sessions}
-    admitted: dict[str, list[tuple[int, float, int]]] = {}
-    for provider, number, at, tokens in admissions:
-        admitted.setdefault(provider, []).append((number, at, tokens))
-    return Recovery(
-        unfinished=[rows.unfinished(row) for row in unfinished],
-        sessions=[rows.session(row, agents.get(row[0], ())) for row in found.values()],
-        locks=[rows.lock(row) for row in locks],
-        providers=dict(_readable_providers(providers)),
-        counts={state: values[state] for state in State},
-        next_place=values["next_place"],
-        next_number=values["next_number"],
-        next_finish_seq=values["next_finish_seq"],
-        pauses=[rows.pause(row) for row in pauses],
-        injections=[rows.pending(row) for row in injections],
-        injection_terms={row[0]: rows.queued_terms(row) for row in terms},
-        admissions=admitted,
-    )
-
-
-def _readable_providers(found: Sequence[rows.Row]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the providers' states that are JSON objects; another must not prevent a start."""
-    for provider, text in found:
-        try:
-            state = rows.from_json(text)
-        except (ValueError, RecursionError):
-            state = None
-        if isinstance(state, dict):
-            yield provider, state
-        else:
-            _log.warning("the saved state of provider %r cannot be read; it begins anew", provider)
