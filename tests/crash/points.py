@@ -135,7 +135,7 @@ PRUNING: Final = (
 """While the clean-up takes away old requests."""
 
 RESTORING: Final = (
-    _call("checkpoint: collecting", "checkpoint:Checkpoints._queues", 1),
+    _call("checkpoint: collecting", "checkpoint:_queues", 1),
     _sql("checkpoint: restoring", "INSERT INTO payloads", 2),
     _call("checkpoint: on disk, not in", "provider_manager:ProviderManager.restore", 2, least=2),
     _call("checkpoint: restored, not answered", "checkpoint:Checkpoints._commit", 1, after=True),
